@@ -81,11 +81,12 @@ struct gn_backend {
 	void (*linear_dw)(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N, int K);
 
 	/* ---- attention ---- */
-	/* qkv [B,T,3,H,D] -> out[B,T,H,D] = softmax(q k^T / sqrt(D)) v. lse[B,H,T] may be NULL. */
-	void (*attention)(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act *qkv, int B, int T, int H, int D);
-	/* dqkv[B,T,3,H,D] = ; out and lse as the flags above say, else NULL. */
+	/* qkv [B,T,3,H,D] -> out[B,Q,H,D] = softmax(q k^T / sqrt(D)) v for the first Q tokens of each image as queries, all T as keys
+	 * (Q = T, but in a last block whose other rows nothing reads). lse[B,H,Q] may be NULL. */
+	void (*attention)(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act *qkv, int B, int T, int Q, int H, int D);
+	/* dqkv[B,T,3,H,D] = ; dq is 0 for tokens from Q on. dout [B,Q,H,D]; out and lse as the flags above say, else NULL. */
 	void (*attention_backward)(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv, const gn_act *out, const float *lse,
-	                           int B, int T, int H, int D);
+	                           int B, int T, int Q, int H, int D);
 
 	/* ---- norms and scales over rows of C ---- */
 	/* out[M,C] = (x - mean) / sqrt(var + eps) * w + b. out may be x. */
@@ -107,10 +108,14 @@ struct gn_backend {
 	                       const gn_act *dhidden, const float *images, int B, int G, int P, int C);
 
 	/* ---- pooling ---- */
-	/* out[B,C] = mean over tokens first .. first+count-1 of hidden[B,T,C]; count 1 picks a token. */
+	/* out[B,C] = mean over tokens first .. first+count-1 of hidden[B,T,C]. */
 	void (*pool)(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int count, int B, int T, int C);
-	/* dhidden[B,T,C] = dout / count on those tokens, 0 elsewhere (accumulate false), or += (accumulate true). */
-	void (*pool_backward)(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, bool accumulate, int B, int T, int C);
+	/* dhidden[B,T,C] = dout / count on those tokens, 0 elsewhere. */
+	void (*pool_backward)(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, int B, int T, int C);
+	/* out[B,n,C] = tokens first .. first+n-1 of hidden[B,T,C]. */
+	void (*take)(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int n, int B, int T, int C);
+	/* dhidden[B,T,C] = dout on those tokens, 0 elsewhere (accumulate false), or += on those tokens only (accumulate true). */
+	void (*take_backward)(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate, int B, int T, int C);
 
 	/* ---- loss ---- */
 	/* Softmax cross-entropy with label smoothing s and class weights cw[K] (may be NULL; then 1). logits [B,K] = float.
