@@ -724,29 +724,33 @@ def make_decode():
 
 
 def make_resize():
-    """crop(box) and then resize(size, BICUBIC), as torchvision's resized_crop does: no pixel outside the box is read."""
+    """Pillow's resize(size, BICUBIC or BILINEAR, box=box): the box may have fractions, and the kernel reads past its edges."""
     folder = os.path.join(GOLDEN, "images")
-    sources = {"a.ppm": picture(64, 48, 10), "b.ppm": picture(20, 15, 11), "c.ppm": picture(37, 53, 12), "d.ppm": picture(130, 9, 13)}
+    sources = {"a.png": picture(64, 48, 10), "b.png": picture(20, 15, 11), "c.png": picture(37, 53, 12), "d.png": picture(130, 9, 13)}
     for name, pixels in sources.items():
-        write_ppm(name, pixels)
-    jobs = [("a.ppm", (0, 0, 64, 48), (20, 15)), ("a.ppm", (0, 0, 64, 48), (24, 24)), ("a.ppm", (5, 7, 50, 40), (31, 17)),
-            ("a.ppm", (60, 44, 64, 48), (12, 12)), ("b.ppm", (0, 0, 20, 15), (33, 41)), ("b.ppm", (0, 0, 20, 15), (20, 15)),
-            ("b.ppm", (3, 2, 4, 3), (8, 8)), ("c.ppm", (0, 0, 37, 53), (7, 9)), ("c.ppm", (1, 0, 36, 52), (37, 60)),
-            ("c.ppm", (0, 0, 37, 53), (37, 11)), ("d.ppm", (0, 0, 130, 9), (16, 16)), ("d.ppm", (0, 0, 130, 9), (1, 1))]
+        Image.fromarray(pixels).save(os.path.join(folder, name))
+    jobs = [("a.png", (0, 0, 64, 48), (20, 15)), ("a.png", (0, 0, 64, 48), (24, 24)), ("a.png", (5, 7, 50, 40), (31, 17)),
+            ("a.png", (60, 44, 64, 48), (12, 12)), ("a.png", (2.25, 3.5, 40.75, 31.125), (16, 16)), ("b.png", (0, 0, 20, 15), (33, 41)),
+            ("b.png", (0, 0, 20, 15), (20, 15)), ("b.png", (3, 2, 4, 3), (8, 8)), ("b.png", (0.5, 0.5, 19.5, 14.5), (19, 14)),
+            ("c.png", (0, 0, 37, 53), (7, 9)), ("c.png", (1, 0, 36, 52), (37, 60)), ("c.png", (0, 0, 37, 53), (37, 11)),
+            ("c.png", (0, 0, 37, 53), (11, 53)), ("d.png", (0, 0, 130, 9), (16, 16)), ("d.png", (0, 0, 130, 9), (1, 1))]
     with open(os.path.join(folder, "resize.txt"), "w") as listing:
-        listing.write("# source, left, top, right, bottom, width, height, expected\n")
+        listing.write("# source, kernel, left, top, right, bottom, width, height, expected\n")
         for i, (name, box, size) in enumerate(jobs):
-            expected = f"resize{i:02d}.ppm"
-            write_ppm(expected, Image.fromarray(sources[name]).crop(box).resize(size, Image.Resampling.BICUBIC))
-            listing.write(" ".join(map(str, (name, *box, *size, expected))) + "\n")
+            for kernel in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
+                if kernel == Image.Resampling.BILINEAR and i % 3:
+                    continue
+                expected = f"resize{i:02d}_{kernel.name.lower()}.ppm"
+                write_ppm(expected, Image.fromarray(sources[name]).resize(size, kernel, box=box))
+                listing.write(" ".join(map(str, (name, kernel.name.lower(), *box, *size, expected))) + "\n")
     make_eval(folder, sources)
 
 
 def make_eval(folder, sources):
     """timm's evaluation transform up to the uint8 pixels; the JPEG is there for decoders that scale in the DCT."""
     Image.fromarray(smooth_picture(180, 140)).save(os.path.join(folder, "photo.jpg"), quality=92)
-    jobs = [("a.ppm", 32, 0.9), ("a.ppm", 24, 0.875), ("b.ppm", 32, 0.9), ("c.ppm", 24, 0.95), ("c.ppm", 28, 1.0),
-            ("c.ppm", 25, 0.875), ("d.ppm", 16, 0.9), ("photo.jpg", 32, 0.9), ("photo.jpg", 64, 1.0)]
+    jobs = [("a.png", 32, 0.9), ("a.png", 24, 0.875), ("b.png", 32, 0.9), ("c.png", 24, 0.95), ("c.png", 28, 1.0),
+            ("c.png", 25, 0.875), ("d.png", 16, 0.9), ("photo.jpg", 32, 0.9), ("photo.jpg", 64, 1.0)]
     with open(os.path.join(folder, "eval.txt"), "w") as listing:
         listing.write("# source, size, crop_pct, expected\n")
         for i, (name, size, crop_pct) in enumerate(jobs):
