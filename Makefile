@@ -1,0 +1,45 @@
+# Four words over CMake. Each does everything that it needs on a fresh Debian 12 or Ubuntu 24.04 machine, as root or with sudo:
+#   make demo    the whole job on synthetic pictures, in minutes (examples/demo.sh)
+#   make test    every test; the C tests and the service also under the sanitizers (ctest is the umbrella)
+#   make bench   speed and memory of this machine's engine
+#   make clean   removes build/
+# and for developers: make asan, make tsan (those build trees), make lint, make format, make test-long.
+
+JOBS ?= $(shell nproc)
+CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
+
+.PHONY: demo test test-long bench clean program asan tsan lint format packages-%
+
+program: packages-build
+	cmake --preset release -DGONIO_TESTS=OFF
+	cmake --build --preset release -j $(JOBS)
+
+asan tsan: packages-build packages-test
+	cmake --preset $@
+	cmake --build --preset $@ -j $(JOBS)
+
+demo: program packages-run
+	examples/demo.sh build/release
+
+test: packages-build packages-run packages-test asan tsan
+	cmake --preset release -DGONIO_TESTS=ON -DGONIO_ASAN_TREE=$(CURDIR)/build/asan -DGONIO_TSAN_TREE=$(CURDIR)/build/tsan
+	cmake --build --preset release -j $(JOBS)
+	$(CTEST) -LE long
+
+test-long: test
+	$(CTEST) -L long
+
+bench: program
+	build/release/gonio bench
+
+lint: packages-build packages-lint
+	tests/run/lint
+
+format: packages-lint
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build
+
+packages-%:
+	docker/install-packages.sh $*

@@ -1,0 +1,205 @@
+// Reads every #include line of the project and fails when an arrow between rooms points the wrong way.
+//
+// static -> (HTTP) -> api -> server -> engine; in the engine train -> tune -> vit -> backend, with checkpoint and data
+// beside vit. Outside the engine only gonio.h is seen of it. server/main.c is where the parts are put together, so it
+// alone in its room may name the api.
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATH_SIZE = 1024 };
+
+// A room may include from itself and from rooms of a lower level. Longest prefix first.
+static const struct room {
+	const char *prefix;
+	int level;
+} rooms[] = {
+    {"engine/train/", 4}, {"engine/tune/", 3},    {"engine/vit/", 2}, {"engine/checkpoint/", 2},
+    {"engine/data/", 2},  {"engine/backend/", 1}, {"engine/", 0},     {"server/", 6},
+    {"api/", 7},          {"examples/", 8},
+};
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static const struct room *room_of(const char *path)
+{
+	for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++)
+		if (starts_with(path, rooms[i].prefix))
+			return &rooms[i];
+	return NULL;
+}
+
+// May `from` include `to`? Both are paths from the root of the source tree.
+static bool arrow_allowed(const char *from, const char *to)
+{
+	const struct room *a = room_of(from), *b = room_of(to);
+
+	if (!a || !b)
+		return false;
+	if (a == b)
+		return true;
+	if (!starts_with(from, "engine/") && starts_with(to, "engine/"))
+		return strcmp(to, "engine/gonio.h") == 0;
+	if (strcmp(from, "server/main.c") == 0 && starts_with(to, "api/"))
+		return true;
+	// The engine's entry points, which lie in its root, tie its rooms together; its root headers know none of them.
+	if (a->level == 0 && starts_with(to, "engine/"))
+		return from[strlen(from) - 1] == 'c';
+	return a->level > b->level;
+}
+
+// The engine knows no HTTP and no SQL; JSON text is read and written by its checkpoint room alone.
+static bool library_allowed(const char *from, const char *header)
+{
+	if (!starts_with(from, "engine/"))
+		return true;
+	if (starts_with(header, "microhttpd") || starts_with(header, "sqlite3"))
+		return false;
+	return !starts_with(header, "jansson") || starts_with(from, "engine/checkpoint/");
+}
+
+// Where a quoted include leads: beside the file, in the engine, or from the root. False: nowhere.
+static bool resolve(char out[PATH_SIZE], const char *from, const char *name)
+{
+	const char *slash = strrchr(from, '/');
+	const int folder = slash ? (int)(slash - from) + 1 : 0;
+	const char *bases[] = {from, "engine/", ""};
+	const int lengths[] = {folder, 7, 0};
+
+	for (int i = 0; i < 3; i++) {
+		char full[PATH_SIZE * 2];
+		snprintf(out, PATH_SIZE, "%.*s%s", lengths[i], bases[i], name);
+		snprintf(full, sizeof full, "%s/%s", GN_SOURCE_DIR, out);
+		if (access(full, R_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int check_line(const char *from, const char *line)
+{
+	char name[256], to[PATH_SIZE];
+
+	if (sscanf(line, " # include <%255[^>]>", name) == 1) {
+		if (library_allowed(from, name))
+			return 0;
+		print_error("%s must not include <%s>\n", from, name);
+		return 1;
+	}
+	if (sscanf(line, " # include \"%255[^\"]\"", name) != 1)
+		return 0;
+	if (!resolve(to, from, name)) {
+		print_error("%s includes \"%s\", which is nowhere\n", from, name);
+		return 1;
+	}
+	if (arrow_allowed(from, to))
+		return 0;
+	print_error("%s must not include %s\n", from, to);
+	return 1;
+}
+
+struct tally {
+	int files, wrong;
+};
+
+static void check_file(struct tally *tally, const char *path)
+{
+	char full[PATH_SIZE * 2], line[1024];
+
+	snprintf(full, sizeof full, "%s/%s", GN_SOURCE_DIR, path);
+	FILE *file = fopen(full, "r");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file))
+		tally->wrong += check_line(path, line);
+	fclose(file);
+	tally->files++;
+}
+
+static bool is_source(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot && (strcmp(dot, ".c") == 0 || strcmp(dot, ".h") == 0 || strcmp(dot, ".cu") == 0 ||
+	               strcmp(dot, ".cuh") == 0);
+}
+
+static void check_folder(struct tally *tally, const char *path)
+{
+	char full[PATH_SIZE * 2], child[PATH_SIZE];
+	struct dirent *entry;
+
+	snprintf(full, sizeof full, "%s/%s", GN_SOURCE_DIR, path);
+	DIR *folder = opendir(full);
+	assert_non_null(folder);
+	while ((entry = readdir(folder))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		int length = snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
+		assert_true(length > 0 && length < (int)sizeof child);
+		if (entry->d_type == DT_DIR)
+			check_folder(tally, child);
+		else if (is_source(entry->d_name))
+			check_file(tally, child);
+	}
+	closedir(folder);
+}
+
+static void every_include_points_down(void **state)
+{
+	static const char *const folders[] = {"engine", "server", "api", "examples"};
+	struct tally tally = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+		check_folder(&tally, folders[i]);
+	print_message("%d files read\n", tally.files);
+	assert_true(tally.files > 20);
+	assert_int_equal(tally.wrong, 0);
+}
+
+static void wrong_arrows_are_seen(void **state)
+{
+	(void)state;
+	assert_true(arrow_allowed("engine/train/loop.c", "engine/tune/plan.h"));
+	assert_true(arrow_allowed("engine/vit/forward.c", "engine/backend/backend.h"));
+	assert_true(arrow_allowed("engine/backend/cpu/gemm.c", "engine/gonio.h"));
+	assert_true(arrow_allowed("api/runs.c", "server/store.h"));
+	assert_true(arrow_allowed("server/main.c", "api/routes.h"));
+
+	assert_false(arrow_allowed("engine/vit/forward.c", "engine/tune/plan.h"));
+	assert_false(arrow_allowed("engine/backend/cpu/gemm.c", "engine/vit/arch.h"));
+	assert_false(arrow_allowed("engine/checkpoint/load.c", "engine/data/image.h"));
+	assert_false(arrow_allowed("engine/gonio.h", "engine/backend/backend.h"));
+	assert_false(arrow_allowed("engine/train/loop.c", "server/store.h"));
+	assert_false(arrow_allowed("server/store.c", "engine/backend/backend.h"));
+	assert_false(arrow_allowed("server/store.c", "api/routes.h"));
+	assert_false(arrow_allowed("api/runs.c", "tests/support/golden.h"));
+
+	assert_false(library_allowed("engine/train/loop.c", "jansson.h"));
+	assert_false(library_allowed("engine/data/pack.c", "sqlite3.h"));
+	assert_true(library_allowed("engine/checkpoint/safetensors.c", "jansson.h"));
+	assert_true(library_allowed("server/store.c", "sqlite3.h"));
+
+	assert_int_equal(check_line("engine/gonio.h", "#include \"no/such/file.h\"\n"), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(wrong_arrows_are_seen),
+	    cmocka_unit_test(every_include_points_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
