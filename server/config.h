@@ -1,0 +1,45 @@
+/*
+ * The configuration of `gonio serve`: one table (config.c) of name, environment variable, type, bounds, default and help feeds
+ * the command line, the environment and --help. The command line wins over the environment, which wins over the default.
+ */
+#ifndef GN_SERVER_CONFIG_H
+#define GN_SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "gonio.h"
+#include "server/log.h"
+
+struct gn_config {
+	char data[1024];       /* --data: the data directory */
+	char listen[128];      /* --listen: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"; port 0 takes a free one */
+	char device[32];       /* --device: auto, cpu, cuda:N */
+	int64_t threads;       /* --threads: of the engine; 0 is all */
+	int64_t max_runs;      /* --max-runs: workers at once */
+	int64_t max_upload;    /* --max-upload: bytes of one request body */
+	int64_t max_pixels;    /* --max-pixels: of one image */
+	int64_t disk_reserve;  /* --disk-reserve: bytes that stay free; an upload that would take them gets 507 */
+	int64_t batch_max;     /* --batch-max: images that are classified at once */
+	double batch_wait_ms;  /* --batch-wait-ms: how long the first image of a batch waits for others */
+	int64_t model_memory;  /* --model-memory: bytes for models kept ready; 0 is a quarter of the machine's memory */
+	char cors[256];        /* --cors: the one origin that browsers may call from; "" none */
+	enum gn_log_format log_format;
+	enum gn_log_level log_level;
+	bool insecure;         /* --insecure: listening beyond loopback is meant */
+};
+
+/* Fills *config from defaults, the environment and argv (the words after "serve"). Names the option in err->where.
+ * --help is not handled here; see gn_config_wants_help. */
+int gn_config_parse(struct gn_config *config, int argc, char *const *argv, struct gn_error *err);
+/* True when argv asks for --help or -h. */
+bool gn_config_wants_help(int argc, char *const *argv);
+/* Prints the table for people. */
+void gn_config_help(FILE *out);
+
+/* Splits "host:port" or "[v6]:port" into a numeric socket address. *loopback tells whether only this machine can reach it. */
+struct sockaddr_storage;
+int gn_config_address(struct sockaddr_storage *address, bool *loopback, const char *listen, struct gn_error *err);
+
+#endif

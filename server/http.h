@@ -1,0 +1,197 @@
+/*
+ * HTTP: the daemon, the route table, and what a handler uses to read a request and to answer it.
+ *
+ * Threads. libmicrohttpd's threads parse and send; they never block. A handler runs
+ *   - on one of them when its route says GN_INLINE: it must not touch the disk, SQLite, or wait for anything;
+ *   - otherwise on a job thread, with the connection suspended: it may block as long as it needs.
+ * A handler of a STREAM route starts as soon as the headers are there and pulls the body with gn_body_read while it arrives.
+ *
+ * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Helpers that say "replies" have
+ * answered with a problem when they fail: the handler just returns. Answering the second time is our bug (gn_assert).
+ *
+ * The client may hang up at any moment. The request then stays valid until the handler (or gn_request_finish) is done; gn_body_read
+ * gives -1 and the reply goes nowhere. What the handler made, it removes as on any other error.
+ */
+#ifndef GN_SERVER_HTTP_H
+#define GN_SERVER_HTTP_H
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "gonio.h"
+#include "server/text.h"
+
+struct gn_service;
+struct gn_request;
+struct gn_http;
+
+/* ---------------------------------------------------------------- routes ----------------------------------------- */
+
+enum gn_method { GN_GET, GN_POST, GN_PATCH, GN_DELETE };
+enum gn_body {
+	GN_BODY_NONE,  /* a body is discarded unread */
+	GN_BODY_JSON,  /* application/json (else 415), an object (else 400), at most body_limit (else 413) */
+	GN_BODY_STREAM /* anything: gn_body_read, gn_body_json or gn_multipart_* */
+};
+enum gn_route_flag {
+	GN_INLINE = 1,  /* the handler never blocks: it runs on the daemon's thread (not with STREAM) */
+	GN_CREATES = 2, /* POST that creates: Idempotency-Key is honoured; an answer of 201 is kept for 24 h */
+	GN_UPLOADS = 4  /* the body goes to disk: 507 before and while it would eat into --disk-reserve */
+};
+
+struct gn_route {
+	enum gn_method method;
+	const char *pattern; /* "/v1/models/{id}/classify"; also the label `route` in the metrics */
+	void (*handle)(struct gn_request *r);
+	enum gn_body body;
+	unsigned flags;
+	uint64_t body_limit; /* bytes; 0: 1 MiB for JSON, --max-upload for STREAM */
+};
+
+/* All endpoints, ended by a route without a pattern; defined in api/routes.c. HEAD (as GET without the body), OPTIONS, 404, 405 with
+ * Allow, the files of static/ under / and /static/, /vendor/chart.js and /v1/openapi.yaml need no entry. */
+extern const struct gn_route gn_routes[];
+
+/* ---------------------------------------------------------------- reading a request ------------------------------ */
+
+struct gn_service *gn_request_service(const struct gn_request *r);
+/* Unique; also the reply's X-Request-Id and in the log lines of this request. */
+const char *gn_request_id(const struct gn_request *r);
+/* The text that stood at {name} in the path, percent-decoded; never NULL for a name of the pattern. All borrowed until the reply. */
+const char *gn_path(const struct gn_request *r, const char *name);
+/* A query parameter, decoded, or NULL. "" when it stands there without a value. The first one counts. */
+const char *gn_query(const struct gn_request *r, const char *name);
+/* Numbers from the query: *out keeps its value when the parameter is absent. Not a number or out of bounds: replies 422 with the
+ * pointer "/NAME", and returns -1. */
+int gn_query_int(struct gn_request *r, const char *name, int64_t low, int64_t high, int64_t *out);
+int gn_query_real(struct gn_request *r, const char *name, double low, double high, double *out);
+/* limit (1..1000, default 50) and after (NULL or an id) of a list. Replies 422. */
+int gn_query_page(struct gn_request *r, int *limit, const char **after);
+/* Calls visit for every query parameter, in order: to refuse unknown ones. */
+void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value), void *user);
+/* A request header, or NULL. Names are matched without regard to case. */
+const char *gn_header(const struct gn_request *r, const char *name);
+/* The media type of the body in lower case without parameters ("multipart/form-data"), "" when not said. */
+const char *gn_content_type(const struct gn_request *r);
+/* True when Accept names media ("text/csv") and does not prefer `other` over it. */
+bool gn_accepts(const struct gn_request *r, const char *media, const char *other);
+
+/* The parsed body of a JSON route: an object, borrowed. */
+json_t *gn_request_json(const struct gn_request *r);
+
+/* Body of a STREAM route: fills buffer with at least one byte, returns the number; 0 at the end; -1 when the client went, the body
+ * passed its limit, or the disk is full. Blocks. The signature is that of gn_ingest_options.read; `request` is the struct gn_request. */
+ssize_t gn_body_read(void *request, void *buffer, size_t size);
+/* Bytes announced by Content-Length; -1 when the client did not say (chunked). */
+int64_t gn_body_length(const struct gn_request *r);
+/* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and returns NULL. */
+json_t *gn_body_json(struct gn_request *r, size_t limit);
+/* Parses JSON text with the service's rules: depth, no duplicate keys, UTF-8, no NUL, an object on top. *detail (of size
+ * detail_size) says line and column on failure. New reference, or NULL. */
+json_t *gn_json_parse(const char *text, size_t size, char *detail, size_t detail_size);
+
+/* Multipart/form-data, pulled part by part from the body of a STREAM route. Nothing is kept: a part that is not read is skipped. */
+struct gn_multipart;
+struct gn_part { /* borrowed until the next call of gn_multipart_next */
+	const char *name;         /* "" when the part has none */
+	const char *filename;     /* "" when it has none; never a path to open */
+	const char *content_type; /* lower case without parameters; "" when not said */
+};
+/* Replies 415 when the body is not multipart/form-data with a boundary. Freed with the request. */
+struct gn_multipart *gn_multipart_open(struct gn_request *r);
+/* 1: *part is the next one; 0: no more; -1: malformed or the body broke (replies). */
+int gn_multipart_next(struct gn_multipart *m, struct gn_part *part);
+/* The current part's bytes, as gn_body_read: a read callback whose user is the struct gn_multipart. -1 also when the form ends in
+ * mid-part; gn_reply_error then tells the cause. */
+ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size);
+
+/* Copies a source (gn_body_read or gn_multipart_read) to its end.
+ * gn_source_save: into a new file at path (0600, fsynced); *bytes may be NULL. Removes the file when it fails.
+ * gn_source_load: into memory, at most limit bytes (GN_TOO_LARGE); *data is malloc'd, one NUL behind it, caller frees. */
+typedef ssize_t gn_source_read(void *user, void *buffer, size_t size);
+int gn_source_save(gn_source_read *read, void *user, const char *path, uint64_t *bytes, struct gn_error *err);
+int gn_source_load(gn_source_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err);
+
+/* ---------------------------------------------------------------- answering -------------------------------------- */
+
+/* body is stolen, also on failure. A NULL body (out of memory while it was made) answers 503. */
+void gn_reply_json(struct gn_request *r, int status, json_t *body);
+/* 201 with Location and the whole resource. body is stolen. */
+void gn_reply_created(struct gn_request *r, const char *location, json_t *body);
+/* text: one reference is stolen; NULL answers 503. */
+void gn_reply_text(struct gn_request *r, int status, const char *media_type, struct gn_text *text);
+/* Bytes are copied. etag: NULL, or an opaque string without quotes: If-None-Match may make it a 304. */
+void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, const void *bytes, size_t size, const char *etag);
+
+/* A body that is read piece by piece, for files and exports: honours Range (one range), If-Range, If-None-Match, HEAD. */
+struct gn_download {
+	const char *media_type;
+	const char *etag;     /* opaque, without quotes; NULL none */
+	const char *filename; /* Content-Disposition: attachment; NULL none. [A-Za-z0-9._-] only */
+	uint64_t bytes;
+	/* Copies up to size bytes from offset; at least one, else the transfer breaks off. Called on daemon threads: local files only. */
+	size_t (*read)(void *user, uint64_t offset, void *buffer, size_t size);
+	void (*release)(void *user); /* called exactly once, whatever happens; may be NULL */
+	void *user;
+};
+void gn_reply_download(struct gn_request *r, const struct gn_download *download);
+/* A file of the data directory as a download; GN_NOT_FOUND is a 404. path is never made from a client's text. */
+void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag, const char *filename);
+
+/* Adds a header to the coming reply. Before the reply. */
+void gn_reply_header(struct gn_request *r, const char *name, const char *value);
+
+/* application/problem+json {"type","title","status","detail"}; type and title follow from the status. */
+void gn_reply_problem(struct gn_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The problem that fits an engine or store error. err->where of the form "/field" becomes errors[0].pointer; any other where
+ * stands before the detail. When the body broke (too large, disk full), that is what is told. */
+void gn_reply_error(struct gn_request *r, const struct gn_error *err);
+
+/* Field errors are collected and answered together: a 422 with {"errors":[{"pointer","detail"}]}. pointer is a JSON pointer
+ * ("/epochs"; "/NAME" for a query parameter). The first 20 are kept. */
+void gn_problem_field(struct gn_request *r, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool gn_problem_pending(const struct gn_request *r);
+/* Replies the 422 if any field error was collected; returns true when it did. */
+bool gn_reply_pending(struct gn_request *r);
+
+/* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT 409, TOO_LARGE 413,
+ * NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */
+int gn_code_status(enum gn_code code);
+
+/* Later answers. gn_request_defer: the handler (not an INLINE one) returns without a reply; some other thread replies afterwards and then calls
+ * gn_request_finish, exactly once, after which r is gone for it. For work that is gathered elsewhere, as a batch to classify. */
+void gn_request_defer(struct gn_request *r);
+void gn_request_finish(struct gn_request *r);
+
+/* ---------------------------------------------------------------- the daemon ------------------------------------- */
+
+struct gn_store;
+struct gn_metrics;
+struct gn_http_options {
+	const struct gn_route *routes;
+	struct gn_service *service; /* what gn_request_service gives */
+	struct gn_store *store;     /* for Idempotency-Key and --disk-reserve; NULL: neither */
+	struct gn_metrics *metrics; /* NULL: not counted */
+	const char *listen;         /* as --listen */
+	const char *cors;           /* "" none */
+	const char *share_dirs;     /* folders that hold static/ and api/, separated by colons; NULL none */
+	uint64_t max_upload;
+	int threads;         /* of the daemon; 0: 2 */
+	int timeout_seconds; /* of a silent client; 0: 60 */
+	/* Asked before any route but /healthz, /readyz, /metrics and the static files; NULL or returning NULL: go on. Otherwise 503 with that text. */
+	const char *(*not_ready)(void *user);
+	void *user;
+};
+int gn_http_start(struct gn_http **out, const struct gn_http_options *options, struct gn_error *err);
+/* The address it listens on, as in a URL: "127.0.0.1:8080". Borrowed. */
+const char *gn_http_address(const struct gn_http *http);
+/* No new connections; from now on gn_http_stopping() is true, streams end and new requests on kept connections get 503. */
+void gn_http_quiesce(struct gn_http *http);
+bool gn_http_stopping(const struct gn_http *http);
+/* Quiesces, waits up to grace_seconds for answers to finish, then stops and frees. */
+void gn_http_stop(struct gn_http *http, double grace_seconds);
+
+#endif

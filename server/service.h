@@ -1,0 +1,56 @@
+/*
+ * The service: what `gonio serve` is made of, the order in which it starts and stops, and its readiness.
+ *
+ * Start: store (lock, migration, clean-up), metrics, device, classifier, supervisor, HTTP (which answers 503 until all is ready), then
+ * the supervisor goes. Stop, in reverse: no new work, answers finish, workers checkpoint and stop.
+ */
+#ifndef GN_SERVER_SERVICE_H
+#define GN_SERVER_SERVICE_H
+
+#include "gonio.h"
+#include "server/config.h"
+#include "server/http.h"
+#include "server/metrics.h"
+#include "server/store.h"
+#include "server/supervisor.h"
+
+struct gn_classifier;
+
+struct gn_service { /* set up by gn_service_run, read-only for handlers */
+	struct gn_config config;
+	struct gn_store *store;
+	struct gn_metrics *metrics;
+	struct gn_device *device;           /* the classifier's: one thread at a time may use it */
+	struct gn_device_info device_info;  /* any thread may read it */
+	struct gn_classifier *classifier;
+	struct gn_supervisor *supervisor;
+	struct gn_http *http;
+	int64_t started_at; /* milliseconds since 1970 */
+};
+
+/* `gonio serve`: returns the exit status after SIGTERM or SIGINT, or when it cannot start (with a line on stderr). */
+int gn_service_run(const struct gn_config *config);
+/* NULL when ready, else the reason ("starting", "stopping", "disk reserve reached"). Never blocks. */
+const char *gn_service_not_ready(struct gn_service *service);
+
+/* ---------------------------------------------------------------- what api/ provides ----------------------------- */
+
+/* gn_supervisor_options.describe_model; defined in api/models.c. */
+int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run, struct gn_error *err);
+/* Called once before and once after everything else of api/ (caches of open data sets); defined in api/routes.c. */
+int gn_api_start(struct gn_service *service, struct gn_error *err);
+void gn_api_stop(struct gn_service *service);
+
+/* server/classifier.c: */
+int gn_classifier_new(struct gn_classifier **out, struct gn_service *service, struct gn_error *err);
+void gn_classifier_free(struct gn_classifier *classifier);
+
+/* server/runconfig.c: the engine's configuration from a run's request (all defaults filled in). *owner keeps what config borrows (patterns). */
+int gn_runconfig_from_request(struct gn_run_config *config, void **owner, const json_t *request, struct gn_error *err);
+void gn_runconfig_release(void *owner);
+
+/* server/eventjson.c: an event as one JSON line, {"event":"step",...}, without the newline; malloc'd. NaN becomes null. NULL: out of memory.
+ * START becomes a log. "time" (RFC 3339) is the second member. */
+char *gn_eventjson_line(const struct gn_event *event);
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * The store: a data directory with gonio.db (SQLite), models/ID/, datasets/ID/, runs/ID/ and tmp/. Rows hold metadata, files hold
+ * bytes. A folder is filled under tmp/, synced and renamed into place before the row that names it is committed; opening
+ * the store removes what no row names. One process at a time owns a data directory (a lock on DIR/lock).
+ *
+ * Every function here may block on the disk: job threads only. All are thread-safe: one writer connection under a mutex,
+ * readers beside it.
+ */
+#ifndef GN_SERVER_STORE_H
+#define GN_SERVER_STORE_H
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "gonio.h"
+
+#define GN_ID_SIZE 24   /* "mdl_" and 16 characters of [0-9a-z], NUL included */
+#define GN_NAME_SIZE 65 /* [a-z0-9][a-z0-9._-]{0,63} */
+#define GN_CHAIN_MAX 16 /* a tuned model, its base, the base's base, ... */
+
+enum gn_kind { GN_KIND_MODEL, GN_KIND_DATASET, GN_KIND_RUN };
+
+struct gn_store;
+
+/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+
+/* Creates the directory where it is missing (0700), takes its lock (GN_CONFLICT: another gonio has it), migrates the schema, cleans
+ * up. disk_reserve: bytes that stay free on its file system. */
+int gn_store_open(struct gn_store **out, const char *directory, uint64_t disk_reserve, struct gn_error *err);
+void gn_store_close(struct gn_store *store);
+/* DIR/models/ID and so on. Borrowed text goes into out. */
+void gn_store_folder(const struct gn_store *store, enum gn_kind kind, const char *id, char out[PATH_MAX]);
+
+/* GN_NO_SPACE when fewer than reserve + bytes are free. */
+int gn_store_space(const struct gn_store *store, uint64_t bytes, struct gn_error *err);
+uint64_t gn_store_free_bytes(const struct gn_store *store);
+
+/* ---------------------------------------------------------------- staging ---------------------------------------- */
+
+/* A new empty folder under tmp/ (0700). */
+int gn_store_stage(struct gn_store *store, char folder[PATH_MAX], struct gn_error *err);
+/* Removes a folder of tmp/ and everything in it; "" does nothing. Also when it was moved away by an add. */
+void gn_store_unstage(struct gn_store *store, const char *folder);
+
+/* ---------------------------------------------------------------- rows of models and data sets ------------------- */
+
+/* A resource: what the store must know to find and protect it, and the rest as JSON that only api/ understands. */
+struct gn_row {
+	char id[GN_ID_SIZE];
+	char name[GN_NAME_SIZE]; /* "" none; the resource then shows null */
+	int64_t created_at;      /* milliseconds since 1970 */
+	uint64_t bytes;          /* of its folder */
+	char base[GN_ID_SIZE];   /* models: "" for a base model */
+	char run[GN_ID_SIZE];    /* models: the run that made it; "" none. The run may be gone */
+	json_t *fields;          /* the resource's other members; an object */
+};
+void gn_row_release(struct gn_row *row);
+
+/* "dst_", "mdl_" or "run_" and 16 random characters. */
+void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind);
+/* 0 when name fits [a-z0-9][a-z0-9._-]{0,63} and does not look like an id ("mdl_..."); GN_INVALID with where "/name". */
+int gn_store_check_name(const char *name, struct gn_error *err);
+
+/* Moves the staged folder to its place and commits the row, both or neither. row: name, base, run and fields are used (borrowed); id,
+ * created_at and bytes are set. GN_CONFLICT with where "/name" when the name is taken; GN_NOT_FOUND when base is gone. */
+int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row, struct gn_error *err);
+/* By id or by name. GN_NOT_FOUND. Caller releases. */
+int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_name, struct gn_row *row, struct gn_error *err);
+/* Newest first: up to limit rows that are older than the row `after` (NULL: from the newest; GN_INVALID "/after" when there is no such
+ * row). visit gets each, borrowed. *more: whether rows remain. */
+int gn_store_list(struct gn_store *store, enum gn_kind kind, int limit, const char *after,
+                  void (*visit)(void *user, const struct gn_row *row), void *user, bool *more, struct gn_error *err);
+/* name "" takes the name away. GN_CONFLICT, GN_NOT_FOUND. Models and data sets. */
+int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, const char *name, struct gn_error *err);
+/* Row and folder. GN_CONFLICT, saying by what it is needed: a queued or running run, a tuned model. Models and data sets; runs go by
+ * the supervisor. */
+int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed, struct gn_error *err);
+
+/* The model and its bases, the model first: ids[0] is id itself. Returns how many (1 for a base model), or -1. */
+int gn_store_chain(struct gn_store *store, const char *id, char ids[GN_CHAIN_MAX][GN_ID_SIZE], struct gn_error *err);
+/* A model opened with its bases. models[0] is the model itself. */
+struct gn_chain {
+	int count;
+	struct gn_model *models[GN_CHAIN_MAX];
+};
+int gn_chain_open(struct gn_chain *chain, struct gn_store *store, const char *id, struct gn_error *err);
+/* The same from the paths of files, the model first. */
+int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *paths, struct gn_error *err);
+void gn_chain_close(struct gn_chain *chain);
+
+/* ---------------------------------------------------------------- rows of runs (for the supervisor) -------------- */
+
+enum gn_run_status { GN_RUN_QUEUED, GN_RUN_RUNNING, GN_RUN_SUCCEEDED, GN_RUN_FAILED, GN_RUN_CANCELLED, GN_RUN_STATUS_COUNT };
+const char *gn_run_status_name(enum gn_run_status status);
+int gn_run_status_from_name(const char *name); /* -1: no such status */
+
+struct gn_run_row {
+	char id[GN_ID_SIZE];
+	char name[GN_NAME_SIZE];
+	int64_t created_at, started_at, finished_at; /* milliseconds; 0: not yet */
+	enum gn_run_status status;
+	int priority, attempts;
+	int deaths;                        /* in a row without progress in between */
+	char model[GN_ID_SIZE], dataset[GN_ID_SIZE];
+	json_t *request;                   /* all defaults filled in */
+	json_t *plan;                      /* members that the resource takes from the plan: tuned_layers, tuned_parameters */
+	json_t *progress, *result, *error; /* NULL: null */
+};
+void gn_run_row_release(struct gn_run_row *row);
+/* Sets id and created_at; makes the folder runs/ID. GN_NOT_FOUND (where "/model" or "/dataset") when one is gone, GN_CONFLICT "/name". */
+int gn_store_add_run(struct gn_store *store, struct gn_run_row *row, struct gn_error *err);
+/* Writes status, times, attempts, deaths, progress, result and error. */
+int gn_store_update_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err);
+/* The same, and in one transaction the model that the run made: its staged folder moved into place, its row, its id in the run's result
+ * ("model"), which is set in row->result. */
+int gn_store_finish_run(struct gn_store *store, struct gn_run_row *row, const char *staged, struct gn_row *model,
+                        struct gn_error *err);
+int gn_store_delete_run(struct gn_store *store, const char *id, uint64_t *freed, struct gn_error *err);
+/* Every run, oldest first; visit owns the row's content. */
+int gn_store_each_run(struct gn_store *store, void (*visit)(void *user, struct gn_run_row *row), void *user, struct gn_error *err);
+
+/* ---------------------------------------------------------------- idempotency (for http) ------------------------- */
+
+struct gn_answer {
+	int status;
+	char hash[65];     /* of the request that it answered */
+	char location[160];
+	char *body;        /* malloc'd */
+	size_t bytes;
+};
+/* 1: an answer younger than 24 h is there (caller frees answer->body); 0: none; -1: error. */
+int gn_store_answer_get(struct gn_store *store, const char *key, struct gn_answer *answer, struct gn_error *err);
+/* Keeps an answer and drops those older than 24 h. */
+int gn_store_answer_put(struct gn_store *store, const char *key, const struct gn_answer *answer, struct gn_error *err);
+
+#endif
