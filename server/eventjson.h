@@ -1,0 +1,45 @@
+/*
+ * Events of a run as JSON: the lines of RUN_DIR/events.ndjson, and what the service reads back from them.
+ *
+ * A line is {"id":N,"time":"...","event":KIND,"data":{...}}. Ids count up from 1 through all attempts of a run; KIND and
+ * data are those of GET /v1/runs/{id}/events, and two kinds that only the service reads:
+ *   start       {"step","steps","epoch","epochs","line"}
+ *   step        {"step","steps","epoch","epochs","loss","lr","images_per_second","grad_norm","eta_seconds"}
+ *   epoch       {"epoch","train_loss","val_loss","val_accuracy","val_macro_f1","seconds"}; val_* null without validation
+ *   angles      {"epoch","layers":[{"name","block","group","degrees","rank","tensors":[{"name","degrees"}]}]}
+ *   checkpoint  {"step","epoch"}
+ *   log         {"line"}
+ *   status      {"status",...}: written by the service
+ * A run that resumes goes back to its last checkpoint, so steps and epochs may come again: the later one counts.
+ */
+#ifndef GN_SERVER_EVENTJSON_H
+#define GN_SERVER_EVENTJSON_H
+
+#include <jansson.h>
+
+#include "gonio.h"
+
+/* The line of an event, with its newline. NULL: out of memory. Caller frees. */
+char *gn_event_line(int64_t id, const struct gn_event *event);
+/* The same for any kind and data; data is stolen. */
+char *gn_event_line_of(int64_t id, const char *kind, json_t *data);
+/* The layers of angles as a JSON array, as in the resource. New reference. */
+json_t *gn_angles_layers(const struct gn_angles *angles);
+
+/* One line read back. */
+struct gn_event_record {
+	int64_t id;
+	const char *kind;   /* borrowed from value */
+	const json_t *data; /* borrowed from value */
+	json_t *value;      /* the whole object */
+};
+/* Parses one line of `length` bytes, newline or not. Returns -1 for a line that was cut or is not an event: it is skipped
+ * (a worker that is killed may leave a half-written line). The caller decrefs record->value. */
+int gn_event_parse(struct gn_event_record *record, const char *line, size_t length);
+/* Calls visit for each whole line of the file, in order, until it returns false. A missing file has no lines. */
+int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
+                   struct gn_error *err);
+/* The largest id in the file; 0 when there is none. */
+int64_t gn_events_last_id(const char *path);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * A run's JSON: what POST /v1/runs takes, what the store keeps, what run.json holds and what GET /v1/schemas/run
+ * describes. All four come from one table of fields (runconfig.c).
+ */
+#ifndef GN_SERVER_RUNCONFIG_H
+#define GN_SERVER_RUNCONFIG_H
+
+#include "server/fields.h"
+
+enum gn_precision { GN_PRECISION_AUTO, GN_PRECISION_FP32 }; /* the CPU computes in float32 either way */
+
+struct gn_run_request {
+	char name[GN_NAME_SIZE];                           /* "": none */
+	char model[GN_NAME_SIZE], dataset[GN_NAME_SIZE];   /* ids or names, as given */
+	struct gn_run_config config;                       /* lr is the strategy's where none was given */
+	bool lr_given;
+	int priority;                                      /* the larger goes first */
+	int threads;                                       /* 0: the service's number */
+	int precision;                                     /* enum gn_precision */
+	int classes, train_images, val_images;             /* of a plan without a data set; classes 0: not given */
+	char **patterns;                                   /* what config.strategy.patterns points to; owned */
+};
+
+/* Reads a run's JSON object, with all defaults. Every bad field goes into errors (see server/fields.h); the request is
+ * usable when errors stays empty. for_plan: classes, train_images and val_images may be given in place of dataset.
+ * The caller releases the request in either case. */
+void gn_run_request_read(struct gn_run_request *request, const json_t *object, bool for_plan, json_t *errors);
+void gn_run_request_release(struct gn_run_request *request);
+/* The run's JSON with all defaults filled in; what gn_run_request_read takes. A new reference. */
+json_t *gn_run_request_write(const struct gn_run_request *request);
+/* GET /v1/schemas/run. A new reference. */
+json_t *gn_run_request_schema(void);
+/* A strategy in its JSON form: the name, or for custom {"kind","tune"}. A new reference. */
+json_t *gn_strategy_write(const struct gn_strategy *strategy);
+
+#endif
