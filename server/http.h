@@ -89,10 +89,6 @@ ssize_t gn_body_read(void *request, void *buffer, size_t size);
 int64_t gn_body_length(const struct gn_request *r);
 /* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and returns NULL. */
 json_t *gn_body_json(struct gn_request *r, size_t limit);
-/* Parses JSON text with the service's rules: depth, no duplicate keys, UTF-8, no NUL, an object on top. *detail (of size
- * detail_size) says line and column on failure. New reference, or NULL. */
-json_t *gn_json_parse(const char *text, size_t size, char *detail, size_t detail_size);
-
 /* Multipart/form-data, pulled part by part from the body of a STREAM route. Nothing is kept: a part that is not read is skipped. */
 struct gn_multipart;
 struct gn_part { /* borrowed until the next call of gn_multipart_next */
@@ -150,12 +146,11 @@ void gn_reply_problem(struct gn_request *r, int status, const char *format, ...)
  * stands before the detail. When the body broke (too large, disk full), that is what is told. */
 void gn_reply_error(struct gn_request *r, const struct gn_error *err);
 
-/* Field errors are collected and answered together: a 422 with {"errors":[{"pointer","detail"}]}. pointer is a JSON pointer
- * ("/epochs"; "/NAME" for a query parameter). The first 20 are kept. */
-void gn_problem_field(struct gn_request *r, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
-bool gn_problem_pending(const struct gn_request *r);
-/* Replies the 422 if any field error was collected; returns true when it did. */
-bool gn_reply_pending(struct gn_request *r);
+/* Bad fields, answered together: a 422 with "errors", the array that server/fields.h fills (stolen). Replies and returns true when it has
+ * any element (or is NULL: 503); returns false when it is empty. */
+bool gn_reply_fields(struct gn_request *r, json_t *errors);
+/* The same for one field. pointer is a JSON pointer ("/epochs"; "/NAME" for a query parameter). */
+void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT 409, TOO_LARGE 413,
  * NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */

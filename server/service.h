@@ -45,12 +45,4 @@ void gn_api_stop(struct gn_service *service);
 int gn_classifier_new(struct gn_classifier **out, struct gn_service *service, struct gn_error *err);
 void gn_classifier_free(struct gn_classifier *classifier);
 
-/* server/runconfig.c: the engine's configuration from a run's request (all defaults filled in). *owner keeps what config borrows (patterns). */
-int gn_runconfig_from_request(struct gn_run_config *config, void **owner, const json_t *request, struct gn_error *err);
-void gn_runconfig_release(void *owner);
-
-/* server/eventjson.c: an event as one JSON line, {"event":"step",...}, without the newline; malloc'd. NaN becomes null. NULL: out of memory.
- * START becomes a log. "time" (RFC 3339) is the second member. */
-char *gn_eventjson_line(const struct gn_event *event);
-
 #endif

@@ -14,9 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "gonio.h"
+#include "server/fields.h" /* GN_NAME_SIZE */
 
 #define GN_ID_SIZE 24   /* "mdl_" and 16 characters of [0-9a-z], NUL included */
-#define GN_NAME_SIZE 65 /* [a-z0-9][a-z0-9._-]{0,63} */
 #define GN_CHAIN_MAX 16 /* a tuned model, its base, the base's base, ... */
 
 enum gn_kind { GN_KIND_MODEL, GN_KIND_DATASET, GN_KIND_RUN };
@@ -59,9 +59,6 @@ void gn_row_release(struct gn_row *row);
 
 /* "dst_", "mdl_" or "run_" and 16 random characters. */
 void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind);
-/* 0 when name fits [a-z0-9][a-z0-9._-]{0,63} and does not look like an id ("mdl_..."); GN_INVALID with where "/name". */
-int gn_store_check_name(const char *name, struct gn_error *err);
-
 /* Moves the staged folder to its place and commits the row, both or neither. row: name, base, run and fields are used (borrowed); id,
  * created_at and bytes are set. GN_CONFLICT with where "/name" when the name is taken; GN_NOT_FOUND when base is gone. */
 int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row, struct gn_error *err);

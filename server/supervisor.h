@@ -5,12 +5,10 @@
  * members, then those of the plan (tuned_layers, tuned_parameters), then id, name, created_at, started_at, finished_at, status, attempts,
  * progress, result, error. Reading it takes a shared lock and no SQLite: gn_supervisor_get and _list never block (INLINE handlers).
  *
- * A worker is `gonio train RUN_DIR`. RUN_DIR holds run.json (supervisor -> worker), events.ndjson (both append, one JSON object a line; the
- * line number, from 1, is the event's id), log.txt (its stdout and stderr), checkpoint.bin, result.json (worker -> supervisor), model.safetensors
+ * A worker is `gonio train RUN_DIR`. RUN_DIR holds run.json (supervisor -> worker), events.ndjson (both append), log.txt (its stdout and stderr), checkpoint.bin, result.json (worker -> supervisor), model.safetensors
  * (until it moves to models/ID/) and lock (held by the live worker). See worker.h for run.json and the exit codes.
  *
- * events.ndjson: every line begins with {"event":"KIND", where KIND is status, step, epoch, angles, checkpoint or log. A run that resumes
- * repeats steps and epochs after its last checkpoint: the later line of one step or epoch counts.
+ * events.ndjson: see server/eventjson.h. The supervisor writes the status events ({"status","attempt"}), only while no worker lives.
  */
 #ifndef GN_SERVER_SUPERVISOR_H
 #define GN_SERVER_SUPERVISOR_H
@@ -50,7 +48,7 @@ void gn_supervisor_free(struct gn_supervisor *s);
 /* ---------------------------------------------------------------- changing runs: job threads --------------------- */
 
 struct gn_run_new {
-	const char *name;       /* "" none; checked by gn_store_check_name */
+	const char *name;       /* "" none; checked by the caller */
 	const char *model, *dataset; /* ids, not names */
 	int priority;           /* higher runs first */
 	const json_t *request;  /* every member of the request with its default; model and dataset as ids */
@@ -75,10 +73,6 @@ void gn_supervisor_counts(struct gn_supervisor *s, int counts[GN_RUN_STATUS_COUN
 
 /* ---------------------------------------------------------------- events ----------------------------------------- */
 
-/* Reads a run's complete event lines from the file, in order; id counts from 1. visit returns false to stop. line has no newline
- * and is borrowed. A run without events is no error. Blocks on the disk: job threads. */
-int gn_run_events(struct gn_store *store, const char *run_id, bool (*visit)(void *user, int64_t id, const char *line, size_t bytes),
-                  void *user, struct gn_error *err);
 /* Wakes a listener whenever the run's events grow or its status changes, until it is removed. wake is called with a lock held: it
  * must only set a flag or resume a connection. -1: no such run, or too many listeners (GN_TOO_LARGE). For sse.c. */
 struct gn_listener {
