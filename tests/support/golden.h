@@ -26,7 +26,8 @@ void golden_release(struct golden *golden);
 /* A tensor's values (borrowed) and their number; NULL if the file has none of that name. */
 const float *golden_find(const struct golden *golden, const char *name, size_t *n);
 /* The same for a name put together by a format; it must be there and hold n values (0: any number). */
-const float *golden_get(const struct golden *golden, size_t n, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const float *golden_get(const struct golden *golden, size_t n, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 const int32_t *golden_labels(const struct golden *golden, size_t n);
 /* The integer config.architecture.FIELD. */
 int golden_field(const struct golden *golden, const char *field);

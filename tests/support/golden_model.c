@@ -13,38 +13,38 @@
 #include <cmocka.h>
 
 const struct golden_case golden_cases[] = {
-	{"timm_cls", "timm", -1, 0},
-	{"timm_avg", "timm", -1, 0},
-	{"timm_gap", "timm", -1, 0},
-	{"timm_gap_reg4", "timm", -1, 0},
-	{"timm_reg4", "timm", -1, 0},
-	{"timm_reg2_embed", "timm", -1, 0},
-	{"timm_ls", "timm", -1, 0},
-	{"timm_deit_distilled", "timm", -1, 0},
-	{"timm_clip", "timm", GN_ACT_QUICK_GELU, 1e-5f},
-	{"timm_gelu_tanh", "timm", GN_ACT_GELU_TANH, 0},
-	{"timm_head80", "timm", -1, 0},
-	{"timm_head24", "timm", -1, 0},
-	{"timm_odd", "timm", -1, 0},
-	{"timm_deit3", "timm", -1, 0},
-	{"deit3_original", "timm", -1, 0},
-	{"timm_f16", "timm", -1, 0},
-	{"timm_bf16", "timm", -1, 0},
-	{"timm_wrapped", "timm", -1, 0},
-	{"hf_vit", "huggingface", -1, 0},
-	{"hf_vit5", "huggingface", -1, 0},
-	{"hf_vit_bare", "huggingface", -1, 0},
-	{"hf_deit", "huggingface", -1, 0},
-	{"hf_deit_teacher", "huggingface", -1, 0},
-	{"hf_dinov2", "huggingface", -1, 0},
-	{"hf_dinov2_reg", "huggingface", -1, 0},
-	{"hf_clip", "huggingface", -1, 0},
-	{"hf_clip_bare", "huggingface", -1, 0},
-	{"openai_clip", "timm", -1, 0},
-	{"tv_vit", "torchvision", -1, 0},
-	{"tv_vit_old", "torchvision", -1, 0},
-	{"dinov2", "dinov2", -1, 0},
-	{"dinov2_reg", "dinov2", -1, 0},
+    {"timm_cls", "timm", -1, 0},
+    {"timm_avg", "timm", -1, 0},
+    {"timm_gap", "timm", -1, 0},
+    {"timm_gap_reg4", "timm", -1, 0},
+    {"timm_reg4", "timm", -1, 0},
+    {"timm_reg2_embed", "timm", -1, 0},
+    {"timm_ls", "timm", -1, 0},
+    {"timm_deit_distilled", "timm", -1, 0},
+    {"timm_clip", "timm", GN_ACT_QUICK_GELU, 1e-5f},
+    {"timm_gelu_tanh", "timm", GN_ACT_GELU_TANH, 0},
+    {"timm_head80", "timm", -1, 0},
+    {"timm_head24", "timm", -1, 0},
+    {"timm_odd", "timm", -1, 0},
+    {"timm_deit3", "timm", -1, 0},
+    {"deit3_original", "timm", -1, 0},
+    {"timm_f16", "timm", -1, 0},
+    {"timm_bf16", "timm", -1, 0},
+    {"timm_wrapped", "timm", -1, 0},
+    {"hf_vit", "huggingface", -1, 0},
+    {"hf_vit5", "huggingface", -1, 0},
+    {"hf_vit_bare", "huggingface", -1, 0},
+    {"hf_deit", "huggingface", -1, 0},
+    {"hf_deit_teacher", "huggingface", -1, 0},
+    {"hf_dinov2", "huggingface", -1, 0},
+    {"hf_dinov2_reg", "huggingface", -1, 0},
+    {"hf_clip", "huggingface", -1, 0},
+    {"hf_clip_bare", "huggingface", -1, 0},
+    {"openai_clip", "timm", -1, 0},
+    {"tv_vit", "torchvision", -1, 0},
+    {"tv_vit_old", "torchvision", -1, 0},
+    {"dinov2", "dinov2", -1, 0},
+    {"dinov2_reg", "dinov2", -1, 0},
 };
 const size_t golden_case_count = sizeof golden_cases / sizeof *golden_cases;
 
@@ -57,7 +57,8 @@ const struct golden_case *golden_case_named(const char *name)
 	return NULL;
 }
 
-static void check_report(const struct gn_import_report *report, const struct golden *ref, const char *name, int image_size)
+static void check_report(const struct gn_import_report *report, const struct golden *ref, const char *name,
+                         int image_size)
 {
 	json_t *ignored = json_object_get(ref->config, "ignored");
 	bool resized = image_size && image_size != golden_field(ref, "image_size");
@@ -106,7 +107,8 @@ static struct gn_model *put_head(struct gn_model *bare, const char *name, const 
 	return model;
 }
 
-struct gn_model *golden_import(const struct golden_case *c, const struct golden *ref, const char *folder, int image_size)
+struct gn_model *golden_import(const struct golden_case *c, const struct golden *ref, const char *folder,
+                               int image_size)
 {
 	struct gn_import_options options = {.activation = c->activation,
 	                                    .norm_eps = c->norm_eps > 0 ? c->norm_eps : NAN,

@@ -18,7 +18,8 @@ extern const size_t golden_case_count;
  * Imports a case's file into `folder` and opens it, and holds the import report against the reference. A model without a
  * head gets the reference's (`given.head.*`). image_size 0: the file's own. Close with gn_model_close.
  */
-struct gn_model *golden_import(const struct golden_case *c, const struct golden *ref, const char *folder, int image_size);
+struct gn_model *golden_import(const struct golden_case *c, const struct golden *ref, const char *folder,
+                               int image_size);
 const struct golden_case *golden_case_named(const char *name);
 
 /* cmocka group fixtures: *state becomes the path of a new temporary folder; its files are removed with it. */
