@@ -34,9 +34,10 @@ struct gn_epilogue {
 	enum gn_activation activation;
 	bool activate;              /* out = act(z), where z = x W^T + bias */
 	gn_act *pre;                /* [M, N] = z, only with activate; may be NULL */
-	const float *scale;         /* [N] layer scale gamma: out = residual + scale * z; may be NULL */
+	const float *scale;         /* [N] layer scale gamma: out = residual + scale * z (residual or 0); may be NULL */
 	gn_act *branch;             /* [M, N] = z before scale, kept for the gradient of scale; may be NULL */
 	const gn_act *residual;     /* [M, N], may be NULL; may be the same memory as out */
+	bool float_out;             /* out is float whatever gn_act is: logits */
 };
 
 /* One tensor of an optimiser step. */
@@ -92,7 +93,7 @@ struct gn_backend {
 	/* out[M,C] = (x - mean) / sqrt(var + eps) * w + b. out may be x. */
 	void (*layernorm)(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps, int M, int C);
 	/* With xhat = (x - mean) rstd recomputed from x: dx[M,C] = add + (gradient of dout), dw[C] +=, db[C] +=. dx, dw, db may be NULL; add may be NULL
-	 * (then dx is just the gradient) and may be dx itself. */
+	 * (then dx is just the gradient) and may be dx itself; dout may be dx too. */
 	void (*layernorm_backward)(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add, const gn_act *dout, const gn_act *x,
 	                           const float *w, float eps, int M, int C);
 	/* Layer scale backward: dbranch[M,C] = dout * gamma (may be NULL), dgamma[C] += sum dout * branch (may be NULL). */
@@ -118,9 +119,9 @@ struct gn_backend {
 	void (*take_backward)(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate, int B, int T, int C);
 
 	/* ---- loss ---- */
-	/* Softmax cross-entropy with label smoothing s and class weights cw[K] (may be NULL; then 1). logits [B,K] = float.
+	/* Softmax cross-entropy with label smoothing s and class weights cw[K] (may be NULL; then 1). logits [B,K].
 	 * Loss of sample i: (1-s) cw[y] nll_y + s/K sum_k cw[k] nll_k (as PyTorch). losses[B] = (unscaled); dlogits[B,K] = scale * gradient, may be NULL. */
-	void (*cross_entropy)(struct gn_ctx *ctx, float *losses, float *dlogits, const float *logits, const int32_t *labels, const float *cw, float smoothing,
+	void (*cross_entropy)(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits, const int32_t *labels, const float *cw, float smoothing,
 	                      float scale, int B, int K);
 
 	/* ---- optimiser, over many tensors in one call ---- */

@@ -1,0 +1,41 @@
+/*
+ * The gradient plan: which gradients a set of tuned tensors asks for, and which activations must be kept to form them.
+ * What is false here is neither computed nor stored (METHOD 7).
+ */
+#ifndef GN_GRADPLAN_H
+#define GN_GRADPLAN_H
+
+#include "gonio.h"
+
+/* One block, in the order of the backward pass. d_X: the gradient with respect to X is needed. */
+struct gn_block_need {
+	bool ffn;       /* the FFN branch has backward work at all */
+	bool d_fc2_out; /* the branch's output, before layer scale */
+	bool d_fc1_out; /* the pre-activation */
+	bool d_norm2;   /* the output of norm2 */
+	bool d_mid;     /* the residual stream between attention and FFN */
+	bool attn;
+	bool d_proj_out, d_qkv, d_norm1;
+	bool d_in; /* the block's input */
+	bool keep_in, keep_qkv, keep_attn, keep_proj_out, keep_mid, keep_pre, keep_fc2_out;
+	bool keep_act; /* the activation's output in place of its input: only fc2's weight gradient wants it */
+};
+
+struct gn_gradplan {
+	int depth;
+	struct gn_block_need *blocks;
+	bool d_out;       /* gradient of the last block's output */
+	bool d_norm;      /* final norm's parameters or d_out: the features' gradient is needed */
+	bool d_embedded;  /* gradient of the first block's input: embedding or norm_pre tuned */
+	bool d_tokens;    /* ... below norm_pre: embedding tensors are tuned */
+	int lowest_block; /* lowest block with a tuned tensor, 0 when the embedding is tuned, -1 when no block is */
+	int frozen_blocks; /* blocks whose output never changes, 0..depth */
+	bool frozen_features; /* all of them and the final norm: only heads are tuned */
+};
+
+/* tuned[layout->count]. */
+int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const struct gn_layout *layout, const bool *tuned,
+                     struct gn_error *err);
+void gn_gradplan_release(struct gn_gradplan *plan);
+
+#endif
