@@ -370,7 +370,8 @@ struct gn_plan {
 	} memory;
 	double flops_per_step;       /* multiply and add counted apart; forward and backward of one whole batch after the prefix is cached */
 	double flops_first_epoch_step; /* the same with the frozen prefix computed */
-	double ideal_units, full_units; /* METHOD 7: cost relative to full = 3 units a block */
+	double ideal_units, full_units; /* METHOD 7: block passes; full tuning costs 3 a block */
+	double ideal_units_cached;      /* the same once the frozen prefix is kept */
 	int64_t steps, steps_per_epoch, warmup_steps;
 	int micro_batch_size;
 	int image_size;

@@ -1,0 +1,257 @@
+/*
+ * What a run would cost, before it runs. Memory is the sum of what gn_train will take, from the same carving code; operations
+ * are counted by running the network on the counting backend.
+ */
+#include "tune/plan.h"
+
+#include "backend/count/count.h"
+#include "vit/vit.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define USEFUL_ROWS 2048              /* token rows of a micro-batch past which products get no faster on a CPU, only memory larger */
+#define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
+#define PIXEL_CACHE_MAX (512ull << 20)
+#define PROCESS_BYTES (60ull << 20) /* code, libraries, the product library's scratch, decoders: measured with gonio bench */
+
+int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes, struct gn_error *err)
+{
+	struct gn_arch arch = *base;
+
+	if (classes < 1)
+		return gn_fail(err, GN_INVALID, "classes", "a run needs at least one class");
+	if (config->head == GN_HEAD_KEEP && base->classes != classes)
+		return gn_fail(err, GN_INVALID, "head", "the model's head has %d classes, the data set %d: only a new head fits", base->classes, classes);
+	arch.classes = classes;
+	if (config->image_size)
+		arch.image_size = config->image_size;
+	if (gn_arch_check(&arch, err))
+		return -1;
+	*out = arch;
+	return 0;
+}
+
+int gn_prefix_stage(const struct gn_gradplan *plan)
+{
+	return plan->frozen_features ? plan->depth + 1 : plan->frozen_blocks;
+}
+
+uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images, int val_images)
+{
+	uint64_t images = (uint64_t)val_images + (augment == GN_AUGMENT_NONE ? (uint64_t)train_images : 0);
+	uint64_t bytes = images * 3 * (uint64_t)image_size * (uint64_t)image_size;
+
+	return prefix_cached || bytes > PIXEL_CACHE_MAX ? 0 : bytes;
+}
+
+/* ---------------------------------------------------------------- counts ----------------------------------------- */
+
+struct draft { /* what the functions below share */
+	const struct gn_arch *arch;
+	const struct gn_run_config *config;
+	const struct gn_layout *layout;
+	const bool *tuned;
+	struct gn_gradplan grad;
+	int stage, train_images, val_images;
+	uint64_t limit;
+};
+
+static void count_parameters(struct gn_plan *plan, const struct draft *d)
+{
+	plan->total_parameters = d->layout->parameters;
+	for (int i = 0; i < d->layout->count; i++) {
+		if (d->tuned[i]) {
+			plan->tuned_parameters += d->layout->tensors[i].numel;
+			plan->tuned_tensors++;
+		}
+	}
+}
+
+/* METHOD 7: one unit is a forward pass through a block, its input gradient, or all its weight gradients. */
+static void count_units(struct gn_plan *plan, const struct draft *d)
+{
+	int depth = d->arch->depth, lowest = d->grad.lowest_block < 0 ? depth : d->grad.lowest_block;
+
+	plan->full_units = 3.0 * depth;
+	plan->ideal_units = depth + (depth - lowest);
+	for (int i = 0; i < d->layout->count; i++) {
+		const struct gn_tensor *t = &d->layout->tensors[i];
+
+		if (!d->tuned[i] || !t->matrix)
+			continue;
+		/* a block's matrix work: qkv 3, proj 1, fc1 4, fc2 4 of 12, for the usual mlp_dim of 4 dim */
+		plan->ideal_units += t->role == GN_QKV_W ? 3.0 / 12 : t->role == GN_PROJ_W ? 1.0 / 12 : 4.0 / 12;
+	}
+	plan->ideal_units_cached = plan->ideal_units - d->grad.frozen_blocks;
+}
+
+/* Operations of one pass over `images` images from stage `from`. */
+static int count_pass(double *flops, const struct draft *d, int images, int from, struct gn_error *err)
+{
+	const struct gn_backend *backend = &gn_backend_count;
+	struct gn_ctx *ctx = NULL;
+	struct gn_pass *pass = NULL;
+	struct gn_bind weights = {0}, gradients = {0};
+	void **pointers = calloc((size_t)d->layout->count * 2, sizeof *pointers);
+	static char somewhere; /* never followed: only NULL or not NULL counts */
+	int result = -1;
+
+	if (!pointers) {
+		gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
+		goto done;
+	}
+	for (int i = 0; i < d->layout->count; i++) {
+		pointers[i] = &somewhere;
+		pointers[d->layout->count + i] = d->tuned[i] ? &somewhere : NULL;
+	}
+	if (gn_bind_init(&weights, d->layout, d->arch->depth, pointers, err) ||
+	    gn_bind_init(&gradients, d->layout, d->arch->depth, pointers + d->layout->count, err) || backend->open(&ctx, 0, 1, err) ||
+	    gn_pass_new(&pass, backend, ctx, d->arch, &d->grad, images, from, d->arch->depth + 2, err))
+		goto done;
+	gn_vit_forward(pass, &weights, images, true);
+	gn_vit_backward(pass, &weights, &gradients, images);
+	*flops = gn_count_flops(ctx);
+	result = 0;
+done:
+	gn_pass_free(pass);
+	if (ctx)
+		backend->close(ctx);
+	gn_bind_release(&gradients);
+	gn_bind_release(&weights);
+	free(pointers);
+	return result;
+}
+
+static int count_step(double *flops, const struct draft *d, int micro, int from, struct gn_error *err)
+{
+	int batch = d->config->batch_size, rest = batch % micro;
+	double whole = 0, part = 0;
+
+	if (count_pass(&whole, d, micro, from, err) || (rest && count_pass(&part, d, rest, from, err)))
+		return -1;
+	*flops = whole * (batch / micro) + part;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- memory ----------------------------------------- */
+
+static uint64_t tuned_bytes(const struct draft *d)
+{
+	uint64_t floats = 0;
+
+	for (int i = 0; i < d->layout->count; i++)
+		if (d->tuned[i])
+			floats += (d->layout->tensors[i].numel + 31) / 32 * 32;
+	return floats * sizeof(float);
+}
+
+static void plan_prefix(struct gn_plan *plan, const struct draft *d)
+{
+	struct gn_vit_shape shape;
+	uint64_t images = (uint64_t)d->train_images + (uint64_t)d->val_images, bytes;
+
+	gn_vit_shape_init(&shape, d->arch);
+	bytes = images * gn_stage_floats(&shape, d->stage) * sizeof(float);
+	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
+	plan->prefix_cached = d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
+	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->limit / 4;
+	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
+}
+
+static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
+{
+	const struct gn_backend *be = &gn_backend_count;
+	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side * sizeof(float);
+	uint64_t pass = gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
+	uint64_t fill = plan->prefix_cached ? gn_pass_bytes(be, d->arch, NULL, micro, 0, d->stage) : 0;
+
+	plan->memory.weights = d->layout->floats * sizeof(float);
+	plan->memory.gradients = tuned;
+	plan->memory.optimizer = tuned * (d->config->optimizer == GN_ADAMW ? 2 : 1);
+	plan->memory.activations = pass > fill ? pass : fill;
+	plan->memory.process = PROCESS_BYTES + 2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size) +
+	                       gn_pixel_cache_bytes(d->arch->image_size, plan->prefix_cached, d->config->augment, d->train_images, d->val_images);
+	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer + plan->memory.activations +
+	                     plan->memory.prefix_cache + plan->memory.process;
+}
+
+static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struct gn_error *err)
+{
+	int batch = d->config->batch_size, useful = USEFUL_ROWS / gn_arch_tokens(d->arch);
+	int micro = d->config->micro_batch_size ? d->config->micro_batch_size : useful < 1 ? 1 : useful;
+
+	if (micro > batch)
+		micro = batch;
+	for (;; micro = (micro + 1) / 2) {
+		if (!d->config->micro_batch_size)
+			micro = (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro); /* even shares */
+		plan_memory(plan, d, micro);
+		plan->micro_batch_size = micro;
+		if (plan->memory.total <= d->limit)
+			return 0;
+		if (micro == 1 || d->config->micro_batch_size)
+			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of memory, %llu can be had", (unsigned long long)plan->memory.total,
+			               (unsigned long long)d->limit);
+	}
+}
+
+static uint64_t machine_memory(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
+{
+	plan->image_size = d->arch->image_size;
+	plan->lowest_tuned_block = d->grad.lowest_block;
+	plan->steps_per_epoch = ((int64_t)d->train_images + d->config->batch_size - 1) / d->config->batch_size;
+	plan->steps = plan->steps_per_epoch * d->config->epochs;
+	plan->warmup_steps = d->config->warmup_steps >= 0 ? d->config->warmup_steps : plan->steps / 10;
+	if (plan->warmup_steps > plan->steps)
+		plan->warmup_steps = plan->steps;
+	count_parameters(plan, d);
+	count_units(plan, d);
+	plan_prefix(plan, d);
+	if (choose_micro_batch(plan, d, err) || count_step(&plan->flops_first_epoch_step, d, plan->micro_batch_size, 0, err))
+		return -1;
+	if (!plan->prefix_cached) {
+		plan->flops_per_step = plan->flops_first_epoch_step;
+		return 0;
+	}
+	return count_step(&plan->flops_per_step, d, plan->micro_batch_size, d->stage, err);
+}
+
+int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct gn_run_config *config, int classes, int train_images, int val_images,
+                 uint64_t memory_limit, struct gn_error *err)
+{
+	struct gn_plan plan = {0};
+	struct gn_arch run_arch;
+	struct gn_layout layout = {0};
+	struct draft d = {.arch = &run_arch, .config = config, .layout = &layout, .train_images = train_images, .val_images = val_images,
+	                  .limit = memory_limit ? memory_limit : machine_memory()};
+	bool *tuned = NULL;
+	int result = -1;
+
+	if (gn_run_arch(&run_arch, arch, config, classes, err) || gn_layout_init(&layout, &run_arch, err))
+		goto done;
+	tuned = calloc((size_t)layout.count, sizeof *tuned);
+	if (!tuned) {
+		gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
+		goto done;
+	}
+	d.tuned = tuned;
+	if (gn_strategy_select(tuned, &layout, &config->strategy, err) || gn_gradplan_init(&d.grad, &run_arch, &layout, tuned, err))
+		goto done;
+	d.stage = gn_prefix_stage(&d.grad);
+	if (make(&plan, &d, err))
+		goto done;
+	*out = plan;
+	result = 0;
+done:
+	gn_gradplan_release(&d.grad);
+	free(tuned);
+	gn_layout_release(&layout);
+	return result;
+}
