@@ -8,8 +8,9 @@
 enum { MAX_LINE = 8 << 20 };
 
 static const char *const KINDS[] = {
-	[GN_EVENT_START] = "start",   [GN_EVENT_STEP] = "step",             [GN_EVENT_EPOCH] = "epoch",
-	[GN_EVENT_ANGLES] = "angles", [GN_EVENT_CHECKPOINT] = "checkpoint", [GN_EVENT_LOG] = "log",
+    [GN_EVENT_START] = "start",           [GN_EVENT_STEP] = "step",
+    [GN_EVENT_EPOCH] = "epoch",           [GN_EVENT_ANGLES] = "angles",
+    [GN_EVENT_CHECKPOINT] = "checkpoint", [GN_EVENT_LOG] = "log",
 };
 
 /* ---------------------------------------------------------------- writing --------------------------------------- */
@@ -24,17 +25,18 @@ json_t *gn_angles_layers(const struct gn_angles *angles)
 		for (int t = 0; t < layer->tensor_count; t++)
 			json_array_append_new(tensors, json_pack("{s:s,s:o}", "name", layer->tensors[t].name, "degrees",
 			                                         gn_json_real(layer->tensors[t].degrees)));
-		json_array_append_new(layers, json_pack("{s:s,s:i,s:s,s:o,s:i,s:o}", "name", layer->name, "block", layer->block,
-		                                        "group", gn_group_name(layer->group), "degrees",
-		                                        gn_json_real(layer->degrees), "rank", layer->rank, "tensors", tensors));
+		json_array_append_new(layers,
+		                      json_pack("{s:s,s:i,s:s,s:o,s:i,s:o}", "name", layer->name, "block", layer->block,
+		                                "group", gn_group_name(layer->group), "degrees",
+		                                gn_json_real(layer->degrees), "rank", layer->rank, "tensors", tensors));
 	}
 	return layers;
 }
 
 static json_t *progress(const struct gn_event *event)
 {
-	return json_pack("{s:I,s:I,s:i,s:i}", "step", (json_int_t)event->step, "steps", (json_int_t)event->steps, "epoch",
-	                 event->epoch, "epochs", event->epochs);
+	return json_pack("{s:I,s:I,s:i,s:i}", "step", (json_int_t)event->step, "steps", (json_int_t)event->steps,
+	                 "epoch", event->epoch, "epochs", event->epochs);
 }
 
 static json_t *event_data(const struct gn_event *event)
@@ -56,9 +58,9 @@ static json_t *event_data(const struct gn_event *event)
 		return data;
 	case GN_EVENT_EPOCH:
 		return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o}", "epoch", event->epoch, "train_loss",
-		                 gn_json_real(event->train_loss), "val_loss", gn_json_real(event->val_loss), "val_accuracy",
-		                 gn_json_real(event->val_accuracy), "val_macro_f1", gn_json_real(event->val_macro_f1), "seconds",
-		                 gn_json_real(event->seconds));
+		                 gn_json_real(event->train_loss), "val_loss", gn_json_real(event->val_loss),
+		                 "val_accuracy", gn_json_real(event->val_accuracy), "val_macro_f1",
+		                 gn_json_real(event->val_macro_f1), "seconds", gn_json_real(event->seconds));
 	case GN_EVENT_ANGLES:
 		return json_pack("{s:i,s:o}", "epoch", event->epoch, "layers", gn_angles_layers(event->angles));
 	case GN_EVENT_CHECKPOINT:

@@ -7,7 +7,7 @@
 
 enum { POINTER_SIZE = 256, MAX_ERRORS = 64, MAX_OVERFLOWS = 32 };
 
-static const char *const ID_PREFIXES[] = { "mdl_", "dst_", "run_", "swp_", "sop_", "evl_" };
+static const char *const ID_PREFIXES[] = {"mdl_", "dst_", "run_", "swp_", "sop_", "evl_"};
 
 /* Cuts an incomplete UTF-8 sequence off the end of a text that was cut to its buffer's size. */
 static void trim_utf8(char *text)
@@ -135,7 +135,8 @@ static void read_number(const struct gn_field *field, const json_t *value, void 
 		return;
 	}
 	if (!(number >= field->min && number <= field->max)) {
-		gn_field_error(errors, pointer, "must be between %.15g and %.15g%s", field->min, field->max, or_null(field));
+		gn_field_error(errors, pointer, "must be between %.15g and %.15g%s", field->min, field->max,
+		               or_null(field));
 		return;
 	}
 	store(field, out, number);
@@ -153,7 +154,8 @@ static void read_choice(const struct gn_field *field, const json_t *value, void 
 			return;
 		}
 		if (used < sizeof list)
-			used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", field->choices[i]);
+			used +=
+			    (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", field->choices[i]);
 	}
 	gn_field_error(errors, pointer, "must be %s%s", field->choices[1] ? "one of " : "", list);
 }
@@ -187,7 +189,8 @@ static void read_triple(const struct gn_field *field, const json_t *value, void 
 		fits = json_is_number(item) && read[i] >= field->min && read[i] <= field->max;
 	}
 	if (!fits) {
-		gn_field_error(errors, pointer, "must be three numbers between %.15g and %.15g", field->min, field->max);
+		gn_field_error(errors, pointer, "must be three numbers between %.15g and %.15g", field->min,
+		               field->max);
 		return;
 	}
 	memcpy(triple, read, sizeof read);
@@ -411,8 +414,9 @@ static void schema_bounds(json_t *schema, const struct gn_field *field)
 		json_object_set_new(schema, "pattern", json_string("^[a-z0-9][a-z0-9._-]{0,63}$"));
 		break;
 	case GN_FIELD_TRIPLE:
-		json_object_set_new(schema, "items", json_pack("{s:s,s:f,s:f}", "type", "number", "minimum", field->min,
-		                                               "maximum", field->max));
+		json_object_set_new(
+		    schema, "items",
+		    json_pack("{s:s,s:f,s:f}", "type", "number", "minimum", field->min, "maximum", field->max));
 		json_object_set_new(schema, "minItems", json_integer(3));
 		json_object_set_new(schema, "maxItems", json_integer(3));
 		break;
@@ -468,8 +472,8 @@ json_t *gn_fields_schema(const struct gn_field *table, int count)
 		if (table[i].flags & GN_FIELD_REQUIRED)
 			json_array_append_new(required, json_string(table[i].name));
 	}
-	return json_pack("{s:s,s:s,s:b,s:o,s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema", "type", "object",
-	                 "additionalProperties", 0, "required", required, "properties", properties);
+	return json_pack("{s:s,s:s,s:b,s:o,s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema", "type",
+	                 "object", "additionalProperties", 0, "required", required, "properties", properties);
 }
 
 /* ---------------------------------------------------------------- JSON text ------------------------------------- */
@@ -514,7 +518,8 @@ int gn_json_load(json_t **out, const char *text, size_t length, struct gn_error 
 			return gn_fail_errno(err, "", "reading JSON");
 		memcpy(copy, text, length);
 		copy[length] = 0;
-		for (int i = 0; i < MAX_OVERFLOWS && !value && json_error_code(&error) == json_error_numeric_overflow; i++) {
+		for (int i = 0; i < MAX_OVERFLOWS && !value && json_error_code(&error) == json_error_numeric_overflow;
+		     i++) {
 			if (!soften_number(copy, (size_t)error.position))
 				break;
 			value = json_loadb(copy, length, flags, &error);
@@ -522,7 +527,8 @@ int gn_json_load(json_t **out, const char *text, size_t length, struct gn_error 
 		free(copy);
 	}
 	if (!value)
-		return length ? malformed(err, &error) : gn_fail(err, GN_MALFORMED, "", "the body is empty, JSON is wanted");
+		return length ? malformed(err, &error)
+		              : gn_fail(err, GN_MALFORMED, "", "the body is empty, JSON is wanted");
 	*out = value;
 	return 0;
 }

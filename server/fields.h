@@ -39,9 +39,9 @@ struct gn_field {
 	const char *name;
 	enum gn_field_type type;
 	unsigned flags;
-	size_t offset;   /* of the member in the caller's struct */
-	double min, max; /* of a number */
-	double fallback; /* the value when the field is absent or null; of a choice its index */
+	size_t offset;              /* of the member in the caller's struct */
+	double min, max;            /* of a number */
+	double fallback;            /* the value when the field is absent or null; of a choice its index */
 	const char *const *choices; /* NULL-terminated */
 	const struct gn_field_special *special;
 	const char *help;

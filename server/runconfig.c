@@ -5,14 +5,14 @@
 
 enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 200 };
 
-static const char *const OPTIMIZERS[] = { [GN_ADAMW] = "adamw", [GN_SGD] = "sgd", NULL };
-static const char *const SCHEDULES[] = { [GN_COSINE] = "cosine", [GN_CONSTANT] = "constant", NULL };
+static const char *const OPTIMIZERS[] = {[GN_ADAMW] = "adamw", [GN_SGD] = "sgd", NULL};
+static const char *const SCHEDULES[] = {[GN_COSINE] = "cosine", [GN_CONSTANT] = "constant", NULL};
 static const char *const AUGMENTS[] = {
-	[GN_AUGMENT_NONE] = "none", [GN_AUGMENT_FLIP] = "flip", [GN_AUGMENT_STANDARD] = "standard", NULL
-};
-static const char *const HEADS[] = { [GN_HEAD_ZERO] = "zero", [GN_HEAD_RANDOM] = "random", [GN_HEAD_KEEP] = "keep", NULL };
-static const char *const CLASS_WEIGHTS[] = { [GN_WEIGHTS_NONE] = "none", [GN_WEIGHTS_BALANCED] = "balanced", NULL };
-static const char *const PRECISIONS[] = { [GN_PRECISION_AUTO] = "auto", [GN_PRECISION_FP32] = "fp32", NULL };
+    [GN_AUGMENT_NONE] = "none", [GN_AUGMENT_FLIP] = "flip", [GN_AUGMENT_STANDARD] = "standard", NULL};
+static const char *const HEADS[] = {
+    [GN_HEAD_ZERO] = "zero", [GN_HEAD_RANDOM] = "random", [GN_HEAD_KEEP] = "keep", NULL};
+static const char *const CLASS_WEIGHTS[] = {[GN_WEIGHTS_NONE] = "none", [GN_WEIGHTS_BALANCED] = "balanced", NULL};
+static const char *const PRECISIONS[] = {[GN_PRECISION_AUTO] = "auto", [GN_PRECISION_FP32] = "fp32", NULL};
 
 /* ---------------------------------------------------------------- the strategy ---------------------------------- */
 
@@ -81,7 +81,8 @@ static void read_strategy_object(struct gn_run_request *request, const json_t *v
 		if (!strcmp(key, "kind") || (!strcmp(key, "tune") && (custom || !known)))
 			continue;
 		gn_field_pointer(member, sizeof member, pointer, key);
-		gn_field_error(errors, member, strcmp(key, "tune") ? "no such field" : "only the kind custom takes patterns");
+		gn_field_error(errors, member,
+		               strcmp(key, "tune") ? "no such field" : "only the kind custom takes patterns");
 	}
 	if (custom)
 		read_patterns(request, tune, pointer, errors);
@@ -124,16 +125,17 @@ static json_t *schema_strategy(void)
 		if (i != GN_CUSTOM)
 			json_array_append_new(simple, json_string(gn_strategy_name(i)));
 	}
-	json_t *object = json_pack(
-	    "{s:s,s:b,s:[s],s:{s:{s:s,s:o},s:{s:s,s:{s:s,s:i,s:i},s:i,s:i,s:s}}}", "type", "object", "additionalProperties", 0,
-	    "required", "kind", "properties", "kind", "type", "string", "enum", names, "tune", "type", "array", "items",
-	    "type", "string", "minLength", 1, "maxLength", MAX_PATTERN_LENGTH, "minItems", 1, "maxItems", MAX_PATTERNS,
-	    "description", "Patterns over timm's tensor names, for the kind custom only. * stands for any text, {a..b} for "
-	    "a range of numbers; \"head\" is the whole head. Each must match a tensor.");
+	json_t *object =
+	    json_pack("{s:s,s:b,s:[s],s:{s:{s:s,s:o},s:{s:s,s:{s:s,s:i,s:i},s:i,s:i,s:s}}}", "type", "object",
+	              "additionalProperties", 0, "required", "kind", "properties", "kind", "type", "string", "enum",
+	              names, "tune", "type", "array", "items", "type", "string", "minLength", 1, "maxLength",
+	              MAX_PATTERN_LENGTH, "minItems", 1, "maxItems", MAX_PATTERNS, "description",
+	              "Patterns over timm's tensor names, for the kind custom only. * stands for any text, {a..b} for "
+	              "a range of numbers; \"head\" is the whole head. Each must match a tensor.");
 	return json_pack("{s:[{s:s,s:o},o]}", "oneOf", "type", "string", "enum", simple, object);
 }
 
-static const struct gn_field_special STRATEGY = { read_strategy, write_strategy, schema_strategy };
+static const struct gn_field_special STRATEGY = {read_strategy, write_strategy, schema_strategy};
 
 /* The strategy stands before lr in the table, so its kind is known here. */
 static void read_lr(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -164,7 +166,7 @@ static json_t *schema_lr(void)
 	return json_pack("{s:[s,s],s:i,s:i,s:n}", "type", "number", "null", "minimum", 0, "maximum", 100, "default");
 }
 
-static const struct gn_field_special LR = { read_lr, write_lr, schema_lr };
+static const struct gn_field_special LR = {read_lr, write_lr, schema_lr};
 
 /* ---------------------------------------------------------------- the table ------------------------------------- */
 
@@ -172,53 +174,61 @@ static const struct gn_field_special LR = { read_lr, write_lr, schema_lr };
 #define CONFIG(member)  .offset = offsetof(struct gn_run_request, config.member)
 
 static const struct gn_field FIELDS[] = {
-	{ "name", GN_FIELD_NAME, GN_FIELD_NULLABLE, REQUEST(name), .help = "A name, unique among runs." },
-	{ "model", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(model), .help = "The model to start from: its id or name." },
-	{ "dataset", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(dataset), .help = "The data set: its id or name." },
-	{ "strategy", GN_FIELD_SPECIAL, GN_FIELD_REQUIRED, 0, .special = &STRATEGY,
-	  .help = "Which layers are tuned, a name or an object; the head always is." },
-	{ "epochs", GN_FIELD_INT, 0, CONFIG(epochs), 1, 10000, 10, .help = "Passes over the training images." },
-	{ "batch_size", GN_FIELD_INT, 0, CONFIG(batch_size), 1, 65536, 64, .help = "Images per optimiser step." },
-	{ "micro_batch_size", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(micro_batch_size), 1, 65536, 0,
-	  .help = "Images computed at once, at most batch_size; null: the largest that is useful and fits. The result is that of the whole batch." },
-	{ "lr", GN_FIELD_SPECIAL, GN_FIELD_NULLABLE, 0, .special = &LR,
-	  .help = "Peak learning rate. null: 5e-5 for full, 1e-3 for norm, bias and linear, 1e-4 for the others." },
-	{ "weight_decay", GN_FIELD_NUMBER, 0, CONFIG(weight_decay), 0, 10, 0.05,
-	  .help = "Decoupled weight decay; not on biases, norms, tokens and positions." },
-	{ "optimizer", GN_FIELD_CHOICE, 0, CONFIG(optimizer), .fallback = GN_ADAMW, .choices = OPTIMIZERS, .help = "The optimiser." },
-	{ "schedule", GN_FIELD_CHOICE, 0, CONFIG(schedule), .fallback = GN_COSINE, .choices = SCHEDULES,
-	  .help = "The learning rate after the warm-up: falling to 0 along a cosine, or constant." },
-	{ "warmup_steps", GN_FIELD_INT64, GN_FIELD_NULLABLE, CONFIG(warmup_steps), 0, 1e9, -1,
-	  .help = "Steps of linear warm-up; null: a tenth of all steps." },
-	{ "label_smoothing", GN_FIELD_NUMBER, 0, CONFIG(label_smoothing), 0, 0.99, 0, .help = "Share of the target spread over all classes." },
-	{ "clip_norm", GN_FIELD_NUMBER, 0, CONFIG(clip_norm), 0, 1e6, 1, .help = "Gradients are scaled down to this norm; 0: never." },
-	{ "layer_decay", GN_FIELD_NUMBER, 0, CONFIG(layer_decay), 0.01, 1, 1,
-	  .help = "Factor on the learning rate from each block to the one below it." },
-	{ "augment", GN_FIELD_CHOICE, 0, CONFIG(augment), .fallback = GN_AUGMENT_NONE, .choices = AUGMENTS,
-	  .help = "none, flip (horizontal), or standard (random resized crop and flip). Only none lets the frozen prefix be cached." },
-	{ "image_size", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(image_size), 1, 4096, 0,
-	  .help = "Side of the square picture, a multiple of the patch size; null: the model's. Positions are resampled." },
-	{ "head", GN_FIELD_CHOICE, 0, CONFIG(head), .fallback = GN_HEAD_ZERO, .choices = HEADS,
-	  .help = "The new head: zeros, random, or keep (the model's own, if its number of classes is that of the data set)." },
-	{ "seed", GN_FIELD_INT64, 0, CONFIG(seed), 0, 9007199254740991.0, 0, .help = "Decides order, augmentation and initialisation." },
-	{ "eval_every_epochs", GN_FIELD_INT, 0, CONFIG(eval_every_epochs), 1, 10000, 1,
-	  .help = "Epochs from one validation to the next; the last epoch is always validated." },
-	{ "checkpoint_every_seconds", GN_FIELD_NUMBER, 0, CONFIG(checkpoint_every_seconds), 0.1, 86400, 60,
-	  .help = "Seconds from one checkpoint to the next; each epoch's end has one too." },
-	{ "early_stop_epochs", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(early_stop_epochs), 1, 10000, 0,
-	  .help = "Stop after so many validations without a better accuracy; null: never." },
-	{ "class_weights", GN_FIELD_CHOICE, 0, CONFIG(class_weights), .fallback = GN_WEIGHTS_NONE, .choices = CLASS_WEIGHTS,
-	  .help = "balanced: the loss of a class counts by the inverse of its frequency." },
-	{ "priority", GN_FIELD_INT, 0, REQUEST(priority), -100, 100, 0, .help = "Of two queued runs the larger goes first." },
-	{ "threads", GN_FIELD_INT, GN_FIELD_NULLABLE, REQUEST(threads), 1, 1024, 0, .help = "Threads of the worker; null: the service's number." },
-	{ "precision", GN_FIELD_CHOICE, 0, REQUEST(precision), .fallback = GN_PRECISION_AUTO, .choices = PRECISIONS,
-	  .help = "auto: the device's best. The CPU computes in float32 (fp32)." },
+    {"name", GN_FIELD_NAME, GN_FIELD_NULLABLE, REQUEST(name), .help = "A name, unique among runs."},
+    {"model", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(model), .help = "The model to start from: its id or name."},
+    {"dataset", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(dataset), .help = "The data set: its id or name."},
+    {"strategy", GN_FIELD_SPECIAL, GN_FIELD_REQUIRED, 0, .special = &STRATEGY,
+     .help = "Which layers are tuned, a name or an object; the head always is."},
+    {"epochs", GN_FIELD_INT, 0, CONFIG(epochs), 1, 10000, 10, .help = "Passes over the training images."},
+    {"batch_size", GN_FIELD_INT, 0, CONFIG(batch_size), 1, 65536, 64, .help = "Images per optimiser step."},
+    {"micro_batch_size", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(micro_batch_size), 1, 65536, 0,
+     .help = "Images computed at once, at most batch_size; null: the largest that is useful and fits. The result is "
+             "that of the whole batch."},
+    {"lr", GN_FIELD_SPECIAL, GN_FIELD_NULLABLE, 0, .special = &LR,
+     .help = "Peak learning rate. null: 5e-5 for full, 1e-3 for norm, bias and linear, 1e-4 for the others."},
+    {"weight_decay", GN_FIELD_NUMBER, 0, CONFIG(weight_decay), 0, 10, 0.05,
+     .help = "Decoupled weight decay; not on biases, norms, tokens and positions."},
+    {"optimizer", GN_FIELD_CHOICE, 0, CONFIG(optimizer), .fallback = GN_ADAMW, .choices = OPTIMIZERS,
+     .help = "The optimiser."},
+    {"schedule", GN_FIELD_CHOICE, 0, CONFIG(schedule), .fallback = GN_COSINE, .choices = SCHEDULES,
+     .help = "The learning rate after the warm-up: falling to 0 along a cosine, or constant."},
+    {"warmup_steps", GN_FIELD_INT64, GN_FIELD_NULLABLE, CONFIG(warmup_steps), 0, 1e9, -1,
+     .help = "Steps of linear warm-up; null: a tenth of all steps."},
+    {"label_smoothing", GN_FIELD_NUMBER, 0, CONFIG(label_smoothing), 0, 0.99, 0,
+     .help = "Share of the target spread over all classes."},
+    {"clip_norm", GN_FIELD_NUMBER, 0, CONFIG(clip_norm), 0, 1e6, 1,
+     .help = "Gradients are scaled down to this norm; 0: never."},
+    {"layer_decay", GN_FIELD_NUMBER, 0, CONFIG(layer_decay), 0.01, 1, 1,
+     .help = "Factor on the learning rate from each block to the one below it."},
+    {"augment", GN_FIELD_CHOICE, 0, CONFIG(augment), .fallback = GN_AUGMENT_NONE, .choices = AUGMENTS,
+     .help = "none, flip (horizontal), or standard (random resized crop and flip). Only none lets the frozen prefix be "
+             "cached."},
+    {"image_size", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(image_size), 1, 4096, 0,
+     .help = "Side of the square picture, a multiple of the patch size; null: the model's. Positions are resampled."},
+    {"head", GN_FIELD_CHOICE, 0, CONFIG(head), .fallback = GN_HEAD_ZERO, .choices = HEADS,
+     .help =
+         "The new head: zeros, random, or keep (the model's own, if its number of classes is that of the data set)."},
+    {"seed", GN_FIELD_INT64, 0, CONFIG(seed), 0, 9007199254740991.0, 0,
+     .help = "Decides order, augmentation and initialisation."},
+    {"eval_every_epochs", GN_FIELD_INT, 0, CONFIG(eval_every_epochs), 1, 10000, 1,
+     .help = "Epochs from one validation to the next; the last epoch is always validated."},
+    {"checkpoint_every_seconds", GN_FIELD_NUMBER, 0, CONFIG(checkpoint_every_seconds), 0.1, 86400, 60,
+     .help = "Seconds from one checkpoint to the next; each epoch's end has one too."},
+    {"early_stop_epochs", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(early_stop_epochs), 1, 10000, 0,
+     .help = "Stop after so many validations without a better accuracy; null: never."},
+    {"class_weights", GN_FIELD_CHOICE, 0, CONFIG(class_weights), .fallback = GN_WEIGHTS_NONE, .choices = CLASS_WEIGHTS,
+     .help = "balanced: the loss of a class counts by the inverse of its frequency."},
+    {"priority", GN_FIELD_INT, 0, REQUEST(priority), -100, 100, 0, .help = "Of two queued runs the larger goes first."},
+    {"threads", GN_FIELD_INT, GN_FIELD_NULLABLE, REQUEST(threads), 1, 1024, 0,
+     .help = "Threads of the worker; null: the service's number."},
+    {"precision", GN_FIELD_CHOICE, 0, REQUEST(precision), .fallback = GN_PRECISION_AUTO, .choices = PRECISIONS,
+     .help = "auto: the device's best. The CPU computes in float32 (fp32)."},
 };
 /* What a plan may be asked with in place of a data set. */
 static const struct gn_field PLAN_FIELDS[] = {
-	{ "classes", GN_FIELD_INT, 0, REQUEST(classes), 2, 100000, 0, .help = "Number of classes." },
-	{ "train_images", GN_FIELD_INT, 0, REQUEST(train_images), 1, 1e9, 10000, .help = "Number of training images." },
-	{ "val_images", GN_FIELD_INT, 0, REQUEST(val_images), 0, 1e9, 2000, .help = "Number of validation images." },
+    {"classes", GN_FIELD_INT, 0, REQUEST(classes), 2, 100000, 0, .help = "Number of classes."},
+    {"train_images", GN_FIELD_INT, 0, REQUEST(train_images), 1, 1e9, 10000, .help = "Number of training images."},
+    {"val_images", GN_FIELD_INT, 0, REQUEST(val_images), 0, 1e9, 2000, .help = "Number of validation images."},
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS, PLAN_FIELD_COUNT = sizeof PLAN_FIELDS / sizeof *PLAN_FIELDS };
 

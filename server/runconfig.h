@@ -10,15 +10,15 @@
 enum gn_precision { GN_PRECISION_AUTO, GN_PRECISION_FP32 }; /* the CPU computes in float32 either way */
 
 struct gn_run_request {
-	char name[GN_NAME_SIZE];                           /* "": none */
-	char model[GN_NAME_SIZE], dataset[GN_NAME_SIZE];   /* ids or names, as given */
-	struct gn_run_config config;                       /* lr is the strategy's where none was given */
+	char name[GN_NAME_SIZE];                         /* "": none */
+	char model[GN_NAME_SIZE], dataset[GN_NAME_SIZE]; /* ids or names, as given */
+	struct gn_run_config config;                     /* lr is the strategy's where none was given */
 	bool lr_given;
-	int priority;                                      /* the larger goes first */
-	int threads;                                       /* 0: the service's number */
-	int precision;                                     /* enum gn_precision */
-	int classes, train_images, val_images;             /* of a plan without a data set; classes 0: not given */
-	char **patterns;                                   /* what config.strategy.patterns points to; owned */
+	int priority;                          /* the larger goes first */
+	int threads;                           /* 0: the service's number */
+	int precision;                         /* enum gn_precision */
+	int classes, train_images, val_images; /* of a plan without a data set; classes 0: not given */
+	char **patterns;                       /* what config.strategy.patterns points to; owned */
 };
 
 /* Reads a run's JSON object, with all defaults. Every bad field goes into errors (see server/fields.h); the request is

@@ -1,0 +1,318 @@
+/*
+ * Dynamic batching over all requests: see classifier.h.
+ *
+ * One lock, `lock`, guards the queue, `decoding` and every ticket that is queued. `work` wakes the compute thread, `ready` the
+ * requests that wait. The compute thread holds no lock while it computes.
+ */
+#include "server/classifier.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sys/sysinfo.h>
+
+#include "server/service.h"
+
+struct gn_classifier {
+	struct gn_service *service;
+	struct gn_modelpool *pool;
+	int batch_max;
+	double batch_wait; /* seconds */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t work, ready;
+	struct gn_ticket *first, **end; /* the queue, oldest first */
+	int depth, decoding;
+	bool stop;
+	/* the compute thread's own */
+	float *images, *logits;
+	size_t images_size, logits_size;
+	struct gn_ticket **batch; /* [batch_max] */
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---------------------------------------------------------------- the compute thread ---------------------------- */
+
+static int count_model(const struct gn_classifier *c, const struct gn_held *held)
+{
+	int count = 0;
+
+	for (const struct gn_ticket *t = c->first; t && count < c->batch_max; t = t->next)
+		count += t->held == held;
+	return count;
+}
+
+/* Waits until a batch for the oldest image's model is full or need not wait. With the lock. */
+static void gather(struct gn_classifier *c)
+{
+	double deadline = c->first->sent_at + c->batch_wait;
+	struct timespec at = {.tv_sec = (time_t)deadline, .tv_nsec = (long)((deadline - floor(deadline)) * 1e9)};
+
+	while (!c->stop && c->decoding > 0 && count_model(c, c->first->held) < c->batch_max && now() < deadline)
+		pthread_cond_timedwait(&c->work, &c->lock, &at);
+}
+
+/* Takes the oldest image and those for the same model out of the queue. With the lock. */
+static int take_batch(struct gn_classifier *c)
+{
+	const struct gn_held *held = c->first->held;
+	struct gn_ticket **at = &c->first;
+	int count = 0;
+
+	while (*at) {
+		struct gn_ticket *ticket = *at;
+		if (ticket->held == held && count < c->batch_max) {
+			c->batch[count++] = ticket;
+			*at = ticket->next;
+		} else {
+			at = &ticket->next;
+		}
+	}
+	c->end = at;
+	c->depth -= count;
+	return count;
+}
+
+static int grow(float **buffer, size_t *size, size_t wanted, struct gn_error *err)
+{
+	if (wanted <= *size)
+		return 0;
+	free(*buffer);
+	*size = 0;
+	*buffer = aligned_alloc(128, (wanted * sizeof(float) + 127) / 128 * 128);
+	if (!*buffer)
+		return gn_fail_errno(err, "", "no memory for a batch");
+	*size = wanted;
+	return 0;
+}
+
+static int compute(struct gn_classifier *c, int count, struct gn_error *err)
+{
+	struct gn_held *held = c->batch[0]->held;
+	const struct gn_model *model = held->model;
+	int side = model->arch.image_size, classes = model->arch.classes;
+	size_t image = (size_t)3 * (size_t)side * (size_t)side;
+
+	if (grow(&c->images, &c->images_size, image * (size_t)count, err) ||
+	    grow(&c->logits, &c->logits_size, (size_t)classes * (size_t)count, err))
+		return -1;
+	for (int i = 0; i < count; i++)
+		gn_image_normalise(c->images + image * (size_t)i, c->batch[i]->pixels, side, &model->preprocess);
+	if (gn_modelpool_infer(c->pool, held, c->images, count, c->logits, err))
+		return -1;
+	for (int i = 0; i < count; i++)
+		gn_softmax(c->batch[i]->probabilities, c->logits + (size_t)classes * (size_t)i, classes);
+	return 0;
+}
+
+static void run_batch(struct gn_classifier *c, int count)
+{
+	struct gn_error err = {0};
+	struct gn_metrics *metrics = c->service->metrics;
+	double start = now();
+
+	compute(c, count, &err);
+	double seconds = now() - start;
+	gn_metrics_classify_batch(metrics, count);
+	gn_metrics_classify_images(metrics, c->batch[0]->held->id, (uint64_t)count);
+	for (int i = 0; i < count; i++) {
+		struct gn_ticket *ticket = c->batch[i];
+		ticket->queue_seconds = start - ticket->sent_at;
+		ticket->compute_seconds = seconds;
+		ticket->error = err;
+		gn_metrics_classify_seconds(metrics, GN_STAGE_DECODE, ticket->decode_seconds);
+		gn_metrics_classify_seconds(metrics, GN_STAGE_QUEUE, ticket->queue_seconds);
+		gn_metrics_classify_seconds(metrics, GN_STAGE_COMPUTE, seconds);
+	}
+}
+
+static void *compute_thread(void *user)
+{
+	struct gn_classifier *c = user;
+
+	pthread_mutex_lock(&c->lock);
+	for (;;) {
+		while (!c->first && !c->stop)
+			pthread_cond_wait(&c->work, &c->lock);
+		if (!c->first)
+			break;
+		gather(c);
+		int count = take_batch(c);
+		pthread_mutex_unlock(&c->lock);
+		run_batch(c, count);
+		pthread_mutex_lock(&c->lock);
+		for (int i = 0; i < count; i++)
+			c->batch[i]->done = true;
+		pthread_cond_broadcast(&c->ready);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- requests -------------------------------------- */
+
+static void set_decoding(struct gn_classifier *c, int change)
+{
+	pthread_mutex_lock(&c->lock);
+	c->decoding += change;
+	/* the compute thread may wait for just this image */
+	if (change < 0)
+		pthread_cond_signal(&c->work);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int decode(struct gn_classifier *c, const struct gn_model *model, const void *bytes, size_t size,
+                  struct gn_ticket *ticket, struct gn_error *err)
+{
+	int side = model->arch.image_size;
+
+	ticket->pixels = malloc((size_t)3 * (size_t)side * (size_t)side);
+	ticket->probabilities = calloc((size_t)model->arch.classes, sizeof *ticket->probabilities);
+	if (!ticket->pixels || !ticket->probabilities)
+		return gn_fail_errno(err, "", "no memory for an image");
+	return gn_image_eval(ticket->pixels, bytes, size, (uint64_t)c->service->config.max_pixels, side,
+	                     &model->preprocess, err);
+}
+
+int gn_classify_send(struct gn_classifier *c, struct gn_held *held, const void *bytes, size_t size,
+                     struct gn_ticket *ticket, struct gn_error *err)
+{
+	double start = now();
+
+	gn_assert(held->model->arch.classes > 0 && !ticket->sent);
+	set_decoding(c, 1);
+	if (decode(c, held->model, bytes, size, ticket, err)) {
+		set_decoding(c, -1);
+		gn_ticket_release(ticket);
+		return -1;
+	}
+	ticket->held = held;
+	ticket->sent = true;
+	ticket->next = NULL;
+	pthread_mutex_lock(&c->lock);
+	ticket->sent_at = now();
+	ticket->decode_seconds = ticket->sent_at - start;
+	*c->end = ticket;
+	c->end = &ticket->next;
+	c->depth++;
+	c->decoding--;
+	pthread_cond_signal(&c->work);
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+}
+
+void gn_classify_wait(struct gn_classifier *c, struct gn_ticket *ticket)
+{
+	if (!ticket->sent)
+		return;
+	pthread_mutex_lock(&c->lock);
+	while (!ticket->done)
+		pthread_cond_wait(&c->ready, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+	free(ticket->pixels);
+	ticket->pixels = NULL;
+}
+
+void gn_ticket_release(struct gn_ticket *ticket)
+{
+	free(ticket->pixels);
+	free(ticket->probabilities);
+	ticket->pixels = NULL;
+	ticket->probabilities = NULL;
+}
+
+int gn_classifier_depth(struct gn_classifier *c)
+{
+	int depth;
+
+	pthread_mutex_lock(&c->lock);
+	depth = c->depth;
+	pthread_mutex_unlock(&c->lock);
+	return depth;
+}
+
+/* ---------------------------------------------------------------- life cycle ------------------------------------ */
+
+static uint64_t quarter_of_memory(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) ? (uint64_t)1 << 30 : (uint64_t)info.totalram * info.mem_unit / 4;
+}
+
+static void init_locks(struct gn_classifier *c)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->work, &monotonic);
+	pthread_cond_init(&c->ready, NULL);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static void release(struct gn_classifier *c)
+{
+	gn_modelpool_free(c->pool);
+	pthread_mutex_destroy(&c->lock);
+	pthread_cond_destroy(&c->work);
+	pthread_cond_destroy(&c->ready);
+	free(c->images);
+	free(c->logits);
+	free(c->batch);
+	free(c);
+}
+
+int gn_classifier_new(struct gn_classifier **out, struct gn_service *service, struct gn_error *err)
+{
+	const struct gn_config *config = &service->config;
+	uint64_t limit = config->model_memory > 0 ? (uint64_t)config->model_memory : quarter_of_memory();
+	struct gn_classifier *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return gn_fail_errno(err, "", "starting the classifier");
+	c->service = service;
+	c->batch_max = (int)config->batch_max;
+	c->batch_wait = config->batch_wait_ms / 1000;
+	c->end = &c->first;
+	init_locks(c);
+	c->batch = calloc((size_t)c->batch_max, sizeof *c->batch);
+	if (!c->batch) {
+		release(c);
+		return gn_fail(err, GN_NO_MEMORY, "", "no memory for the classifier");
+	}
+	if (gn_modelpool_new(&c->pool, service->store, service->device, limit, c->batch_max, err)) {
+		release(c);
+		return -1;
+	}
+	if (pthread_create(&c->thread, NULL, compute_thread, c)) {
+		release(c);
+		return gn_fail(err, GN_NO_MEMORY, "", "cannot start the classifier's thread");
+	}
+	*out = c;
+	return 0;
+}
+
+void gn_classifier_free(struct gn_classifier *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stop = true;
+	pthread_cond_signal(&c->work);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	release(c);
+}
+
+struct gn_modelpool *gn_classifier_pool(struct gn_classifier *c)
+{
+	return c->pool;
+}
