@@ -25,6 +25,7 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 	struct gn_classifier *classifier;
 	struct gn_supervisor *supervisor;
 	struct gn_http *http;
+	struct gn_api *api; /* what the handlers keep between requests: api/api.h */
 	int64_t started_at; /* milliseconds since 1970 */
 };
 
