@@ -1,0 +1,56 @@
+/*
+ * What the image files of this folder share: a header read first (probe), then one decoder per format, behind gn_image_decode and
+ * the evaluation and training transforms. Every function takes (bytes, size) and reads nothing outside of them.
+ */
+#ifndef GN_IMAGE_H
+#define GN_IMAGE_H
+
+#include "gonio.h"
+
+struct gn_image_info {
+	enum gn_image_format format;
+	int width, height; /* as stored, before orientation */
+	int orientation;   /* EXIF, 1..8 */
+};
+
+/* Orientations 5 to 8 exchange the sides. */
+static inline bool gn_image_turned(const struct gn_image_info *info)
+{
+	return info->orientation >= 5;
+}
+
+/* ---------------------------------------------------------------- any format ------------------------------------ */
+
+/* Reads the header. GN_UNSUPPORTED for what is no picture of ours, GN_TOO_LARGE past max_pixels; nothing is allocated for pixels. */
+int gn_image_probe(struct gn_image_info *info, const void *bytes, size_t size, uint64_t max_pixels,
+                   struct gn_error *err);
+/* The largest of 1, 2, 4, 8 by which a JPEG of these sides can be shrunk so that both stay >= cover; 1 for other formats and cover 0. */
+int gn_image_denominator(const struct gn_image_info *info, int width, int height, int cover);
+/* Decodes at 1/denominator of the size (rounded up) with orientation applied. info: of the same bytes. */
+int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                       int denominator, struct gn_error *err);
+/* Decodes every pixel and keeps none; a JPEG and a PNG need memory for a row or so only. width, height: after orientation. */
+int gn_image_verify(const void *bytes, size_t size, uint64_t max_pixels, int *width, int *height, struct gn_error *err);
+/* Turns an image in place as an EXIF orientation asks for. */
+int gn_image_orient(struct gn_image *image, int orientation, struct gn_error *err);
+
+/* The orientation in an EXIF block (a TIFF file, with or without "Exif\0\0" before it); 1 where it says nothing sensible. */
+int gn_exif_orientation(const uint8_t *bytes, size_t size);
+
+/* ---------------------------------------------------------------- one format ------------------------------------ */
+
+/* X_probe fills in width, height and orientation. X_decode fills rgb [ceil(height / denominator), ceil(width / denominator), 3], as
+ * stored; rgb NULL: decode and keep nothing. The bytes must still have the header that info came from. */
+int gn_jpeg_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
+int gn_jpeg_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
+                   struct gn_error *err);
+/* *jpeg is malloc'd; caller frees. */
+int gn_jpeg_encode(uint8_t **jpeg, size_t *jpeg_size, const struct gn_image *image, int quality, struct gn_error *err);
+int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
+int gn_png_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
+                  struct gn_error *err);
+int gn_webp_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
+int gn_webp_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
+                   struct gn_error *err);
+
+#endif

@@ -1,0 +1,183 @@
+/*
+ * PNG through libpng. Its errors come back by longjmp to the one setjmp of each entry point; everything that outlives the jump
+ * lies in the job. A wrong checksum is an error, in any chunk.
+ *
+ * Colours as Pillow's convert("RGB"): alpha and transparency are dropped, a palette is looked up, of 16 bits the high byte counts
+ * (for grey too, where Pillow would clip).
+ */
+#include "data/image.h"
+
+#include "fileio.h"
+
+#include <limits.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <png.h>
+
+struct job {
+	jmp_buf failed;
+	char message[128];
+	bool no_memory;
+	png_structp png;
+	png_infop info;
+	const uint8_t *bytes;
+	size_t left;
+	uint8_t *scratch; /* a row that nobody keeps */
+};
+
+static _Noreturn void on_error(png_structp png, png_const_charp text)
+{
+	struct job *job = png_get_error_ptr(png);
+
+	snprintf(job->message, sizeof job->message, "%s", text);
+	longjmp(job->failed, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp text)
+{
+	(void)png;
+	(void)text;
+}
+
+static void on_read(png_structp png, png_bytep to, size_t size)
+{
+	struct job *job = png_get_io_ptr(png);
+
+	if (size > job->left)
+		png_error(png, "the file ends too early");
+	memcpy(to, job->bytes, size);
+	job->bytes += size;
+	job->left -= size;
+}
+
+static int job_open(struct job *job, const uint8_t *bytes, size_t size, struct gn_error *err)
+{
+	*job = (struct job){.bytes = bytes, .left = size};
+	job->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, job, on_error, on_warning);
+	job->info = job->png ? png_create_info_struct(job->png) : NULL;
+	if (job->info)
+		return 0;
+	png_destroy_read_struct(&job->png, NULL, NULL);
+	return gn_fail(err, GN_NO_MEMORY, "", "no memory for a PNG decoder");
+}
+
+static void job_close(struct job *job)
+{
+	png_destroy_read_struct(&job->png, &job->info, NULL);
+	free(job->scratch);
+}
+
+static int job_failed(struct job *job, struct gn_error *err)
+{
+	job_close(job);
+	return gn_fail(err, job->no_memory ? GN_NO_MEMORY : GN_MALFORMED, "", "the PNG cannot be decoded: %s",
+	               job->message);
+}
+
+/* Our own limit on pixels is checked between probe and decode; libpng's bound what other chunks may take. */
+static void read_header(struct job *job)
+{
+	png_set_read_fn(job->png, job, on_read);
+	png_set_crc_action(job->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+	png_set_user_limits(job->png, INT_MAX, INT_MAX);
+	png_set_chunk_cache_max(job->png, 100);
+	png_set_chunk_malloc_max(job->png, 4 << 20);
+	png_read_info(job->png, job->info);
+}
+
+/* The payload of the eXIf chunk, wherever it stands. A chunk is a big-endian length, four letters, the payload, a checksum. */
+static int find_orientation(const uint8_t *bytes, size_t size)
+{
+	size_t at = 8;
+
+	while (at <= size && size - at >= 12) {
+		const uint8_t *p = bytes + at;
+		size_t length = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+
+		if (length > size - at - 12)
+			break;
+		if (!memcmp(p + 4, "eXIf", 4))
+			return gn_exif_orientation(p + 8, length);
+		at += 12 + length;
+	}
+	return 1;
+}
+
+int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err)
+{
+	struct job job;
+	uint32_t width, height;
+
+	if (job_open(&job, bytes, size, err))
+		return -1;
+	if (setjmp(job.failed))
+		return job_failed(&job, err);
+	read_header(&job);
+	width = png_get_image_width(job.png, job.info);
+	height = png_get_image_height(job.png, job.info);
+	job_close(&job);
+	if (width > INT_MAX || height > INT_MAX)
+		return gn_fail(err, GN_MALFORMED, "", "the PNG cannot be decoded: impossible sides");
+	info->width = (int)width;
+	info->height = (int)height;
+	info->orientation = find_orientation(bytes, size);
+	return 0;
+}
+
+/* Asks libpng for 8-bit RGB, whatever is stored. */
+static void set_transforms(struct job *job)
+{
+	png_byte colour = png_get_color_type(job->png, job->info);
+
+	png_set_strip_16(job->png);
+	if (colour == PNG_COLOR_TYPE_PALETTE)
+		png_set_palette_to_rgb(job->png);
+	else if (!(colour & PNG_COLOR_MASK_COLOR))
+		png_set_expand_gray_1_2_4_to_8(job->png);
+	if (!(colour & PNG_COLOR_MASK_COLOR))
+		png_set_gray_to_rgb(job->png);
+	png_set_strip_alpha(job->png);
+}
+
+/* An interlaced picture arrives in seven passes that each fill in some pixels of a row. */
+static void decode(struct job *job, uint8_t *rgb, const struct gn_image_info *info)
+{
+	size_t stride = (size_t)info->width * 3;
+	int passes;
+
+	if (png_get_image_width(job->png, job->info) != (uint32_t)info->width ||
+	    png_get_image_height(job->png, job->info) != (uint32_t)info->height)
+		png_error(job->png, "the file changed while it was read");
+	set_transforms(job);
+	passes = png_set_interlace_handling(job->png);
+	png_read_update_info(job->png, job->info);
+	if (png_get_rowbytes(job->png, job->info) != stride)
+		png_error(job->png, "a pixel format that is not known");
+	if (!rgb) {
+		job->scratch = gn_alloc(stride, 1, NULL);
+		job->no_memory = !job->scratch;
+		if (job->no_memory)
+			png_error(job->png, "no memory for a row");
+	}
+	for (int pass = 0; pass < passes; pass++)
+		for (int y = 0; y < info->height; y++)
+			png_read_row(job->png, rgb ? rgb + (size_t)y * stride : job->scratch, NULL);
+}
+
+int gn_png_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
+                  struct gn_error *err)
+{
+	struct job job;
+
+	gn_assert(denominator == 1);
+	if (job_open(&job, bytes, size, err))
+		return -1;
+	if (setjmp(job.failed))
+		return job_failed(&job, err);
+	read_header(&job);
+	decode(&job, rgb, info);
+	job_close(&job);
+	return 0;
+}

@@ -1,0 +1,36 @@
+/*
+ * Resampling as Pillow's Image.resize does it: antialiased, two passes of 8-bit pixels with 22-bit weights, so that the results are
+ * those of Pillow, bit for bit.
+ */
+#ifndef GN_RESAMPLE_H
+#define GN_RESAMPLE_H
+
+#include "gonio.h"
+
+/* The box (x, y, w, h; in source pixels) becomes width x height; of that only the window is computed. */
+struct gn_resample {
+	double box[4];
+	int width, height;
+	enum gn_interpolation interpolation;
+	struct {
+		int x, y, width, height;
+	} window;
+};
+
+/* out: [window.height, window.width, 3]. in: any image that the box lies in. */
+int gn_resample(uint8_t *out, const struct gn_image *in, const struct gn_resample *job, struct gn_error *err);
+
+/* ---------------------------------------------------------------- the inner loops (resample_kernels.c) ---------- */
+
+#define GN_WEIGHT_BITS 22
+
+/* Turns count weights (an even number) into the form that gn_weigh_rows reads, in place. */
+void gn_weigh_prepare(int32_t *weights, int count);
+/* out[i] = clamp(round(sum over t of weights[t] * rows[t * stride + i])), i < n; taps >= 1, its weights padded to an even number. */
+void gn_weigh_rows(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n);
+/* out[x * out_stride + y] = in[y][x] for y < 32, x < n. rows: 32 pointers, any of them equal; out_stride >= 32. */
+void gn_transpose_in(uint8_t *out, size_t out_stride, const uint8_t *const *rows, size_t n);
+/* rows[y][x] = in[x * in_stride + y] for y < count <= 32, x < n. */
+void gn_transpose_out(uint8_t *const *rows, int count, const uint8_t *in, size_t in_stride, size_t n);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * From a file's bytes to the square of pixels that a model sees: for evaluation (gn_image_eval, in gonio.h) and for training.
+ */
+#ifndef GN_TRANSFORM_H
+#define GN_TRANSFORM_H
+
+#include "gonio.h"
+#include "random.h"
+
+/* METHOD 8's random resized crop: scale 0.25 to 1, ratio 3/4 to 4/3. out: u8 [S, S, 3]. Draws from *random, always as many numbers
+ * for one picture size. */
+int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
+                         const struct gn_preprocess *preprocess, struct gn_random *random, struct gn_error *err);
+/* Mirrors u8 [S, S, 3], left to right. */
+void gn_image_flip(uint8_t *pixels, int image_size);
+/* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */
+int gn_image_eval_side(int image_size, float crop_pct);
+
+#endif
