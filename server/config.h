@@ -39,7 +39,7 @@ bool gn_config_wants_help(int argc, char *const *argv);
 void gn_config_help(FILE *out);
 
 /* Splits "host:port" or "[v6]:port" into a numeric socket address. *loopback tells whether only this machine can reach it. */
-struct sockaddr_storage;
+struct sockaddr_storage; /* <sys/socket.h> */
 int gn_config_address(struct sockaddr_storage *address, bool *loopback, const char *listen, struct gn_error *err);
 
 #endif

@@ -109,7 +109,9 @@ void gn_run_row_release(struct gn_run_row *row);
 int gn_store_add_run(struct gn_store *store, struct gn_run_row *row, struct gn_error *err);
 /* Writes status, times, attempts, deaths, progress, result and error. */
 int gn_store_update_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err);
-/* The same, and in one transaction the model that the run made: its staged folder moved into place, its row, its id in the run's result
+/* The same; in one transaction with the check that its model and data set are still there: GN_NOT_FOUND. */
+int gn_store_requeue_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err);
+/* gn_store_update_run, and in one transaction the model that the run made: its staged folder moved into place, its row, its id in the run's result
  * ("model"), which is set in row->result. */
 int gn_store_finish_run(struct gn_store *store, struct gn_run_row *row, const char *staged, struct gn_row *model,
                         struct gn_error *err);
