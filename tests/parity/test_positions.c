@@ -1,7 +1,8 @@
 /*
  * Position embeddings resized to another grid, against the libraries' own functions (golden/positions; see README.md).
  *
- * Tolerance: bicubic weights of a few terms in float32, on values near 1: 2e-6.
+ * Tolerance: PyTorch finds the sample points in float32, where a coordinate near 14 is 5e-7 off; times the slope of random
+ * values of up to 4, that makes some 2e-6. 5e-6 leaves room; another kernel, scale or alignment is off by 1e-2 and more.
  */
 #include "tests/support/golden.h"
 
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define TOLERANCE 2e-6
+#define TOLERANCE 5e-6
 #define DIM       3
 
 static void resizes_as_each_library(void **state)
