@@ -243,7 +243,7 @@ struct scene {
 
 static void scene_init(struct scene *scene, const struct domain *domain, int class, struct rng *rng)
 {
-	const double angle = rng_between(rng, 0, 2 * pi);
+	const double angle = rng_between(rng, -0.6, 0.6);
 	const bool dark = rng_below(rng, 2);
 	const double back = dark ? rng_between(rng, 0.1, 0.4) : rng_between(rng, 0.6, 0.9);
 	const double front =
