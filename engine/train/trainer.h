@@ -1,0 +1,114 @@
+/*
+ * A run in progress. The parts of train/ share this struct:
+ *   weights.c    the tuned tensors' buffers and the table of all tensors
+ *   schedule.c   learning rates
+ *   prefix.c     the frozen prefix's outputs, kept
+ *   evaluate.c   validation
+ *   resume.c     checkpoint.bin
+ *   train.c      the loop
+ * Everything belongs to the thread that called gn_train; the loader's threads touch only their own.
+ */
+#ifndef GN_TRAINER_H
+#define GN_TRAINER_H
+
+#include "backend/backend.h"
+#include "data/loader.h"
+#include "tune/plan.h"
+#include "vit/vit.h"
+
+/* What a resumed run must find again, beside weights and moments. Written to checkpoint.bin as it is: no pointers, no padding that
+ * matters. */
+struct gn_progress {
+	int64_t step;        /* optimiser steps done */
+	int64_t epoch_steps; /* of them in the current epoch */
+	int64_t images;      /* trained on, all attempts */
+	double loss_sum;     /* of the current epoch's batches, each times its number of images */
+	double seconds;      /* all attempts */
+	double epoch_seconds;
+	double last_train_loss;
+	double best_accuracy, best_f1, best_loss;
+	int32_t epoch; /* epochs done */
+	int32_t best_epoch;
+	int32_t evaluations_since_best;
+	int32_t stopped; /* early stopping has ended the run */
+};
+
+/* The kept outputs of the frozen prefix: one row per training and validation sample, in the data set's order. */
+struct gn_prefix {
+	char *rows;
+	size_t row_bytes, bytes;
+};
+
+struct gn_trainer {
+	const struct gn_train_options *options;
+	struct gn_run_config config; /* lr and micro_batch_size filled in */
+	const struct gn_backend *backend;
+	struct gn_ctx *ctx;
+	const struct gn_dataset *dataset;
+	struct gn_plan plan;
+	struct gn_arch arch;
+	struct gn_layout layout;
+	bool *tuned;
+	struct gn_gradplan grad;
+	int stage; /* where passes start once the prefix is cached, else 0 */
+
+	/* weights.c */
+	size_t tuned_floats;          /* of each of the four buffers below; tensors are padded to 128 bytes */
+	float *w, *g, *m, *v;         /* device; v is NULL for SGD */
+	float *position;              /* device: a frozen position embedding that had to be resized */
+	void **uploaded;              /* [layout.count] device copies of frozen tensors, where the backend is not unified */
+	void **tensors, **gradients;  /* [layout.count] */
+	struct gn_bind weights, grads;
+	struct gn_opt_tensor *opt;
+	double *lr_scale;             /* [opt_count] layer decay */
+	int opt_count;
+
+	struct gn_pass *pass;
+	struct gn_prefix prefix;
+	struct gn_loader *loader;
+	float *class_weights;         /* host [K], NULL: all 1 */
+	float *device_class_weights;
+	int32_t *device_labels;
+	float *losses;                /* host [micro batch] */
+	struct gn_progress progress;
+	double started, last_checkpoint, last_step_event; /* monotonic seconds */
+	int64_t attempt_images;
+	double attempt_seconds;
+};
+
+double gn_clock(void); /* monotonic seconds */
+void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Allocates and fills the tuned tensors from the model (new head, resized position embedding) and binds all tensors. */
+int gn_weights_init(struct gn_trainer *t, struct gn_error *err);
+void gn_weights_release(struct gn_trainer *t);
+/* Writes folder/model.safetensors: the tuned tensors, and a resized position embedding. */
+int gn_weights_write(struct gn_trainer *t, struct gn_error *err);
+/* Angles of the current weights against the model's. */
+int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_error *err);
+
+/* The rate of optimiser step `step` (from 0), before layer decay: METHOD 8. */
+double gn_schedule_lr(const struct gn_run_config *config, const struct gn_plan *plan, int64_t step);
+/* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with the final norm in the last, head. */
+double gn_layer_scale(const struct gn_tensor *tensor, const struct gn_arch *arch, double decay);
+
+/* Computes the kept outputs with the current weights. Does nothing when the plan keeps none. */
+int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err);
+/* Puts the kept rows of n samples into the pass's input. */
+void gn_prefix_load(struct gn_trainer *t, const int32_t *samples, int n);
+void gn_prefix_release(struct gn_trainer *t);
+
+struct gn_evaluation {
+	double accuracy, macro_f1, loss;
+};
+/* The validation split with the current weights. All NAN when it is empty. */
+int gn_evaluate(struct gn_evaluation *out, struct gn_trainer *t, struct gn_error *err);
+
+/* The caller has asked the run to stop. */
+bool gn_train_stopped(const struct gn_trainer *t);
+
+int gn_resume_save(struct gn_trainer *t, struct gn_error *err);
+/* Sets *found; without a checkpoint nothing is touched. */
+int gn_resume_load(struct gn_trainer *t, bool *found, struct gn_error *err);
+
+#endif
