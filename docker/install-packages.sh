@@ -4,6 +4,7 @@
 set -eu
 
 here=$(dirname "$0")
+# shellcheck source=/dev/null
 distribution=$(. /etc/os-release && echo "$ID")
 architecture=$(dpkg --print-architecture)
 
@@ -18,7 +19,9 @@ wanted() { # ONLY: does a line with this third column count here?
 missing=
 for purpose in "$@"; do
     while read -r what package only; do
-        [ "$what" = "$purpose" ] && wanted "$only" || continue
+        if [ "$what" != "$purpose" ] || ! wanted "$only"; then
+            continue
+        fi
         case $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) in
             ii*) ;;
             *) missing="$missing $package" ;;

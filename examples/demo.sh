@@ -6,7 +6,7 @@
 # dashboard until Ctrl-C; otherwise, or with DEMO_STAY=0, it is stopped.
 set -euo pipefail
 
-build=${1:?usage: demo.sh BUILD_FOLDER}
+build=$(cd "${1:?usage: demo.sh BUILD_FOLDER}" && pwd)
 folder=$build/demo
 strategies=(full attention ffn linear)
 declare -A lr=([full]=5e-4 [attention]=1e-3 [ffn]=1e-3 [linear]=3e-3)
@@ -127,11 +127,10 @@ report() {
     printf '%12s' "${strategies[@]}"
     echo
     for strategy in "${strategies[@]}"; do
-        api GET "/v1/runs/$strategy/angles?epoch=last" >"$folder/$strategy-angles.json"
+        api GET "/v1/runs/$strategy/angles?epoch=last" >"$folder/angles-$strategy"
     done
-    cd "$folder"
     jq -rs '[.[].epochs[-1].layers] | transpose[] | [.[0].name, (.[].degrees * 1000 | round / 1000)] | @tsv' \
-        "${strategies[@]/%/-angles.json}" | while IFS=$'\t' read -r name degrees; do
+        "${strategies[@]/#/$folder/angles-}" | while IFS=$'\t' read -r name degrees; do
         printf '%-14s' "$name"
         # shellcheck disable=SC2086 # one number per strategy
         printf '%12.3f' $degrees
