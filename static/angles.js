@@ -1,0 +1,101 @@
+// How far every layer turned: the heat map of one epoch, a slider through the epochs, curves over all of them, and every tensor in a table.
+import { h, fill, section, setText, uniqueId } from './dom.js';
+import { degrees } from './format.js';
+import { lineChart } from './charts.js';
+import { GROUPS, heatMap, shade } from './heatmap.js';
+import { css } from './theme.js';
+
+function curves(group, title, layers, signal) {
+  const depth = Math.max(1, layers.length - 1);
+  return lineChart({
+    label: `${title} angles over epochs, one line per block`,
+    signal,
+    legend: false,
+    series: layers.map((layer, i) => ({ label: layer.name, width: 1.5, dots: true, colour: () => css(shade(group, 0.3 + (0.7 * i) / depth)) })),
+    x: { title: 'Epoch', whole: true },
+    y: { zero: true, exact: degrees },
+  });
+}
+
+function tensorTable(epoch) {
+  const rows = epoch.layers.flatMap((layer) => (layer.tensors ?? []).map((tensor) => h('tr', {},
+    h('th.mono', { scope: 'row' }, tensor.name), h('td.num', {}, degrees(tensor.degrees)))));
+  return h('table.table.compact', {}, h('caption', {}, `Angles of single tensors after epoch ${epoch.epoch}`),
+    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Tensor'), h('th.num', { scope: 'col' }, 'Angle'))), h('tbody', {}, rows));
+}
+
+/** {element, add(epoch), clear()}: add takes items of an angle answer's `epochs`, in any order, as they come. */
+export function anglesPanel(signal) {
+  const epochs = new Map();
+  const map = heatMap(signal);
+  const sliderId = uniqueId('epoch');
+  const slider = h('input', { type: 'range', id: sliderId, min: '1', max: '1', step: '1', value: '1' });
+  const which = h('output', { for: sliderId });
+  const control = h('div.slider', { hidden: true }, h('label', { for: sliderId }, 'Epoch'), slider, which);
+  const charts = h('div.halves');
+  const details = h('details', {}, h('summary', {}, 'Angles of single tensors'), h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Angles of single tensors' }));
+  const element = section('Angles', { id: 'angles', hidden: true },
+    h('p.muted', {}, 'How far each layer’s weights turned away from where they started. A large angle marks a layer that had to move to learn the task.'),
+    control, map.element, charts, details);
+  let lines = null;
+  let follow = true;
+  let pending = false;
+
+  const order = () => [...epochs.keys()].sort((a, b) => a - b);
+
+  function show() {
+    const numbers = order();
+    const position = follow ? numbers.length - 1 : Number(slider.value) - 1;
+    slider.max = String(numbers.length);
+    slider.value = String(position + 1);
+    const epoch = epochs.get(numbers[position]);
+    slider.setAttribute('aria-valuetext', `epoch ${epoch.epoch}`);
+    setText(which, `${epoch.epoch} of ${numbers.at(-1)}`);
+    control.hidden = numbers.length < 2;
+    element.hidden = false;
+    map.show(epoch);
+    if (details.open) fill(details.lastElementChild, tensorTable(epoch));
+  }
+
+  function drawCurves() {
+    const numbers = order();
+    if (numbers.length < 2) return;
+    if (!lines) {
+      // A group that is frozen has nothing to draw.
+      const turned = (group) => epochs.get(numbers.at(-1)).layers.filter((l) => l.group === group && l.degrees > 0);
+      lines = GROUPS.filter(([group]) => turned(group).length).map(([group, title]) => {
+        const mine = turned(group);
+        return { title, names: mine.map((l) => l.name), chart: curves(group, title, mine, signal) };
+      });
+      fill(charts, lines.map(({ title, chart }) => h('div', {}, h('h3', {}, `${title}, degrees by epoch`), h('p.muted.small', {}, 'Darker in light, brighter in dark: deeper blocks.'), chart.element)));
+    }
+    const tables = numbers.map((n) => [n, new Map(epochs.get(n).layers.map((l) => [l.name, l.degrees]))]);
+    for (const { names, chart } of lines) {
+      names.forEach((name, i) => chart.set(i, tables.map(([n, table]) => ({ x: n, y: table.get(name) ?? 0 }))));
+      chart.draw();
+    }
+  }
+
+  slider.addEventListener('input', () => {
+    follow = Number(slider.value) === epochs.size;
+    show();
+  });
+  details.addEventListener('toggle', () => { if (details.open && epochs.size) show(); });
+
+  return {
+    element,
+    // Past epochs come in one burst when a page opens: they are drawn together.
+    add(epoch) {
+      epochs.set(epoch.epoch, epoch);
+      if (pending) return;
+      pending = true;
+      requestAnimationFrame(() => {
+        pending = false;
+        if (signal.aborted || !epochs.size) return;
+        show();
+        drawCurves();
+      });
+    },
+    clear() { epochs.clear(); },
+  };
+}

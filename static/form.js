@@ -1,0 +1,171 @@
+// A form drawn from a JSON Schema: which fields there are, their limits, defaults and explanations are the service's to say.
+import { h, fill, uniqueId } from './dom.js';
+
+const LABELS = {
+  lr: 'Learning rate', dataset: 'Data set', clip_norm: 'Gradient clipping', eval_every_epochs: 'Validate every … epochs', early_stop_epochs: 'Stop early after … epochs',
+  checkpoint_every_seconds: 'Checkpoint every … seconds', warmup_steps: 'Warm-up steps', augment: 'Augmentation', schedule: 'Schedule', head: 'New head',
+};
+
+const labelOf = (name) => LABELS[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
+
+/** One property: references followed, "or null" folded into `nullable`, the types in a list. */
+export function normalise(property, root) {
+  let schema = property;
+  if (schema.$ref?.startsWith('#/')) {
+    const target = schema.$ref.slice(2).split('/').reduce((node, key) => node?.[key], root);
+    schema = { ...target, ...schema };
+  }
+  const variants = (schema.anyOf ?? schema.oneOf ?? []).map((v) => normalise(v, root));
+  const types = [schema.type ?? []].flat();
+  const real = variants.filter((v) => !(v.types.length === 1 && v.types[0] === 'null'));
+  const only = real.length === 1 ? real[0] : {};
+  const merged = { ...only, ...schema };
+  const values = merged.enum?.filter((v) => v !== null);
+  return {
+    ...merged,
+    enum: values,
+    types: [...new Set([...types, ...variants.flatMap((v) => v.types)])],
+    nullable: types.includes('null') || real.length < variants.length || Boolean(merged.enum?.includes(null)),
+    variants: real,
+  };
+}
+
+/** The names a strategy may have, wherever in the schema they are spelled. */
+export function kindsOf(schema) {
+  const own = schema.enum ?? (schema.const === undefined ? [] : [schema.const]);
+  const nested = [...(schema.oneOf ?? []), ...(schema.anyOf ?? []), schema.properties?.kind].filter(Boolean).flatMap(kindsOf);
+  return [...new Set([...own, ...nested])].filter((k) => typeof k === 'string');
+}
+
+const number = (types) => types.includes('integer') || types.includes('number');
+
+function control(schema, id, choices) {
+  if (choices) return h('select', { id }, h('option', { value: '' }, choices.length ? 'Choose…' : 'None yet'), choices.map((c) => h('option', { value: c.value }, c.text)));
+  if (schema.enum) {
+    const empty = schema.nullable || schema.default === undefined ? [h('option', { value: '' }, 'automatic')] : [];
+    return h('select', { id }, empty, schema.enum.map((v) => h('option', { value: String(v) }, String(v))));
+  }
+  if (schema.types.includes('boolean')) return h('input', { type: 'checkbox', id });
+  if (number(schema.types)) {
+    return h('input', { type: 'number', id, min: schema.minimum, max: schema.maximum, step: schema.types.includes('number') ? 'any' : '1', placeholder: schema.nullable ? 'automatic' : null });
+  }
+  return h('input', { type: 'text', id, maxlength: schema.maxLength, autocomplete: 'off', spellcheck: 'false' });
+}
+
+/**
+ * One field: {node, get(), set(value), fail(text), input}. get gives undefined where the default is wanted. `choices`
+ * ([{value, text}]) makes it a menu.
+ */
+export function field(name, property, root, choices) {
+  const schema = normalise(property, root);
+  const id = uniqueId('field');
+  const input = control(schema, id, choices);
+  const error = h('span.error', { id: `${id}-error`, role: 'status' });
+  const hint = schema.description ? h('span.hint', { id: `${id}-hint` }, schema.description) : null;
+  input.setAttribute('aria-describedby', [`${id}-error`, hint ? `${id}-hint` : ''].join(' ').trim());
+  input.name = name;
+  const node = h('div.field', {}, h('label', { for: id }, labelOf(name)), input, error, hint);
+
+  function set(value) {
+    if (input.type === 'checkbox') input.checked = Boolean(value);
+    else input.value = value === null || value === undefined ? '' : String(value);
+  }
+
+  function read() {
+    if (input.type === 'checkbox') return input.checked;
+    const text = input.value.trim();
+    // What a number field cannot read it gives as ''; that must not pass for "automatic".
+    if (input.validity.badInput) return input.validationMessage;
+    if (text === '') return schema.nullable && schema.default !== undefined ? null : undefined;
+    return number(schema.types) && !choices ? Number(text) : text;
+  }
+
+  set(schema.default);
+  return {
+    node,
+    input,
+    set,
+    get() {
+      const value = read();
+      return value === schema.default ? undefined : value;
+    },
+    fail(text) {
+      fill(error, text);
+      if (text) input.setAttribute('aria-invalid', 'true');
+      else input.removeAttribute('aria-invalid');
+    },
+  };
+}
+
+const STRATEGIES = {
+  full: 'Every weight of the network.',
+  linear: 'Only the new head: linear probing.',
+  attention: 'The attention layer of every block, and the head.',
+  ffn: 'The FFN layer of every block, and the head.',
+  first_third: 'The first third of the blocks, and the head.',
+  middle_third: 'The middle third of the blocks, and the head.',
+  last_third: 'The last third of the blocks, and the head. The blocks below are computed only once per image.',
+  odd: 'Every block with an odd number, and the head.',
+  even: 'Every block with an even number, and the head.',
+  norm: 'All layer norms, and the head.',
+  bias: 'All biases, and the head.',
+  custom: 'What you name: patterns over tensor names, one a line.',
+};
+
+/** The strategy: a menu of kinds, and for `custom` a box for its patterns. Same interface as `field`. */
+export function strategyField(property, root) {
+  const schema = normalise(property, root);
+  const id = uniqueId('strategy');
+  const kinds = [...new Set([...kindsOf(schema), ...schema.variants.flatMap(kindsOf)])];
+  const input = h('select', { id, name: 'strategy', 'aria-describedby': `${id}-hint ${id}-error` }, kinds.map((k) => h('option', { value: k }, k)));
+  const hint = h('span.hint', { id: `${id}-hint`, 'aria-live': 'polite' });
+  const error = h('span.error', { id: `${id}-error`, role: 'status' });
+  const patterns = h('textarea', { id: `${id}-tune`, rows: '4', spellcheck: 'false', placeholder: 'blocks.{8..11}.attn\nblocks.*.norm1.*\nhead' });
+  const custom = h('div.field', { hidden: true }, h('label', { for: `${id}-tune` }, 'Tensors to tune'), patterns);
+  const node = h('div.field.wide', {}, h('label', { for: id }, 'Strategy'), input, hint, error, custom);
+  const update = () => {
+    fill(hint, STRATEGIES[input.value] ?? '');
+    custom.hidden = input.value !== 'custom';
+  };
+  input.addEventListener('change', update);
+  const set = (value) => {
+    const kind = typeof value === 'string' ? value : value?.kind;
+    if (kinds.includes(kind)) input.value = kind;
+    if (Array.isArray(value?.tune)) patterns.value = value.tune.join('\n');
+    update();
+  };
+  set(kinds.includes('attention') ? 'attention' : kinds[0]);
+  return {
+    node,
+    input,
+    set,
+    get() {
+      if (input.value !== 'custom') return input.value;
+      const tune = patterns.value.split('\n').map((line) => line.trim()).filter(Boolean);
+      // Without a pattern there is nothing to ask about yet.
+      return tune.length ? { kind: 'custom', tune } : undefined;
+    },
+    fail(text) {
+      fill(error, text);
+      const target = input.value === 'custom' ? patterns : input;
+      for (const each of [input, patterns]) each.removeAttribute('aria-invalid');
+      if (text) target.setAttribute('aria-invalid', 'true');
+    },
+  };
+}
+
+/** Shows problem+json's field errors beside their fields; gives back those that belong to none. */
+export function showErrors(fields, errors) {
+  const texts = new Map();
+  const others = [];
+  for (const error of errors) {
+    const name = (error.pointer ?? '').split('/')[1];
+    if (fields.has(name)) texts.set(name, [...(texts.get(name) ?? []), error.detail]);
+    else others.push(error);
+  }
+  for (const [name, each] of fields) {
+    each.fail((texts.get(name) ?? []).join('; '));
+    if (texts.has(name)) each.node.closest('details')?.setAttribute('open', '');
+  }
+  return others;
+}

@@ -1,0 +1,132 @@
+// One data set: its classes with a bar of counts, its photographs by class and split, and what was refused.
+import { enc, get, query, remove, Problem } from '../api.js';
+import { h, fill, confirmDialog, facts, problemBox, rejectedTable, section, toast, uniqueId } from '../dom.js';
+import { bytes, count, plural, when } from '../format.js';
+
+const SPLITS = ['train', 'val', 'test'];
+const THUMBS = 48;
+
+function classBars(set, choose) {
+  const most = Math.max(1, ...set.classes.map((c) => c.train + c.val + c.test));
+  const present = SPLITS.filter((split) => set.images[split] > 0);
+  const rows = set.classes.map((c) => {
+    const bar = h('div.bar', { 'aria-hidden': 'true' }, present.map((split) => {
+      const part = h(`span.part.${split}`);
+      part.style.setProperty('width', `${(100 * c[split]) / most}%`);
+      return part;
+    }));
+    const counts = present.map((split) => h('td.num', {}, count(c[split])));
+    return h('tr', {}, h('th', { scope: 'row' }, h('button.link.clamp', { type: 'button', title: c.name.length > 40 ? c.name : null, on: { click: () => choose(c.name) } }, c.name)),
+      h('td.bar-cell', {}, bar), counts);
+  });
+  return h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Classes' },
+    h('table.table.compact.classes', {},
+      h('caption.visually-hidden', {}, 'Images per class and split; a class name shows its photographs below'),
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Class'), h('th', { scope: 'col', 'aria-hidden': 'true' }),
+        present.map((split) => h('th.num', { scope: 'col' }, h(`span.key.${split}`), split)))),
+      h('tbody', {}, rows)));
+}
+
+function thumbnail(set, image, showClass) {
+  const base = `/v1/datasets/${enc(set.id)}/images/${enc(image.index)}`;
+  return h('figure.thumb', {},
+    h('a', { href: base, target: '_blank', rel: 'noopener', title: `${image.path} · ${image.width} × ${image.height} · ${bytes(image.bytes)}` },
+      h('img', { src: query(base, { size: 192 }), alt: `${image.class}, ${image.split}`, loading: 'lazy', width: '96', height: '96' })),
+    showClass ? h('figcaption.ellipsis', {}, image.class) : null);
+}
+
+/** Photographs of one class and split, a page at a time. */
+function gallery(set, signal) {
+  const classId = uniqueId('class');
+  const splitId = uniqueId('split');
+  const classes = h('select', { id: classId }, h('option', { value: '' }, 'All classes'),
+    set.classes.map((c, i) => h('option', { value: String(i) }, c.name)));
+  const splits = h('select', { id: splitId }, h('option', { value: '' }, 'All splits'),
+    SPLITS.filter((s) => set.images[s] > 0).map((s) => h('option', { value: s }, s)));
+  const grid = h('div.thumbs');
+  const more = h('button.button', { type: 'button', hidden: true, on: { click: () => load(false) } }, 'Show more');
+  const trouble = h('div');
+  let next = null;
+  let turn = 0;
+
+  async function load(fresh) {
+    turn += 1;
+    const mine = turn;
+    const chosen = classes.value === '' ? null : set.classes[Number(classes.value)].name;
+    try {
+      const page = await get(query(`/v1/datasets/${enc(set.id)}/images`,
+        { class: chosen, split: splits.value, limit: THUMBS, after: fresh ? null : next }), { signal });
+      if (mine !== turn) return;
+      const figures = page.items.map((image) => thumbnail(set, image, chosen === null));
+      if (fresh) fill(grid, figures.length ? figures : h('p.muted', {}, 'No photographs here.'));
+      else grid.append(...figures);
+      next = page.next;
+      more.hidden = !next;
+      fill(trouble);
+    } catch (error) {
+      if (signal.aborted) return;
+      fill(trouble, problemBox(error, () => load(fresh)));
+    }
+  }
+
+  classes.addEventListener('change', () => load(true));
+  splits.addEventListener('change', () => load(true));
+  load(true);
+  const element = section('Photographs', {},
+    h('div.fields', {}, h('div.field', {}, h('label', { for: classId }, 'Class'), classes), h('div.field', {}, h('label', { for: splitId }, 'Split'), splits)),
+    grid, trouble, h('div', {}, more));
+  return {
+    element,
+    choose(name) {
+      classes.value = String(set.classes.findIndex((c) => c.name === name));
+      load(true);
+      element.scrollIntoView({ block: 'start' });
+      classes.focus({ preventScroll: true });
+    },
+  };
+}
+
+function refused(set) {
+  if (!set.rejected_count && !set.skipped_count) return null;
+  return section('Not used', {},
+    h('p', {}, `${plural(set.rejected_count, 'file was', 'files were')} rejected, ${plural(set.skipped_count, 'other file was', 'other files were')} skipped `
+      + '(hidden files and files that are no images).'),
+    set.rejected?.length ? rejectedTable(set.rejected, set.rejected_count) : null);
+}
+
+async function destroy(set, trouble) {
+  const name = set.name || set.id;
+  if (!await confirmDialog({ title: 'Delete this data set?', text: `${name} with its ${plural(set.images.train + set.images.val + set.images.test, 'image')} is removed from the disk.`, action: 'Delete' })) return;
+  try {
+    const { freed_bytes: freed } = await remove(`/v1/datasets/${enc(set.id)}`);
+    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
+    location.hash = '#/datasets';
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    fill(trouble, problemBox(error));
+  }
+}
+
+export async function datasetPage({ id, signal, setTitle }) {
+  const set = await get(`/v1/datasets/${enc(id)}`, { signal });
+  const name = set.name || set.id;
+  setTitle(name);
+  const trouble = h('div');
+  const photographs = gallery(set, signal);
+  return [
+    h('div.head', {},
+      h('div', {}, h('p.crumb', {}, h('a', { href: '#/datasets' }, 'Data sets')), h('h1', { tabindex: '-1' }, name),
+        h('p.sub', {}, `${plural(set.classes.length, 'class', 'classes')}, ${plural(set.images.train, 'training image')}, ${count(set.images.val)} for validation`
+          + (set.images.test ? `, ${count(set.images.test)} for tests` : ''))),
+      h('div.row', {}, h('a.button.primary', { href: `#/runs/new?dataset=${enc(set.id)}` }, 'Fine-tune on it'),
+        h('button.button.danger', { type: 'button', on: { click: () => destroy(set, trouble) } }, 'Delete'))),
+    trouble,
+    section('Classes', {}, classBars(set, photographs.choose)),
+    photographs.element,
+    refused(set),
+    section('About', {}, facts([
+      ['Id', h('code', {}, set.id)], ['Added', when(set.created_at)], ['Size on disk', bytes(set.bytes)],
+      ['Mean picture', set.mean_width ? `${Math.round(set.mean_width)} × ${Math.round(set.mean_height)} pixels` : null],
+      ['SHA-256', h('code', {}, set.sha256)]])),
+  ].filter(Boolean);
+}

@@ -1,0 +1,126 @@
+// One model: classify with it, its architecture and preprocessing, what its import did, its layers, and its angles if it is tuned.
+import { enc, get, getOrNull, patch, query, remove, Problem } from '../api.js';
+import { anglesPanel } from '../angles.js';
+import { classifyPanel } from '../classify.js';
+import { h, fill, confirmDialog, facts, problemBox, section, toast } from '../dom.js';
+import { bytes, compact, count, digits, plural, when } from '../format.js';
+import { textField } from '../upload.js';
+
+const triple = (numbers) => (numbers ? numbers.map((x) => digits(x)).join(', ') : null);
+
+function architecture(model) {
+  const a = model.architecture;
+  const extras = [a.registers ? plural(a.registers, 'register token') : null, a.distilled ? 'distillation token' : null,
+    a.layer_scale ? 'layer scale' : null].filter(Boolean);
+  return facts([
+    ['Blocks', `${a.depth}`], ['Width', `${a.dim}`], ['Heads', `${a.heads}, ${a.dim / a.heads} wide`], ['FFN width', count(a.mlp_dim)],
+    ['Patch', `${a.patch_size} × ${a.patch_size} pixels`], ['Image', `${a.image_size} × ${a.image_size} pixels`],
+    ['Pooling', a.pool === 'cls' ? 'class token' : 'mean of the patches'], ['Classes', count(a.classes)],
+    ['Activation', a.activation], ['Norm epsilon', a.norm_eps === undefined ? null : String(a.norm_eps)], ['Also', extras.join(', ')]]);
+}
+
+function preprocessing(model) {
+  const p = model.preprocessing ?? {};
+  return facts([['Mean', triple(p.mean)], ['Standard deviation', triple(p.std)], ['Crop fraction', digits(p.crop_pct)], ['Resampling', p.interpolation]]);
+}
+
+function importReport(model) {
+  const report = model.import;
+  if (!report) return null;
+  const names = (title, list) => (list?.length
+    ? h('details', {}, h('summary', {}, `${title}: ${plural(list.length, 'tensor')}`), h('ul.mono', {}, list.map((n) => h('li', {}, n)))) : null);
+  return section('Import', {}, h('p', {}, `${plural(report.mapped, 'tensor')} read in the ${model.format} scheme.`),
+    names('Ignored', report.ignored), names('Resized', report.resized));
+}
+
+function layersTable(layers) {
+  const rows = layers.map((layer) => h('tr', {},
+    h('th.mono', { scope: 'row' }, layer.name), h('td', {}, h(`span.tag.${layer.group}`, {}, layer.group)), h('td.num', {}, count(layer.parameters)),
+    h('td', {}, h('details', {}, h('summary', {}, plural(layer.tensors.length, 'tensor')),
+      h('ul.mono.plain', {}, layer.tensors.map((t) => h('li', {}, `${t.name} `, h('span.muted', {}, t.shape.join(' × ')))))))));
+  return h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Layers' },
+    h('table.table.compact', {}, h('caption.visually-hidden', {}, 'Layers of the model'),
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Layer'), h('th', { scope: 'col' }, 'Group'), h('th.num', { scope: 'col' }, 'Parameters'), h('th', { scope: 'col' }, 'Tensors'))),
+      h('tbody', {}, rows)));
+}
+
+function downloads(model) {
+  const base = `/v1/models/${enc(model.id)}/checkpoint`;
+  const link = (text, params) => h('li', {}, h('a', { href: query(base, params), download: `${model.name || model.id}.safetensors` }, text));
+  return section('Download', {}, h('ul', {},
+    link('Whole checkpoint, safetensors in timm names', { format: 'timm', content: 'full' }),
+    model.kind === 'tuned' ? link('Only what differs from the base', { format: 'timm', content: 'delta' }) : null));
+}
+
+function renaming(model, trouble) {
+  const field = textField({ id: 'rename', label: 'Name', value: model.name ?? '', maxlength: '64', pattern: '[a-z0-9][a-z0-9._\\-]{0,63}', required: true });
+  const form = h('form.row', { 'aria-label': 'Rename the model' }, field.node, h('button.button', { type: 'submit' }, 'Rename'));
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    try {
+      const changed = await patch(`/v1/models/${enc(model.id)}`, { name: field.input.value.trim() });
+      document.querySelector('h1').textContent = changed.name;
+      fill(trouble);
+      toast(`The model is now called ${changed.name}.`);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      fill(trouble, problemBox(error));
+    }
+  });
+  return form;
+}
+
+async function destroy(model, trouble) {
+  const name = model.name || model.id;
+  if (!await confirmDialog({ title: 'Delete this model?', text: `${name} is removed from the disk.`, action: 'Delete' })) return;
+  try {
+    const { freed_bytes: freed } = await remove(`/v1/models/${enc(model.id)}`);
+    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
+    location.hash = '#/models';
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    fill(trouble, problemBox(error));
+  }
+}
+
+async function origin(model, signal) {
+  if (model.kind !== 'tuned') return null;
+  const [base, run] = await Promise.all([
+    model.base ? getOrNull(`/v1/models/${enc(model.base)}`, { signal }) : null,
+    model.run ? getOrNull(`/v1/runs/${enc(model.run)}`, { signal }) : null]);
+  return h('span', {}, 'Tuned from ', base ? h('a', { href: `#/models/${enc(base.id)}` }, base.name || base.id) : 'a deleted model',
+    ' by ', run ? h('a', { href: `#/runs/${enc(run.id)}` }, run.name || run.id) : 'a deleted run', '. ');
+}
+
+export async function modelPage({ id, signal, setTitle }) {
+  const model = await get(`/v1/models/${enc(id)}`, { signal });
+  const [layers, angles, from] = await Promise.all([
+    get(`/v1/models/${enc(model.id)}/layers`, { signal }),
+    model.kind === 'tuned' ? getOrNull(`/v1/models/${enc(model.id)}/angles`, { signal }) : null,
+    origin(model, signal)]);
+  const name = model.name || model.id;
+  setTitle(name);
+  const trouble = h('div');
+  const tuned = model.kind === 'tuned';
+  let turned = null;
+  if (angles?.epochs?.length) {
+    turned = anglesPanel(signal);
+    angles.epochs.forEach((epoch) => turned.add(epoch));
+  }
+  return [
+    h('div.head', {},
+      h('div', {}, h('p.crumb', {}, h('a', { href: '#/models' }, 'Models')), h('h1', { tabindex: '-1' }, name),
+        h('p.sub', {}, from, `${compact(model.parameters)} parameters`, tuned ? `, ${count(model.tuned_parameters)} of them tuned` : '', `, ${model.format} checkpoint, ${bytes(model.bytes)} on disk`)),
+      h('div.row', {}, h('a.button.primary', { href: `#/runs/new?model=${enc(model.id)}` }, 'Fine-tune it'),
+        h('button.button.danger', { type: 'button', on: { click: () => destroy(model, trouble) } }, 'Delete'))),
+    trouble,
+    classifyPanel(model.id, signal),
+    turned?.element,
+    h('div.halves', {}, section('Architecture', {}, architecture(model)),
+      h('div.stack', {}, section('Preprocessing', {}, preprocessing(model)), importReport(model), downloads(model))),
+    section('Layers', {}, layersTable(layers.items)),
+    section('About', {}, facts([['Id', h('code', {}, model.id)], ['Added', when(model.created_at)], ['SHA-256', h('code', {}, model.sha256)],
+      ['Class names', model.labels?.length ? h('details', {}, h('summary', {}, plural(model.labels.length, 'name')), h('ol.plain', {}, model.labels.map((l) => h('li', {}, l)))) : 'none: predictions carry numbers']]),
+    renaming(model, trouble)),
+  ].filter(Boolean);
+}

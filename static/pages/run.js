@@ -1,0 +1,188 @@
+// One run: live curves, progress, result, angles, log, what it was asked to do; and, once it succeeded, classifying with its model.
+import { enc, followRun, get, getOrNull, getText, isFinal, post, query, remove, Problem } from '../api.js';
+import { anglesPanel } from '../angles.js';
+import { classifyPanel } from '../classify.js';
+import { learningCurves } from '../curves.js';
+import { h, fill, announce, confirmDialog, facts, problemBox, section, setText, toast } from '../dom.js';
+import { bytes, count, digits, duration, percent, strategyName, when } from '../format.js';
+import { isActive, pill, progressText, share } from '../status.js';
+
+const POLL_MS = 3000;
+const LOG_LINES = 500;
+// Shown elsewhere on the page, or no part of the request.
+const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
+  'result', 'error', 'model', 'dataset', 'strategy'];
+
+function settings(run) {
+  const text = (v) => (v !== null && typeof v === 'object' ? JSON.stringify(v) : String(v));
+  const pairs = Object.entries(run).filter(([key, v]) => !NOT_SETTINGS.includes(key) && v !== null);
+  return section('Settings', {}, facts([...pairs.map(([key, v]) => [key.replaceAll('_', ' '), text(v)]), ['id', h('code', {}, run.id)]]),
+    run.tuned_layers?.length ? h('details', {}, h('summary', {}, `Tuned layers: ${run.tuned_layers.length}`), h('ul.mono.plain', {}, run.tuned_layers.map((l) => h('li', {}, l)))) : null);
+}
+
+/** The log's last lines; stays at its end unless someone scrolled up. */
+function logPanel(id) {
+  const pre = h('pre.log', { tabindex: '0', 'aria-label': 'Log' });
+  let lines = [];
+  const show = () => {
+    const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+    setText(pre, lines.join('\n'));
+    if (atEnd) pre.scrollTop = pre.scrollHeight;
+  };
+  return {
+    element: section('Log', {}, pre, h('p.small', {}, h('a', { href: `/v1/runs/${enc(id)}/log`, target: '_blank', rel: 'noopener' }, 'The whole log'))),
+    add(more) {
+      lines = lines.concat(more).slice(-LOG_LINES);
+      show();
+    },
+    clear() { lines = []; show(); },
+  };
+}
+
+function resultPanel(run) {
+  const r = run.result;
+  if (!r) return null;
+  const figure = (value, title) => h('div.figure', {}, h('span.big', {}, value), h('span.muted', {}, title));
+  return section('Result', { class: 'result-card' },
+    h('div.figures', {}, figure(percent(r.val_accuracy), 'validation accuracy'), figure(percent(r.val_macro_f1), 'macro F1'), figure(duration(r.seconds), 'training time'),
+      figure(count(run.tuned_parameters), 'tuned parameters')),
+    facts([['Validation loss', digits(r.val_loss)], ['Training loss', digits(r.train_loss)], ['Best epoch', count(r.best_epoch)], ['Peak memory', bytes(r.peak_memory_bytes)],
+      ['Model', r.model ? h('a', { href: `#/models/${enc(r.model)}` }, 'Open the tuned model') : 'deleted']]));
+}
+
+function errorPanel(run) {
+  if (run.status !== 'failed' || !run.error) return null;
+  return problemBox({ title: `The run failed: ${run.error.type}`, detail: run.error.detail });
+}
+
+async function destroy(run, trouble) {
+  const name = run.name || run.id;
+  if (!await confirmDialog({ title: 'Delete this run?', text: `${name} with its curves, angles and checkpoints is removed from the disk.`, action: 'Delete' })) return;
+  await attempt(trouble, async () => {
+    const { freed_bytes: freed } = await remove(`/v1/runs/${enc(run.id)}`);
+    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
+    location.hash = '#/runs';
+  });
+}
+
+/** Does something that the service may refuse, and shows its reason. */
+async function attempt(place, action) {
+  fill(place);
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    fill(place, problemBox(error));
+  }
+}
+
+/** A finished run's past, in three requests instead of a replay of its events. */
+async function loadPast(run, { curves, angles, log, signal }) {
+  const base = `/v1/runs/${enc(run.id)}`;
+  const [metrics, turned, text] = await Promise.all([getOrNull(`${base}/metrics`, { signal }),
+    getOrNull(query(`${base}/angles`, { epoch: 'all' }), { signal }), getText(`${base}/log`, { signal }).catch(() => '')]);
+  metrics?.steps?.forEach(curves.step);
+  metrics?.epochs?.forEach(curves.epoch);
+  turned?.epochs?.forEach(angles.add);
+  log.add(text.split('\n').filter(Boolean));
+}
+
+function headLine(run, model, set) {
+  const link = (thing, base) => (thing ? h('a', { href: `${base}/${enc(thing.id)}` }, thing.name || thing.id) : 'deleted');
+  return h('p.sub', {}, h('strong', {}, strategyName(run.strategy)), ' · ', link(model, '#/models'), ' on ', link(set, '#/datasets'), ' · created ', when(run.created_at));
+}
+
+export async function runPage({ id, signal, setTitle }) {
+  let run = await get(`/v1/runs/${enc(id)}`, { signal });
+  const [model, set] = await Promise.all([getOrNull(`/v1/models/${enc(run.model)}`, { signal }), getOrNull(`/v1/datasets/${enc(run.dataset)}`, { signal })]);
+  const name = run.name || run.id;
+  setTitle(name);
+  const path = `/v1/runs/${enc(run.id)}`;
+  const trouble = h('div');
+  const state = h('span', { id: 'run-status', role: 'status' });
+  const actions = h('div.row');
+  const bar = h('progress', { max: 1, 'aria-label': 'Progress' });
+  const text = h('p.muted', { id: 'run-progress' });
+  const progress = h('section.card.progress-card', { 'aria-label': 'Progress' }, bar, text);
+  const outcome = h('div.stack', { hidden: true });
+  const curves = learningCurves({ stepsPerEpoch: run.progress?.steps && run.progress.epochs ? run.progress.steps / run.progress.epochs : 1, epochs: run.epochs, signal });
+  const angles = anglesPanel(signal);
+  const log = logPanel(run.id);
+  let shownStatus = null;
+  let following = false;
+  let timer = null;
+
+  const act = (verb) => attempt(trouble, async () => {
+    run = await post(`${path}/${verb}`, { signal });
+    drawStatus();
+    if (!isFinal(run.status) && !following) follow();
+  });
+
+  function drawActions() {
+    const button = (title, onClick, kind = '') => h(`button.button${kind}`, { type: 'button', on: { click: onClick } }, title);
+    fill(actions,
+      isActive(run.status) ? button('Cancel', () => act('cancel'), '.danger') : null,
+      run.status === 'failed' || run.status === 'cancelled' ? button('Resume', () => act('resume'), '.primary') : null,
+      h('a.button', { href: `#/runs/new?from=${enc(run.id)}` }, 'Run again with changes'),
+      isActive(run.status) ? null : button('Delete', () => destroy(run, trouble), '.danger'));
+  }
+
+  function drawStatus() {
+    bar.value = share(run.progress);
+    setText(text, progressText(run));
+    progress.hidden = run.status === 'succeeded';
+    const now = `${run.status} ${run.result ? 'with result' : ''} ${run.error?.type ?? ''}`;
+    if (now === shownStatus) return;
+    const first = shownStatus === null;
+    shownStatus = now;
+    fill(state, pill(run.status));
+    drawActions();
+    const parts = [errorPanel(run), resultPanel(run), run.status === 'succeeded' && run.result?.model ? classifyPanel(run.result.model, signal) : null].filter(Boolean);
+    outcome.hidden = parts.length === 0;
+    fill(outcome, parts);
+    if (!first) announce(`The run is ${run.status}`);
+  }
+
+  async function refresh() {
+    clearTimeout(timer);
+    try {
+      run = await get(path, { signal });
+      drawStatus();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
+      if (error.status === 404) { fill(trouble, problemBox({ title: 'This run was deleted', detail: '' })); return; }
+    }
+    if (isActive(run.status) && !signal.aborted) timer = setTimeout(refresh, POLL_MS);
+  }
+
+  function onEvent(type, data) {
+    if (type === 'step') {
+      curves.step(data);
+      // Past steps are replayed first: only news may move the bar.
+      if (run.status === 'running' && data.step > run.progress.step) {
+        Object.assign(run.progress, { step: data.step, epoch: data.epoch, images_per_second: data.images_per_second });
+        drawStatus();
+      }
+    } else if (type === 'epoch') curves.epoch(data);
+    else if (type === 'angles') angles.add(data);
+    else if (type === 'log') log.add([data.line]);
+    else if (type === 'status' && isFinal(data.status) !== isFinal(run.status)) refresh();
+  }
+
+  function follow() {
+    following = true;
+    followRun(run.id, { signal, onEvent, onEnd: () => { following = false; refresh(); }, onRestart() { curves.clear(); angles.clear(); log.clear(); } });
+    timer = setTimeout(refresh, POLL_MS);
+  }
+
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  drawStatus();
+  if (isFinal(run.status)) await loadPast(run, { curves, angles, log, signal });
+  else follow();
+  return [
+    h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/runs' }, 'Runs')), h('div.row', {}, h('h1', { tabindex: '-1' }, name), state), headLine(run, model, set)), actions),
+    trouble, progress, outcome, curves.element, angles.element,
+    h('div.halves', {}, settings(run), log.element),
+  ];
+}

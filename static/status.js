@@ -1,0 +1,25 @@
+// A run's status and progress, as the list and the run's own page show them.
+import { h } from './dom.js';
+import { count, duration } from './format.js';
+
+export const isActive = (status) => status === 'queued' || status === 'running';
+
+export const pill = (status) => h(`span.pill.${status}`, {}, status);
+
+/** 0..1 */
+export function share(progress) {
+  return progress?.steps ? Math.min(1, progress.step / progress.steps) : 0;
+}
+
+export function timeLeft(run) {
+  if (run.status === 'queued') return 'waiting for its turn';
+  const eta = run.progress?.eta_seconds;
+  return typeof eta === 'number' ? `${duration(eta)} left` : '';
+}
+
+/** "epoch 3 of 10, step 52 of 210, 340 images/s, 2 min left" */
+export function progressText(run) {
+  const p = run.progress ?? {};
+  return [p.epochs ? `epoch ${count(p.epoch)} of ${count(p.epochs)}` : '', p.steps ? `step ${count(p.step)} of ${count(p.steps)}` : '',
+    p.images_per_second ? `${count(Math.round(p.images_per_second))} images/s` : '', isActive(run.status) ? timeLeft(run) : ''].filter(Boolean).join(', ');
+}
