@@ -211,8 +211,8 @@ int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, str
 	if (fd < 0)
 		return -1;
 	if (length > limit)
-		gn_fail(err, GN_TOO_LARGE, path, "the file has %llu bytes, at most %zu are taken", (unsigned long long)length,
-		        limit);
+		gn_fail(err, GN_TOO_LARGE, path, "the file has %llu bytes, at most %zu are taken",
+		        (unsigned long long)length, limit);
 	else
 		buffer = gn_alloc((size_t)length + 1, 1, err);
 	while (buffer && done < length) {

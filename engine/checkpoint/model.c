@@ -1,0 +1,174 @@
+/*
+ * gonio's own model files: opening them (alone, or as a delta on a base) and writing them. The file is mapped and stays so as
+ * long as the model is open; nothing is copied but names and labels.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/json.h"
+#include "checkpoint/metadata.h"
+#include "checkpoint/safetensors.h"
+#include "fileio.h"
+#include "gonio.h"
+
+struct gn_model_map {
+	struct gn_file_map file;
+};
+
+/* ---------------------------------------------------------------- opening --------------------------------------- */
+
+static int take_own(struct gn_model *model, const struct gn_st_tensor *s, struct gn_error *err)
+{
+	int index = gn_layout_find_name(&model->layout, s->name);
+	const struct gn_tensor *t = index < 0 ? NULL : &model->layout.tensors[index];
+	char found[80], wanted[80];
+
+	if (!t)
+		return gn_fail(err, GN_INVALID, s->name, "tensor %.150s is not part of the model", s->name);
+	if (s->dtype != GN_ST_F32 || (uintptr_t)s->data % sizeof(float))
+		return gn_fail(err, GN_INVALID, s->name, "tensor %.150s must be of dtype F32 at a multiple of 4 bytes",
+		               s->name);
+	if (s->rank != t->rank || memcmp(s->shape, t->shape, (size_t)t->rank * sizeof *t->shape))
+		return gn_fail(err, GN_INVALID, s->name, "tensor %.150s has shape %s; %s is wanted", s->name,
+		               gn_st_shape_text(found, sizeof found, s->shape, s->rank),
+		               gn_st_shape_text(wanted, sizeof wanted, t->shape, t->rank));
+	model->tensors[index] = (const float *)(const void *)s->data;
+	model->own[index] = true;
+	return 0;
+}
+
+/* A tensor that the file leaves out is the base's, if that has it in the same shape. */
+static int take_from_base(struct gn_model *model, int index, struct gn_error *err)
+{
+	const struct gn_tensor *t = &model->layout.tensors[index];
+	int there = model->base ? gn_layout_find_name(&model->base->layout, t->name) : -1;
+	const struct gn_tensor *b = there < 0 ? NULL : &model->base->layout.tensors[there];
+	char found[80], wanted[80];
+
+	if (!b)
+		return gn_fail(err, GN_INVALID, t->name, "tensor %s is missing%s", t->name,
+		               model->base ? ", here and in the base" : "");
+	if (b->rank != t->rank || memcmp(b->shape, t->shape, (size_t)t->rank * sizeof *t->shape))
+		return gn_fail(err, GN_INVALID, t->name, "tensor %s has shape %s in the base; %s is wanted", t->name,
+		               gn_st_shape_text(found, sizeof found, b->shape, b->rank),
+		               gn_st_shape_text(wanted, sizeof wanted, t->shape, t->rank));
+	model->tensors[index] = model->base->tensors[there];
+	return 0;
+}
+
+static int take_tensors(struct gn_model *model, const struct gn_st_file *file, struct gn_error *err)
+{
+	size_t count = (size_t)model->layout.count;
+
+	model->tensors = gn_alloc(count, sizeof *model->tensors, err);
+	model->own = gn_alloc(count, sizeof *model->own, err);
+	if (!model->tensors || !model->own)
+		return -1;
+	for (int i = 0; i < file->count; i++)
+		if (take_own(model, &file->tensors[i], err))
+			return -1;
+	for (int i = 0; i < model->layout.count; i++)
+		if (!model->own[i] && take_from_base(model, i, err))
+			return -1;
+	return 0;
+}
+
+static int take_metadata(struct gn_model *model, const struct gn_st_file *file, struct gn_error *err)
+{
+	struct gn_metadata metadata;
+
+	if (gn_metadata_read(&metadata, file, err))
+		return -1;
+	model->arch = metadata.arch;
+	model->preprocess = metadata.preprocess;
+	model->scheme = metadata.scheme;
+	model->pos_resample = metadata.pos_resample;
+	model->labels = metadata.labels;
+	model->label_count = metadata.label_count;
+	return gn_layout_init(&model->layout, &model->arch, err);
+}
+
+static int open_file(struct gn_model *model, const char *path, struct gn_error *err)
+{
+	struct gn_st_file file = {0};
+	int result = -1;
+
+	model->map = gn_alloc(1, sizeof *model->map, err);
+	if (model->map && !gn_file_map(&model->map->file, path, err) &&
+	    !gn_st_parse(&file, model->map->file.bytes, model->map->file.size, err) &&
+	    !take_metadata(model, &file, err) && !take_tensors(model, &file, err))
+		result = 0;
+	gn_st_release(&file);
+	return result;
+}
+
+int gn_model_open(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err)
+{
+	struct gn_model *model = gn_alloc(1, sizeof *model, err);
+
+	if (!model)
+		return -1;
+	model->base = base;
+	if (open_file(model, path, err)) {
+		gn_model_close(model);
+		return -1;
+	}
+	*out = model;
+	return 0;
+}
+
+void gn_model_close(struct gn_model *model)
+{
+	if (!model)
+		return;
+	if (model->map)
+		gn_file_unmap(&model->map->file);
+	free(model->map);
+	gn_layout_release(&model->layout);
+	free(model->tensors);
+	free(model->own);
+	gn_text_list_free(model->labels, model->label_count);
+	free(model);
+}
+
+/* ---------------------------------------------------------------- writing --------------------------------------- */
+
+static int make_header(uint8_t **header, size_t *size, const struct gn_model_parts *parts, struct gn_error *err)
+{
+	bool *has = gn_alloc((size_t)parts->layout->count, sizeof *has, err);
+	json_t *metadata = has ? gn_metadata_make(parts, err) : NULL;
+	int result = -1;
+
+	for (int i = 0; has && i < parts->layout->count; i++)
+		has[i] = parts->tensors[i] != NULL;
+	if (metadata)
+		result = gn_st_write_header(header, size, parts->layout, has, GN_F32, metadata, err);
+	json_decref(metadata);
+	free(has);
+	return result;
+}
+
+int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err)
+{
+	struct gn_file_writer writer;
+	uint8_t *header;
+	size_t size;
+	int result;
+
+	if (make_header(&header, &size, parts, err))
+		return -1;
+	if (gn_file_begin(&writer, path, err)) {
+		free(header);
+		return -1;
+	}
+	result = gn_file_write(&writer, header, size, err);
+	for (int i = 0; i < parts->layout->count && !result; i++)
+		if (parts->tensors[i])
+			result = gn_file_write(&writer, parts->tensors[i],
+			                       parts->layout->tensors[i].numel * sizeof(float), err);
+	free(header);
+	if (!result)
+		return gn_file_commit(&writer, err);
+	gn_file_abort(&writer);
+	return -1;
+}
