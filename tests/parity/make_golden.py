@@ -16,12 +16,14 @@ rounding and not the sum of two roundings.
 
 tests/parity/README.md says what each file and each tensor is.
 """
+import io
 import json
 import math
 import os
 import shutil
 import struct
 import tempfile
+import zipfile
 import zlib
 
 import mpmath
@@ -627,6 +629,109 @@ def make_resized_models():
     write("resized.ref.safetensors", f32({"images": images, **out}))
 
 
+# ----------------------------------------------------------------------------------------------- whole runs
+
+
+RUNS = {  # every run is on all training images at once, so that the order of the data cannot matter
+    "full": {},
+    "attention": {"strategy": "attention"},
+    "ffn_zero_head": {"strategy": "ffn", "head": "zero"},
+    "linear": {"strategy": "linear", "label_smoothing": 0.1, "lr": 1e-2},
+    "last_third": {"strategy": "last_third"},
+    "even": {"strategy": "even"},
+    "bias": {"strategy": "bias", "lr": 1e-2},
+    "norm": {"strategy": "norm", "lr": 1e-2},
+    "balanced": {"layer_decay": 0.75, "class_weights": "balanced"},
+    "sgd": {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9},
+}
+TUNES = {  # of a model with three blocks; the head is always tuned
+    "full": lambda n: True,
+    "linear": lambda n: False,
+    "attention": lambda n: any(a in n for a in ATTENTION),
+    "ffn": lambda n: "norm2." in n or ".mlp." in n,
+    "last_third": lambda n: n.startswith("blocks.2."),
+    "even": lambda n: n.startswith(("blocks.0.", "blocks.2.")),
+    "bias": lambda n: n.endswith(".bias"),
+    "norm": lambda n: "norm" in n,
+}
+COUNTS = {"train": (5, 4, 3, 3, 2, 2, 2), "val": (2, 3, 2, 2, 2, 2, 1)}
+EPOCHS = 11
+
+
+def make_run_images():
+    """run.zip: SPLIT/CLASS/N.png of 32 px, made of coarse blocks so that they compress well; and the same as tensors."""
+    g = np.random.default_rng(7)
+    images, labels = {"train": [], "val": []}, {"train": [], "val": []}
+    prototypes = g.integers(0, 256, (7, 8, 8, 3))
+    with zipfile.ZipFile(os.path.join(GOLDEN, "run.zip"), "w", zipfile.ZIP_STORED) as z:
+        for split, counts in COUNTS.items():
+            for k, count in enumerate(counts):
+                for i in range(count):
+                    noise = g.integers(0, 256, (8, 8, 3))
+                    pixels = ((0.4 * prototypes[k] + 0.6 * noise) // 16 * 16).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+                    file = io.BytesIO()
+                    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+                    z.writestr(zipfile.ZipInfo(f"{split}/class{k}/{i}.png"), file.getvalue())
+                    images[split].append(torch.from_numpy(pixels).permute(2, 0, 1).double())
+                    labels[split].append(k)
+    return {k: (torch.stack(v) / 255 - 0.5) / 0.5 for k, v in images.items()}, {k: torch.tensor(v) for k, v in labels.items()}
+
+
+def layer_angles(base, now, depth):
+    """METHOD 4 for each attention and FFN layer, degrees, in network order."""
+    out = []
+    for i in range(depth):
+        for names in (("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2")):
+            u, v = (torch.cat([w[f"blocks.{i}.{n}.weight"].flatten() for n in names]) for w in (base, now))
+            u, v = u / u.norm(), v / v.norm()
+            out.append(math.degrees(2 * math.atan2((u - v).norm().item(), (u + v).norm().item())))
+    return torch.tensor(out)
+
+
+def make_runs():
+    """timm_cls fine-tuned on run.zip with each recipe: what gn_train must report after every epoch."""
+    images, labels = make_run_images()
+    state = load_file(os.path.join(GOLDEN, "timm_cls.model.safetensors"))
+    counts = torch.bincount(labels["train"]).double()
+    out = {}
+    for name, changes in RUNS.items():
+        recipe = {**RECIPE, **changes, "steps": EPOCHS}
+        model = VisionTransformer(num_classes=7, img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, mlp_ratio=2)
+        model.load_state_dict(state)
+        model = model.double().eval()
+        if recipe.get("head") == "zero":
+            model.head.weight.data.zero_()
+            model.head.bias.data.zero_()
+        for key, p in model.named_parameters():
+            p.requires_grad_(key.startswith("head.") or TUNES[recipe["strategy"]](key))
+        base = {k: p.detach().clone() for k, p in model.named_parameters()}
+        weights = len(labels["train"]) / (7 * counts) if recipe.get("class_weights") else None
+        groups = param_groups_layer_decay(model, recipe["weight_decay"], model.no_weight_decay(), layer_decay=recipe["layer_decay"])
+        tuned = [p for g in groups for p in g["params"]]
+        if recipe["optimizer"] == "sgd":
+            optimiser = torch.optim.SGD(groups, lr=recipe["lr"], momentum=recipe["momentum"])
+        else:
+            optimiser = torch.optim.AdamW(groups, lr=recipe["lr"], betas=tuple(recipe["betas"]), eps=recipe["eps"])
+        rows, angles = [], []
+        for step in range(EPOCHS):
+            for g in optimiser.param_groups:
+                g["lr"] = learning_rate(recipe["lr"], step, EPOCHS, recipe["warmup_steps"]) * g["lr_scale"]
+            optimiser.zero_grad()
+            loss = F.cross_entropy(model(images["train"]), labels["train"], weight=weights, label_smoothing=recipe["label_smoothing"])
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(tuned, recipe["clip_norm"])
+            optimiser.step()
+            with torch.no_grad():
+                logits = model(images["val"])
+            right = (logits.argmax(1) == labels["val"]).double().mean().item()
+            rows.append([loss.item(), norm.item(), F.cross_entropy(logits, labels["val"]).item(), right])
+            angles.append(layer_angles(base, dict(model.named_parameters()), 3))
+        out[f"{name}.epochs"] = torch.tensor(rows)
+        out[f"{name}.angles"] = torch.stack(angles)
+    write("run.ref.safetensors", f32(out),
+          {"epochs": EPOCHS, "runs": {k: {**RECIPE, **v} for k, v in RUNS.items()}})
+
+
 # ----------------------------------------------------------------------------------------------------- images
 
 
@@ -817,6 +922,7 @@ def main():
     make_dinov2()
     make_positions()
     make_resized_models()
+    make_runs()
     make_decode()
     make_resize()
     make_angles()
