@@ -205,7 +205,7 @@ static void read_value(const struct gn_field *field, const json_t *value, void *
 		return;
 	}
 	if (!value || (json_is_null(value) && field->flags & GN_FIELD_NULLABLE)) {
-		if (field->flags & GN_FIELD_REQUIRED)
+		if (!value && field->flags & GN_FIELD_REQUIRED)
 			gn_field_error(errors, pointer, "is required");
 		return;
 	}

@@ -1,0 +1,143 @@
+/*
+ * What the handlers share. A handler parses, calls, and replies (server/http.h); each resource has files of its own:
+ *   service.c                    health, metrics, info, schemas
+ *   datasets.c, dataset_views.c  data sets; their pictures
+ *   models.c, model_upload.c, model_json.c, model_views.c  models; how they come in; as JSON; layers, checkpoint, angles
+ *   classify.c                   predictions
+ *   plans.c                      what a run would cost
+ *   runs.c, run_views.c          runs; their metrics, events, log and angles
+ */
+#ifndef GN_API_API_H
+#define GN_API_API_H
+
+#include "server/classifier.h"
+#include "server/fields.h"
+#include "server/runconfig.h"
+#include "server/service.h"
+
+/* ---------------------------------------------------------------- handlers: api/routes.c lists them --------------- */
+
+void gn_api_healthz(struct gn_request *r);
+void gn_api_readyz(struct gn_request *r);
+void gn_api_metrics(struct gn_request *r);
+void gn_api_info(struct gn_request *r);
+void gn_api_run_schema(struct gn_request *r);
+
+void gn_api_datasets_post(struct gn_request *r);
+void gn_api_datasets_list(struct gn_request *r);
+void gn_api_dataset_get(struct gn_request *r);
+void gn_api_dataset_delete(struct gn_request *r);
+void gn_api_dataset_images(struct gn_request *r);
+void gn_api_dataset_image(struct gn_request *r);
+
+void gn_api_models_post(struct gn_request *r);
+void gn_api_models_list(struct gn_request *r);
+void gn_api_model_get(struct gn_request *r);
+void gn_api_model_patch(struct gn_request *r);
+void gn_api_model_delete(struct gn_request *r);
+void gn_api_model_layers(struct gn_request *r);
+void gn_api_model_checkpoint(struct gn_request *r);
+void gn_api_model_angles(struct gn_request *r);
+void gn_api_classify(struct gn_request *r);
+
+void gn_api_plans_post(struct gn_request *r);
+void gn_api_runs_post(struct gn_request *r);
+void gn_api_runs_list(struct gn_request *r);
+void gn_api_run_get(struct gn_request *r);
+void gn_api_run_delete(struct gn_request *r);
+void gn_api_run_cancel(struct gn_request *r);
+void gn_api_run_resume(struct gn_request *r);
+void gn_api_run_metrics(struct gn_request *r);
+void gn_api_run_events(struct gn_request *r);
+void gn_api_run_log(struct gn_request *r);
+void gn_api_run_angles(struct gn_request *r);
+
+/* ---------------------------------------------------------------- kept between requests --------------------------- */
+
+struct gn_dataset_cache;
+struct gn_api {
+	struct gn_dataset_cache *datasets;
+	struct gn_rate *rate; /* of this machine; plans.c */
+};
+struct gn_api *gn_api_of(const struct gn_request *r);
+struct gn_modelpool *gn_api_models(const struct gn_request *r);
+
+/* Open data sets, a few of which stay open after their last use (dataset_cache.c). Thread-safe. */
+int gn_dataset_cache_new(struct gn_dataset_cache **out, struct gn_store *store, struct gn_error *err);
+void gn_dataset_cache_free(struct gn_dataset_cache *cache);
+int gn_dataset_hold(struct gn_dataset_cache *cache, const char *id, struct gn_dataset **out, struct gn_error *err);
+void gn_dataset_drop(struct gn_dataset_cache *cache, struct gn_dataset *dataset);
+/* The data set was deleted: closed as soon as nobody holds it. */
+void gn_dataset_forget(struct gn_dataset_cache *cache, const char *id);
+
+/* Floating-point operations per second that training reaches here; measured at the first call (half a second). */
+struct gn_rate *gn_rate_new(void);
+void gn_rate_free(struct gn_rate *rate);
+double gn_rate_flops(struct gn_rate *rate, int threads);
+
+/* ---------------------------------------------------------------- requests ---------------------------------------- */
+
+/* Reads the query by a table of fields. Bad values, unknown and repeated parameters: replies 422 and returns -1. */
+int gn_api_query(struct gn_request *r, const struct gn_field *table, int count, void *out);
+/* The parameters of every list. */
+struct gn_page {
+	int limit;
+	char after[GN_NAME_SIZE];
+};
+#define GN_PAGE_FIELDS(type)                                                                                           \
+	{"limit", GN_FIELD_INT, 0, offsetof(type, limit), 1, 1000, 50, .help = "Items at most."},                      \
+	{                                                                                                              \
+		"after", GN_FIELD_REF, 0, offsetof(type, after), .help = "The last id of the page before."             \
+	}
+static inline const char *gn_page_after(const struct gn_page *page)
+{
+	return *page->after ? page->after : NULL;
+}
+/* For endpoints without parameters. */
+int gn_api_no_query(struct gn_request *r);
+
+/* The row that {id} of the path names, by id or name. Replies and returns -1. Caller releases. */
+int gn_api_row(struct gn_request *r, enum gn_kind kind, struct gn_row *row);
+/* The same for a model, opened. Replies and returns -1. Caller drops. */
+int gn_api_hold_model(struct gn_request *r, struct gn_held **held);
+/* Replies 409 and returns -1 when a thing of that kind has the name already; "" is free. */
+int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name);
+
+/* ---------------------------------------------------------------- resources --------------------------------------- */
+
+/* A model's or data set's resource. New reference. */
+json_t *gn_api_resource(enum gn_kind kind, const struct gn_row *row);
+void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct gn_row *row);
+/* GET of a list, GET of one, DELETE (after which forgotten is called, if not NULL). */
+void gn_api_list(struct gn_request *r, enum gn_kind kind);
+void gn_api_get(struct gn_request *r, enum gn_kind kind);
+/* Returns 0 when it was deleted and replied; *id tells which (GN_ID_SIZE). */
+void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struct gn_request *r, const char *id));
+
+/* The members of a model's resource that its file tells. New reference. */
+json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report);
+/* SHA-256 of a file, in hexadecimal. */
+int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
+
+/* A layer: the tensors of one block and group, named as timm would ("blocks.0.attn", "head"). */
+#define GN_LAYER_NAME_SIZE 32
+void gn_api_layer_name(char name[GN_LAYER_NAME_SIZE], const struct gn_tensor *tensor);
+/* The names of the layers with a tuned tensor, in network order. New reference. */
+json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);
+
+/* ---------------------------------------------------------------- runs and plans ---------------------------------- */
+
+/* A run's request with everything that it names: read from the body, checked, planned. */
+struct gn_prepared {
+	struct gn_run_request
+	    request; /* model and dataset as ids; image_size, micro_batch_size and warmup_steps filled in */
+	struct gn_held *model;
+	struct gn_plan plan;
+	json_t *tuned_layers;
+	int classes, train_images, val_images;
+};
+/* Replies and returns -1 when anything does not fit. Caller releases in either case. */
+int gn_api_prepare(struct gn_request *r, struct gn_prepared *prepared, bool for_plan);
+void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *prepared);
+
+#endif

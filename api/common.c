@@ -1,0 +1,198 @@
+/* What the handlers of several resources share: queries, rows, lists, deletion. */
+#include "api/api.h"
+
+static const struct {
+	const char *path, *noun;
+} KINDS[] = {[GN_KIND_MODEL] = {"models", "model"},
+             [GN_KIND_DATASET] = {"datasets", "data set"},
+             [GN_KIND_RUN] = {"runs", "run"}};
+
+struct gn_api *gn_api_of(const struct gn_request *r)
+{
+	return gn_request_service(r)->api;
+}
+
+struct gn_modelpool *gn_api_models(const struct gn_request *r)
+{
+	return gn_classifier_pool(gn_request_service(r)->classifier);
+}
+
+/* ---------------------------------------------------------------- queries --------------------------------------- */
+
+struct query {
+	const struct gn_field *table;
+	int count;
+	json_t *values, *errors;
+};
+
+static void collect(void *user, const char *name, const char *value)
+{
+	struct query *query = user;
+	char pointer[128];
+
+	if (json_object_get(query->values, name)) {
+		gn_field_pointer(pointer, sizeof pointer, "", name);
+		gn_field_error(query->errors, pointer, "was given twice");
+		return;
+	}
+	json_t *item = gn_field_from_text(gn_field_find(query->table, query->count, name), value);
+	if (json_object_set_new(query->values, name, item))
+		gn_field_error(query->errors, "", "a query parameter's name is not UTF-8");
+}
+
+int gn_api_query(struct gn_request *r, const struct gn_field *table, int count, void *out)
+{
+	struct query query = {table, count, json_object(), json_array()};
+
+	gn_query_each(r, collect, &query);
+	gn_fields_read(table, count, query.values, out, "", query.errors);
+	json_decref(query.values);
+	return gn_reply_fields(r, query.errors) ? -1 : 0;
+}
+
+int gn_api_no_query(struct gn_request *r)
+{
+	return gn_api_query(r, NULL, 0, NULL);
+}
+
+/* ---------------------------------------------------------------- rows ------------------------------------------ */
+
+static int get_row(struct gn_request *r, enum gn_kind kind, const char *id, struct gn_row *row)
+{
+	struct gn_error err = {0};
+
+	if (!gn_store_get(gn_request_service(r)->store, kind, id, row, &err))
+		return 0;
+	if (err.code == GN_NOT_FOUND)
+		gn_reply_problem(r, 404, "there is no %s with this id or name", KINDS[kind].noun);
+	else
+		gn_reply_error(r, &err);
+	return -1;
+}
+
+int gn_api_row(struct gn_request *r, enum gn_kind kind, struct gn_row *row)
+{
+	return get_row(r, kind, gn_path(r, "id"), row);
+}
+
+int gn_api_hold_model(struct gn_request *r, struct gn_held **held)
+{
+	struct gn_row row;
+	struct gn_error err = {0};
+
+	if (gn_api_row(r, GN_KIND_MODEL, &row))
+		return -1;
+	int failed = gn_modelpool_hold(gn_api_models(r), row.id, held, &err);
+	gn_row_release(&row);
+	if (failed)
+		gn_reply_error(r, &err);
+	return failed;
+}
+
+int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)
+{
+	struct gn_row row;
+	struct gn_error err = {0};
+
+	if (!*name || gn_store_get(gn_request_service(r)->store, kind, name, &row, &err))
+		return 0;
+	gn_row_release(&row);
+	gn_reply_problem(r, 409, "a %s has the name %s already", KINDS[kind].noun, name);
+	return -1;
+}
+
+/* ---------------------------------------------------------------- resources ------------------------------------- */
+
+static json_t *text_or_null(const char *text)
+{
+	return *text ? json_string(text) : json_null();
+}
+
+json_t *gn_api_resource(enum gn_kind kind, const struct gn_row *row)
+{
+	json_t *resource = json_pack("{s:s,s:o,s:o}", "id", row->id, "name", text_or_null(row->name), "created_at",
+	                             gn_json_time(row->created_at));
+
+	if (kind == GN_KIND_MODEL) {
+		json_object_set_new(resource, "kind", json_string(*row->base ? "tuned" : "base"));
+		json_object_set_new(resource, "base", text_or_null(row->base));
+		json_object_set_new(resource, "run", text_or_null(row->run));
+	} else {
+		json_object_set_new(resource, "status", json_string("ready"));
+	}
+	json_object_set_new(resource, "bytes", json_integer((json_int_t)row->bytes));
+	json_object_update(resource, row->fields);
+	return resource;
+}
+
+void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct gn_row *row)
+{
+	char location[64];
+
+	snprintf(location, sizeof location, "/v1/%s/%s", KINDS[kind].path, row->id);
+	gn_reply_created(r, location, gn_api_resource(kind, row));
+}
+
+struct list {
+	enum gn_kind kind;
+	json_t *items;
+	char last[GN_ID_SIZE];
+};
+
+static void add_item(void *user, const struct gn_row *row)
+{
+	struct list *list = user;
+
+	json_array_append_new(list->items, gn_api_resource(list->kind, row));
+	snprintf(list->last, sizeof list->last, "%s", row->id);
+}
+
+static const struct gn_field PAGE[] = {GN_PAGE_FIELDS(struct gn_page)};
+
+void gn_api_list(struct gn_request *r, enum gn_kind kind)
+{
+	struct list list = {.kind = kind};
+	struct gn_error err = {0};
+	struct gn_page page;
+	bool more;
+
+	if (gn_api_query(r, PAGE, 2, &page))
+		return;
+	list.items = json_array();
+	if (gn_store_list(gn_request_service(r)->store, kind, page.limit, gn_page_after(&page), add_item, &list, &more,
+	                  &err)) {
+		json_decref(list.items);
+		gn_reply_error(r, &err);
+		return;
+	}
+	gn_reply_json(r, 200,
+	              json_pack("{s:o,s:o}", "items", list.items, "next", more ? json_string(list.last) : json_null()));
+}
+
+void gn_api_get(struct gn_request *r, enum gn_kind kind)
+{
+	struct gn_row row;
+
+	if (gn_api_no_query(r) || gn_api_row(r, kind, &row))
+		return;
+	gn_reply_json(r, 200, gn_api_resource(kind, &row));
+	gn_row_release(&row);
+}
+
+void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struct gn_request *r, const char *id))
+{
+	struct gn_row row;
+	struct gn_error err = {0};
+	uint64_t freed = 0;
+
+	if (gn_api_no_query(r) || gn_api_row(r, kind, &row))
+		return;
+	int failed = gn_store_delete(gn_request_service(r)->store, kind, row.id, &freed, &err);
+	if (!failed)
+		forget(r, row.id);
+	gn_row_release(&row);
+	if (failed)
+		gn_reply_error(r, &err);
+	else
+		gn_reply_json(r, 200, json_pack("{s:I}", "freed_bytes", (json_int_t)freed));
+}

@@ -1,0 +1,128 @@
+/* A model as JSON: what its file tells about architecture, preprocessing, labels and parameters. */
+#include "api/api.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+static const char *const ACTIVATIONS[] = {
+    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu"};
+
+/* A float as the shortest decimal that stands for it: 0.485, not 0.48500001430511475. */
+static json_t *json_float(float value)
+{
+	char text[32];
+
+	for (int digits = 6; digits <= 9; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, (double)value);
+		if (strtof(text, NULL) == value)
+			break;
+	}
+	return gn_json_real(strtod(text, NULL));
+}
+
+static json_t *architecture(const struct gn_arch *a)
+{
+	json_t *object =
+	    json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "image_size", a->image_size, "patch_size", a->patch_size, "dim",
+	              a->dim, "depth", a->depth, "heads", a->heads, "mlp_dim", a->mlp_dim, "classes", a->classes);
+
+	json_object_set_new(object, "pool", json_string(a->pool == GN_POOL_MEAN ? "mean" : "cls"));
+	json_object_set_new(object, "registers", json_integer(a->registers));
+	json_object_set_new(object, "distilled", json_boolean(a->distilled));
+	json_object_set_new(object, "layer_scale", json_boolean(a->layer_scale));
+	json_object_set_new(object, "norm_eps", json_float(a->norm_eps));
+	json_object_set_new(object, "activation", json_string(ACTIVATIONS[a->activation]));
+	return object;
+}
+
+static json_t *preprocessing(const struct gn_preprocess *p)
+{
+	return json_pack("{s:[o,o,o],s:[o,o,o],s:o,s:s}", "mean", json_float(p->mean[0]), json_float(p->mean[1]),
+	                 json_float(p->mean[2]), "std", json_float(p->std[0]), json_float(p->std[1]),
+	                 json_float(p->std[2]), "crop_pct", json_float(p->crop_pct), "interpolation",
+	                 p->interpolation == GN_BILINEAR ? "bilinear" : "bicubic");
+}
+
+static json_t *names(char *const *texts, int count)
+{
+	json_t *array = json_array();
+
+	for (int i = 0; i < count; i++) {
+		json_t *text = json_string(texts[i]);
+		json_array_append_new(array, text ? text : json_string("(a name that is not UTF-8)"));
+	}
+	return array;
+}
+
+static size_t own_parameters(const struct gn_model *model)
+{
+	size_t count = 0;
+
+	for (int i = 0; i < model->layout.count; i++)
+		if (model->own[i])
+			count += model->layout.tensors[i].numel;
+	return count;
+}
+
+json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report)
+{
+	json_t *fields =
+	    json_pack("{s:s,s:o,s:o,s:o}", "format", gn_scheme_name(model->scheme), "architecture",
+	              architecture(&model->arch), "preprocessing", preprocessing(&model->preprocess), "labels",
+	              model->label_count ? names(model->labels, model->label_count) : json_null());
+
+	json_object_set_new(fields, "parameters", json_integer((json_int_t)model->layout.parameters));
+	json_object_set_new(fields, "tuned_parameters",
+	                    json_integer(model->base ? (json_int_t)own_parameters(model) : 0));
+	json_object_set_new(fields, "sha256", json_string(sha256));
+	json_object_set_new(fields, "import",
+	                    report ? json_pack("{s:i,s:o,s:o}", "mapped", report->mapped, "ignored",
+	                                       names(report->ignored, report->ignored_count), "resized",
+	                                       names(report->resized, report->resized_count))
+	                           : json_null());
+	return fields;
+}
+
+int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err)
+{
+	enum { PIECE = 1 << 18 };
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
+	char *piece = malloc(PIECE);
+	int failed = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = -1;
+
+	if (fd < 0 || !hash || !piece || !EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
+		gn_fail_errno(err, "", "hashing a file");
+		goto out;
+	}
+	while ((n = read(fd, piece, PIECE)) > 0)
+		EVP_DigestUpdate(hash, piece, (size_t)n);
+	if (n < 0 || !EVP_DigestFinal_ex(hash, digest, NULL)) {
+		gn_fail_errno(err, "", "hashing a file");
+		goto out;
+	}
+	for (int i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	failed = 0;
+out:
+	if (fd >= 0)
+		close(fd);
+	EVP_MD_CTX_free(hash);
+	free(piece);
+	return failed;
+}
+
+/* Called by the supervisor for the model that a run leaves. */
+int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
+                          struct gn_error *err)
+{
+	char hash[65];
+
+	(void)run;
+	if (gn_api_file_hash(hash, path, err))
+		return -1;
+	*fields = gn_api_model_fields(chain->models[0], hash, NULL);
+	return *fields ? 0 : gn_fail(err, GN_NO_MEMORY, "", "no memory for the model's description");
+}

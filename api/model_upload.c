@@ -1,0 +1,396 @@
+/*
+ * POST /v1/models: a safetensors file as the body, a form with the checkpoint and its companions, or JSON for an untrained
+ * model. Files stream to the staged folder; the source is removed once gonio's own file is made from it.
+ */
+#include "api/api.h"
+
+#include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 32 };
+
+/* ---------------------------------------------------------------- a checkpoint ---------------------------------- */
+
+/* What the query says about a checkpoint. */
+struct said {
+	char name[GN_NAME_SIZE];
+	int heads, image_size, activation;
+	double norm_eps, crop_pct, mean[3], std[3];
+	bool allow_unused;
+};
+static const char *const ACTIVATIONS[] = {
+    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu", NULL};
+static const struct gn_field SAID[] = {
+    {"name", GN_FIELD_NAME, 0, offsetof(struct said, name), .help = "A name, unique among models."},
+    {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 1024, 0, .help = "Attention heads."},
+    {"image_size", GN_FIELD_INT, 0, offsetof(struct said, image_size), 1, 4096, 0, .help = "Side of the picture."},
+    {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1, .choices = ACTIVATIONS,
+     .help = "Of the FFN."},
+    {"norm_eps", GN_FIELD_NUMBER, 0, offsetof(struct said, norm_eps), 0, 1e-2, NAN, .help = "Of the LayerNorms."},
+    {"crop_pct", GN_FIELD_NUMBER, 0, offsetof(struct said, crop_pct), 0.1, 1, NAN, .help = "Share of the centre crop."},
+    {"mean", GN_FIELD_TRIPLE, 0, offsetof(struct said, mean), 0, 1, NAN, .help = "Of pixels in 0..1."},
+    {"std", GN_FIELD_TRIPLE, 0, offsetof(struct said, std), 1e-4, 10, NAN, .help = "Of pixels in 0..1."},
+    {"allow_unused", GN_FIELD_BOOL, 0, offsetof(struct said, allow_unused), .help = "Ignore unknown tensors."},
+};
+
+/* A small file beside the checkpoint, whole in memory. */
+struct companion {
+	const char *part;
+	void *data;
+	size_t size;
+};
+enum { CONFIG, PREPROCESSOR, LABELS, COMPANIONS };
+
+struct upload {
+	struct said said;
+	struct companion companions[COMPANIONS];
+	char folder[PATH_MAX], source[PATH_SIZE], target[PATH_SIZE];
+	bool checkpoint;
+};
+
+static void said_options(struct gn_import_options *options, const struct said *said)
+{
+	options->heads = said->heads;
+	options->image_size = said->image_size;
+	options->activation = said->activation;
+	options->norm_eps = (float)said->norm_eps;
+	options->crop_pct = (float)said->crop_pct;
+	for (int i = 0; i < 3; i++) {
+		options->mean[i] = (float)said->mean[i];
+		options->std[i] = (float)said->std[i];
+	}
+	options->allow_unused = said->allow_unused;
+}
+
+static struct gn_import_options import_options(const struct upload *upload)
+{
+	const struct companion *c = upload->companions;
+	struct gn_import_options options = {
+	    .config_json = c[CONFIG].data,
+	    .config_bytes = c[CONFIG].size,
+	    .preprocessor_json = c[PREPROCESSOR].data,
+	    .preprocessor_bytes = c[PREPROCESSOR].size,
+	    .labels_json = c[LABELS].data,
+	    .labels_bytes = c[LABELS].size,
+	};
+
+	said_options(&options, &upload->said);
+	return options;
+}
+
+/* One part of the form. Replies and returns -1. */
+static int take_part(struct gn_request *r, struct upload *upload, struct gn_multipart *form, const struct gn_part *part)
+{
+	struct gn_error err = {0};
+	char pointer[128];
+
+	gn_field_pointer(pointer, sizeof pointer, "", part->name);
+	if (!strcmp(part->name, "checkpoint")) {
+		if (upload->checkpoint) {
+			gn_reply_field(r, pointer, "the part was given twice");
+			return -1;
+		}
+		upload->checkpoint = true;
+		if (!gn_source_save(gn_multipart_read, form, upload->source, NULL, &err))
+			return 0;
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	for (int i = 0; i < COMPANIONS; i++) {
+		struct companion *companion = &upload->companions[i];
+		if (strcmp(part->name, companion->part) != 0)
+			continue;
+		if (companion->data) {
+			gn_reply_field(r, pointer, "the part was given twice");
+			return -1;
+		}
+		if (!gn_source_load(gn_multipart_read, form, COMPANION_LIMIT, &companion->data, &companion->size, &err))
+			return 0;
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	gn_reply_field(r, pointer, "no such part; checkpoint, config, preprocessor and labels are");
+	return -1;
+}
+
+static int take_form(struct gn_request *r, struct upload *upload)
+{
+	struct gn_multipart *form = gn_multipart_open(r);
+	struct gn_part part;
+	int more = 0;
+
+	if (!form)
+		return -1;
+	while ((more = gn_multipart_next(form, &part)) > 0)
+		if (take_part(r, upload, form, &part))
+			return -1;
+	if (more == 0 && !upload->checkpoint) {
+		gn_reply_field(r, "/checkpoint", "the part is required");
+		return -1;
+	}
+	return more;
+}
+
+static int take_body(struct gn_request *r, struct upload *upload)
+{
+	struct gn_error err = {0};
+
+	if (!strcmp(gn_content_type(r), "multipart/form-data"))
+		return take_form(r, upload);
+	if (!gn_source_save(gn_body_read, r, upload->source, NULL, &err))
+		return 0;
+	gn_reply_error(r, &err);
+	return -1;
+}
+
+/* Describes the file at target and moves the staged folder into the store. */
+static int store_model(struct gn_request *r, const char *folder, const char *target, const char *sha256,
+                       const struct gn_import_report *report, struct gn_row *row, struct gn_error *err)
+{
+	struct gn_model *model;
+
+	if (gn_model_open(&model, target, NULL, err))
+		return -1;
+	row->fields = gn_api_model_fields(model, sha256, report);
+	gn_model_close(model);
+	return gn_store_add(gn_request_service(r)->store, GN_KIND_MODEL, folder, row, err);
+}
+
+static void import(struct gn_request *r, struct upload *upload)
+{
+	struct gn_import_options options = import_options(upload);
+	struct gn_import_report report = {0};
+	struct gn_row row = {0};
+	struct gn_error err = {0};
+
+	memcpy(row.name, upload->said.name, sizeof row.name);
+	int failed = gn_model_import(upload->target, upload->source, &options, &report, &err);
+	if (!failed && unlink(upload->source))
+		failed = gn_fail_errno(&err, "", "removing the uploaded file");
+	if (!failed)
+		failed = store_model(r, upload->folder, upload->target, report.sha256, &report, &row, &err);
+	if (failed)
+		gn_store_unstage(gn_request_service(r)->store, upload->folder);
+	if (failed)
+		gn_reply_error(r, &err);
+	else
+		gn_api_reply_created(r, GN_KIND_MODEL, &row);
+	gn_import_report_release(&report);
+	gn_row_release(&row);
+}
+
+/* A staged folder, and the paths of the files in it. Replies and returns -1. */
+static int stage(struct gn_request *r, struct upload *upload)
+{
+	struct gn_error err = {0};
+
+	if (gn_store_stage(gn_request_service(r)->store, upload->folder, &err)) {
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	snprintf(upload->source, sizeof upload->source, "%s/source", upload->folder);
+	snprintf(upload->target, sizeof upload->target, "%s/model.safetensors", upload->folder);
+	return 0;
+}
+
+static void post_checkpoint(struct gn_request *r)
+{
+	struct upload upload = {.companions = {[CONFIG] = {.part = "config"},
+	                                       [PREPROCESSOR] = {.part = "preprocessor"},
+	                                       [LABELS] = {.part = "labels"}}};
+
+	if (gn_api_query(r, SAID, sizeof SAID / sizeof *SAID, &upload.said) ||
+	    gn_api_name_free(r, GN_KIND_MODEL, upload.said.name) || stage(r, &upload))
+		return;
+	if (take_body(r, &upload))
+		gn_store_unstage(gn_request_service(r)->store, upload.folder);
+	else
+		import(r, &upload);
+	for (int i = 0; i < COMPANIONS; i++)
+		free(upload.companions[i].data);
+}
+
+/* ---------------------------------------------------------------- an untrained model ---------------------------- */
+
+struct shape {
+	int image_size, patch_size, dim, depth, heads, mlp_dim, classes, pool;
+};
+struct fresh {
+	char name[GN_NAME_SIZE];
+	int init;
+	int64_t seed;
+	struct shape shape;
+	char **labels;
+	int label_count;
+};
+static const char *const INITS[] = {"random", NULL};
+static const char *const POOLS[] = {[GN_POOL_CLS] = "cls", [GN_POOL_MEAN] = "mean", NULL};
+static const struct gn_field SHAPE[] = {
+    {"image_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, image_size), 1, 4096, 1, .help = "Pixels."},
+    {"patch_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, patch_size), 1, 256, 1, .help = "Pixels."},
+    {"dim", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, dim), 1, 16384, 1, .help = "Width."},
+    {"depth", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, depth), 1, 256, 1, .help = "Blocks."},
+    {"heads", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, heads), 1, 1024, 1, .help = "Attention heads."},
+    {"mlp_dim", GN_FIELD_INT, GN_FIELD_NULLABLE, offsetof(struct shape, mlp_dim), 1, 65536, 0, .help = "4 times dim."},
+    {"classes", GN_FIELD_INT, 0, offsetof(struct shape, classes), 0, 100000, 0, .help = "0: no head."},
+    {"pool", GN_FIELD_CHOICE, 0, offsetof(struct shape, pool), .fallback = GN_POOL_CLS, .choices = POOLS,
+     .help = "cls or mean."},
+};
+
+static void read_shape(const json_t *value, void *out, const char *pointer, json_t *errors)
+{
+	struct fresh *fresh = out;
+
+	if (!value)
+		gn_field_error(errors, pointer, "is required");
+	else
+		gn_fields_read(SHAPE, sizeof SHAPE / sizeof *SHAPE, value, &fresh->shape, pointer, errors);
+}
+
+static void read_labels(const json_t *value, void *out, const char *pointer, json_t *errors)
+{
+	struct fresh *fresh = out;
+	size_t count = json_array_size(value);
+
+	if (!value || json_is_null(value))
+		return;
+	if ((int)count != fresh->shape.classes || !count) {
+		gn_field_error(errors, pointer,
+		               "must be an array of as many class names as architecture.classes says, or null");
+		return;
+	}
+	fresh->labels = calloc(count, sizeof *fresh->labels);
+	for (size_t i = 0; fresh->labels && i < count; i++) {
+		const char *text = json_string_value(json_array_get(value, i));
+		if (!text)
+			gn_field_error(errors, pointer, "must hold strings only");
+		fresh->labels[fresh->label_count++] = strdup(text ? text : "");
+	}
+}
+
+static const struct gn_field_special SHAPE_FIELD = {.read = read_shape}, LABELS_FIELD = {.read = read_labels};
+static const struct gn_field FRESH[] = {
+    {"name", GN_FIELD_NAME, GN_FIELD_NULLABLE, offsetof(struct fresh, name), .help = "A name, unique among models."},
+    {"init", GN_FIELD_CHOICE, GN_FIELD_REQUIRED, offsetof(struct fresh, init), .choices = INITS, .help = "random."},
+    {"seed", GN_FIELD_INT64, 0, offsetof(struct fresh, seed), 0, 9007199254740991.0, 0, .help = "Decides the weights."},
+    {"architecture", GN_FIELD_SPECIAL, 0, 0, .special = &SHAPE_FIELD, .help = "Sizes."},
+    {"labels", GN_FIELD_SPECIAL, 0, 0, .special = &LABELS_FIELD, .help = "Class names."},
+};
+
+/* A plain ViT: timm's, with a class token, or without one and with the norm after the mean over the patches. */
+static struct gn_arch plain_arch(const struct shape *shape)
+{
+	bool cls = shape->pool == GN_POOL_CLS;
+
+	return (struct gn_arch){
+	    .image_size = shape->image_size,
+	    .patch_size = shape->patch_size,
+	    .dim = shape->dim,
+	    .depth = shape->depth,
+	    .heads = shape->heads,
+	    .mlp_dim = shape->mlp_dim ? shape->mlp_dim : 4 * shape->dim,
+	    .classes = shape->classes,
+	    .pool = (enum gn_pool)shape->pool,
+	    .activation = GN_ACT_GELU,
+	    .norm_eps = 1e-6F,
+	    .class_token = cls,
+	    .pos_on_prefix = cls,
+	    .norm_after_pool = !cls,
+	    .qkv_bias = true,
+	    .patch_bias = true,
+	};
+}
+
+/* gn_arch_check names fields of the architecture: here they lie in the body's member. */
+static int check_arch(struct gn_request *r, const struct gn_arch *arch)
+{
+	struct gn_error err = {0};
+	char pointer[200];
+
+	if (!gn_arch_check(arch, &err))
+		return 0;
+	snprintf(pointer, sizeof pointer, "/architecture%s%s", *err.where && *err.where != '/' ? "/" : "", err.where);
+	gn_reply_field(r, pointer, "%s", err.text);
+	return -1;
+}
+
+/* An untrained model costs its client nothing to ask for, so its size is held to that of an upload. */
+static int check_size(struct gn_request *r, const struct gn_arch *arch)
+{
+	const struct gn_service *service = gn_request_service(r);
+	struct gn_layout layout = {0};
+	struct gn_error err = {0};
+
+	if (gn_layout_init(&layout, arch, &err)) {
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	uint64_t bytes = (uint64_t)layout.parameters * sizeof(float);
+	gn_layout_release(&layout);
+	if (bytes > (uint64_t)service->config.max_upload) {
+		gn_reply_field(r, "/architecture", "the model would have %llu bytes, an upload may have %lld",
+		               (unsigned long long)bytes, (long long)service->config.max_upload);
+		return -1;
+	}
+	if (!gn_store_space(service->store, bytes, &err))
+		return 0;
+	gn_reply_error(r, &err);
+	return -1;
+}
+
+static void make_fresh(struct gn_request *r, const struct fresh *fresh, const struct gn_arch *arch)
+{
+	struct upload upload = {0};
+	struct gn_row row = {0};
+	struct gn_error err = {0};
+	char hash[65];
+
+	if (gn_api_name_free(r, GN_KIND_MODEL, fresh->name) || stage(r, &upload))
+		return;
+	memcpy(row.name, fresh->name, sizeof row.name);
+	if (gn_model_write_random(upload.target, arch, (uint64_t)fresh->seed, (const char *const *)fresh->labels,
+	                          &err) ||
+	    gn_api_file_hash(hash, upload.target, &err) ||
+	    store_model(r, upload.folder, upload.target, hash, NULL, &row, &err)) {
+		gn_store_unstage(gn_request_service(r)->store, upload.folder);
+		gn_reply_error(r, &err);
+	} else {
+		gn_api_reply_created(r, GN_KIND_MODEL, &row);
+	}
+	gn_row_release(&row);
+}
+
+static void post_fresh(struct gn_request *r)
+{
+	struct fresh fresh = {0};
+	json_t *errors = json_array(), *body;
+
+	if (gn_api_no_query(r) || !(body = gn_body_json(r, JSON_LIMIT))) {
+		json_decref(errors);
+		return;
+	}
+	gn_fields_read(FRESH, sizeof FRESH / sizeof *FRESH, body, &fresh, "", errors);
+	json_decref(body);
+	struct gn_arch arch = plain_arch(&fresh.shape);
+	if (!gn_reply_fields(r, errors) && !check_arch(r, &arch) && !check_size(r, &arch))
+		make_fresh(r, &fresh, &arch);
+	for (int i = 0; i < fresh.label_count; i++)
+		free(fresh.labels[i]);
+	free(fresh.labels);
+}
+
+void gn_api_models_post(struct gn_request *r)
+{
+	const char *type = gn_content_type(r);
+
+	if (!strcmp(type, "application/json"))
+		post_fresh(r);
+	else if (!*type || !strcmp(type, "application/octet-stream") || !strcmp(type, "multipart/form-data"))
+		post_checkpoint(r);
+	else
+		gn_reply_problem(r, 415,
+		                 "a model is application/octet-stream (safetensors), multipart/form-data or "
+		                 "application/json, not %s",
+		                 type);
+}

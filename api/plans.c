@@ -1,0 +1,256 @@
+/* What a run would cost: a run's JSON read, checked against its model and data set, and planned. Runs are launched from the same. */
+#include "api/api.h"
+
+#include <pthread.h>
+
+/* ---------------------------------------------------------------- this machine's rate --------------------------- */
+
+/* Training reaches about this share of the rate of large matrix products (ViT-Ti to ViT-B, measured). */
+#define TRAINING_SHARE 0.7
+/* What a thread is taken to reach where nothing could be measured. */
+#define GUESS_PER_THREAD 2e10
+
+struct gn_rate {
+	pthread_mutex_t lock;
+	double flops; /* 0: not measured yet */
+};
+
+struct gn_rate *gn_rate_new(void)
+{
+	struct gn_rate *rate = calloc(1, sizeof *rate);
+
+	if (rate)
+		pthread_mutex_init(&rate->lock, NULL);
+	return rate;
+}
+
+void gn_rate_free(struct gn_rate *rate)
+{
+	if (!rate)
+		return;
+	pthread_mutex_destroy(&rate->lock);
+	free(rate);
+}
+
+static void take_best(void *user, const struct gn_bench_row *row)
+{
+	double *best = user;
+
+	if (!strcmp(row->unit, "GFLOP/s") && row->value * 1e9 > *best)
+		*best = row->value * 1e9;
+}
+
+double gn_rate_flops(struct gn_rate *rate, int threads)
+{
+	double flops;
+
+	pthread_mutex_lock(&rate->lock);
+	if (!(rate->flops > 0)) {
+		struct gn_bench_options options = {
+		    .threads = threads, .seconds = 0.2, .only = "sgemm/", .on_row = take_best, .user = &rate->flops};
+		gn_bench(&options, NULL);
+		if (!(rate->flops > 0))
+			rate->flops = GUESS_PER_THREAD * (threads > 0 ? threads : 1);
+	}
+	flops = rate->flops * TRAINING_SHARE;
+	pthread_mutex_unlock(&rate->lock);
+	return flops;
+}
+
+/* Multiply and add of one image's forward pass through the blocks. */
+static double forward_flops(const struct gn_arch *arch)
+{
+	double tokens = gn_arch_tokens(arch), dim = arch->dim, mlp = arch->mlp_dim;
+
+	return arch->depth * tokens * (8 * dim * dim + 4 * dim * mlp + 4 * tokens * dim);
+}
+
+/* Training's operations, the frozen prefix once where it is kept, and the validations. */
+static double run_flops(const struct gn_prepared *p)
+{
+	const struct gn_plan *plan = &p->plan;
+	const struct gn_run_config *config = &p->request.config;
+	struct gn_arch arch = p->model->model->arch;
+	double evaluations = (config->epochs + config->eval_every_epochs - 1) / config->eval_every_epochs;
+	double tail = plan->prefix_cached ? (arch.depth - plan->frozen_prefix_blocks) / (double)arch.depth : 1;
+
+	arch.image_size = plan->image_size;
+	return plan->flops_first_epoch_step * (double)plan->steps_per_epoch +
+	       plan->flops_per_step * (double)(plan->steps - plan->steps_per_epoch) +
+	       forward_flops(&arch) * p->val_images * (1 + (evaluations - 1) * tail);
+}
+
+/* ---------------------------------------------------------------- preparing ------------------------------------- */
+
+/* The model and the data set by id or name, as ids in the request; what is missing goes into errors. Replies and returns -1 on other
+ * failures. */
+static int resolve(struct gn_request *r, enum gn_kind kind, char *ref, json_t *errors)
+{
+	struct gn_row row;
+	struct gn_error err = {0};
+
+	if (!gn_store_get(gn_request_service(r)->store, kind, ref, &row, &err)) {
+		snprintf(ref, GN_NAME_SIZE, "%s", row.id);
+		gn_row_release(&row);
+		return 0;
+	}
+	if (err.code == GN_NOT_FOUND) {
+		gn_field_error(errors, kind == GN_KIND_MODEL ? "/model" : "/dataset",
+		               "there is no %s with this id or name", kind == GN_KIND_MODEL ? "model" : "data set");
+		return 0;
+	}
+	gn_reply_error(r, &err);
+	return -1;
+}
+
+static int count_images(struct gn_request *r, struct gn_prepared *p)
+{
+	struct gn_dataset_cache *cache = gn_api_of(r)->datasets;
+	struct gn_dataset *dataset;
+	struct gn_error err = {0};
+
+	p->classes = p->request.classes;
+	p->train_images = p->request.train_images;
+	p->val_images = p->request.val_images;
+	if (p->classes)
+		return 0;
+	if (gn_dataset_hold(cache, p->request.dataset, &dataset, &err)) {
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	p->classes = dataset->class_count;
+	p->train_images = dataset->totals[GN_TRAIN];
+	p->val_images = dataset->totals[GN_VAL];
+	gn_dataset_drop(cache, dataset);
+	return 0;
+}
+
+/* A plan's error names a member of the request, with or without the slash. */
+static int plan_error(struct gn_request *r, const struct gn_error *err)
+{
+	char pointer[sizeof err->where + 1];
+
+	if (*err->where && (err->code == GN_INVALID || err->code == GN_NO_MEMORY)) {
+		snprintf(pointer, sizeof pointer, "%s%s", *err->where == '/' ? "" : "/", err->where);
+		gn_reply_field(r, pointer, "%s", err->text);
+	} else {
+		gn_reply_error(r, err);
+	}
+	return -1;
+}
+
+/* The layers that the strategy tunes, in the network that the run trains: with the data set's head. */
+static int list_layers(struct gn_prepared *p, struct gn_error *err)
+{
+	struct gn_arch arch = p->model->model->arch;
+	struct gn_layout layout = {0};
+	bool *tuned = NULL;
+	int failed;
+
+	arch.classes = p->classes;
+	arch.image_size = p->plan.image_size;
+	failed = gn_layout_init(&layout, &arch, err);
+	if (!failed && !(tuned = calloc((size_t)layout.count, sizeof *tuned)))
+		failed = gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
+	if (!failed && !(failed = gn_strategy_select(tuned, &layout, &p->request.config.strategy, err)))
+		p->tuned_layers = gn_api_tuned_layers(&layout, tuned);
+	free(tuned);
+	gn_layout_release(&layout);
+	return failed;
+}
+
+static int make_plan(struct gn_request *r, struct gn_prepared *p)
+{
+	struct gn_run_config *config = &p->request.config;
+	struct gn_error err = {0};
+
+	if (gn_plan_make(&p->plan, &p->model->model->arch, config, p->classes, p->train_images, p->val_images, 0,
+	                 &err) ||
+	    list_layers(p, &err))
+		return plan_error(r, &err);
+	config->image_size = p->plan.image_size;
+	config->micro_batch_size = p->plan.micro_batch_size;
+	config->warmup_steps = p->plan.warmup_steps;
+	return 0;
+}
+
+int gn_api_prepare(struct gn_request *r, struct gn_prepared *p, bool for_plan)
+{
+	json_t *errors = json_array();
+	struct gn_error err = {0};
+
+	memset(p, 0, sizeof *p);
+	if (gn_api_no_query(r)) {
+		json_decref(errors);
+		return -1;
+	}
+	gn_run_request_read(&p->request, gn_request_json(r), for_plan, errors);
+	bool broken = (*p->request.model && resolve(r, GN_KIND_MODEL, p->request.model, errors)) ||
+	              (*p->request.dataset && resolve(r, GN_KIND_DATASET, p->request.dataset, errors));
+	if (broken) {
+		json_decref(errors);
+		return -1;
+	}
+	if (gn_reply_fields(r, errors))
+		return -1;
+	if (gn_modelpool_hold(gn_api_models(r), p->request.model, &p->model, &err)) {
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	return count_images(r, p) || make_plan(r, p) ? -1 : 0;
+}
+
+void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *p)
+{
+	gn_modelpool_drop(gn_api_models(r), p->model);
+	gn_run_request_release(&p->request);
+	json_decref(p->tuned_layers);
+}
+
+/* ---------------------------------------------------------------- POST /v1/plans -------------------------------- */
+
+static json_t *memory_json(const struct gn_plan *plan)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)plan->memory.weights, "gradients",
+	                 (json_int_t)plan->memory.gradients, "optimizer", (json_int_t)plan->memory.optimizer,
+	                 "activations", (json_int_t)plan->memory.activations, "prefix_cache",
+	                 (json_int_t)plan->memory.prefix_cache, "process", (json_int_t)plan->memory.process, "total",
+	                 (json_int_t)plan->memory.total);
+}
+
+static json_t *plan_json(const struct gn_prepared *p, double rate)
+{
+	const struct gn_plan *plan = &p->plan;
+	json_t *object =
+	    json_pack("{s:I,s:I,s:i}", "tuned_parameters", (json_int_t)plan->tuned_parameters, "total_parameters",
+	              (json_int_t)plan->total_parameters, "tuned_tensors", plan->tuned_tensors);
+
+	json_object_set(object, "tuned_layers", p->tuned_layers);
+	json_object_set_new(object, "lowest_tuned_block",
+	                    plan->lowest_tuned_block < 0 ? json_null() : json_integer(plan->lowest_tuned_block));
+	json_object_set_new(object, "frozen_prefix_blocks", json_integer(plan->frozen_prefix_blocks));
+	json_object_set_new(object, "prefix_cached", json_boolean(plan->prefix_cached));
+	json_object_set_new(object, "memory_bytes", memory_json(plan));
+	json_object_set_new(object, "flops_per_step", gn_json_real(plan->flops_per_step));
+	json_object_set_new(object, "ideal_fraction_of_full", gn_json_real(plan->ideal_units / plan->full_units));
+	json_object_set_new(object, "steps", json_integer(plan->steps));
+	json_object_set_new(object, "steps_per_epoch", json_integer(plan->steps_per_epoch));
+	json_object_set_new(object, "warmup_steps", json_integer(plan->warmup_steps));
+	json_object_set_new(object, "micro_batch_size", json_integer(plan->micro_batch_size));
+	json_object_set_new(object, "image_size", json_integer(plan->image_size));
+	json_object_set_new(object, "lr", gn_json_real(p->request.config.lr));
+	json_object_set_new(object, "estimated_seconds", gn_json_real(run_flops(p) / rate));
+	return object;
+}
+
+void gn_api_plans_post(struct gn_request *r)
+{
+	struct gn_prepared prepared;
+
+	if (!gn_api_prepare(r, &prepared, true)) {
+		int threads =
+		    prepared.request.threads ? prepared.request.threads : gn_request_service(r)->device_info.threads;
+		gn_reply_json(r, 200, plan_json(&prepared, gn_rate_flops(gn_api_of(r)->rate, threads)));
+	}
+	gn_api_prepared_release(r, &prepared);
+}

@@ -1,0 +1,67 @@
+/* Every endpoint of the service. A new one: a line here, a handler declared in api.h, its description in openapi.yaml. */
+#include "api/api.h"
+
+const struct gn_route gn_routes[] = {
+    /* method, pattern, handler, body, flags, body limit */
+    {GN_GET, "/healthz", gn_api_healthz, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/readyz", gn_api_readyz, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/metrics", gn_api_metrics, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/info", gn_api_info, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/v1/schemas/run", gn_api_run_schema, GN_BODY_NONE, GN_INLINE, 0},
+
+    {GN_GET, "/v1/datasets", gn_api_datasets_list, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/datasets", gn_api_datasets_post, GN_BODY_STREAM, GN_CREATES | GN_UPLOADS, 0},
+    {GN_GET, "/v1/datasets/{id}", gn_api_dataset_get, GN_BODY_NONE, 0, 0},
+    {GN_DELETE, "/v1/datasets/{id}", gn_api_dataset_delete, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/datasets/{id}/images", gn_api_dataset_images, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/datasets/{id}/images/{index}", gn_api_dataset_image, GN_BODY_NONE, 0, 0},
+
+    {GN_GET, "/v1/models", gn_api_models_list, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/models", gn_api_models_post, GN_BODY_STREAM, GN_CREATES | GN_UPLOADS, 0},
+    {GN_GET, "/v1/models/{id}", gn_api_model_get, GN_BODY_NONE, 0, 0},
+    {GN_PATCH, "/v1/models/{id}", gn_api_model_patch, GN_BODY_JSON, 0, 0},
+    {GN_DELETE, "/v1/models/{id}", gn_api_model_delete, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/models/{id}/layers", gn_api_model_layers, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/models/{id}/checkpoint", gn_api_model_checkpoint, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/models/{id}/angles", gn_api_model_angles, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/models/{id}/classify", gn_api_classify, GN_BODY_STREAM, 0, 0},
+
+    {GN_POST, "/v1/plans", gn_api_plans_post, GN_BODY_JSON, 0, 0},
+    {GN_GET, "/v1/runs", gn_api_runs_list, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_POST, "/v1/runs", gn_api_runs_post, GN_BODY_JSON, GN_CREATES, 0},
+    {GN_GET, "/v1/runs/{id}", gn_api_run_get, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_DELETE, "/v1/runs/{id}", gn_api_run_delete, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/runs/{id}/cancel", gn_api_run_cancel, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/runs/{id}/resume", gn_api_run_resume, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/runs/{id}/metrics", gn_api_run_metrics, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/runs/{id}/events", gn_api_run_events, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/runs/{id}/log", gn_api_run_log, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/runs/{id}/angles", gn_api_run_angles, GN_BODY_NONE, 0, 0},
+    {0},
+};
+
+int gn_api_start(struct gn_service *service, struct gn_error *err)
+{
+	struct gn_api *api = calloc(1, sizeof *api);
+
+	if (!api)
+		return gn_fail_errno(err, "", "starting the API");
+	api->rate = gn_rate_new();
+	if (!api->rate || gn_dataset_cache_new(&api->datasets, service->store, err)) {
+		gn_rate_free(api->rate);
+		free(api);
+		return gn_fail(err, GN_NO_MEMORY, "", "no memory for the API");
+	}
+	service->api = api;
+	return 0;
+}
+
+void gn_api_stop(struct gn_service *service)
+{
+	if (!service->api)
+		return;
+	gn_dataset_cache_free(service->api->datasets);
+	gn_rate_free(service->api->rate);
+	free(service->api);
+	service->api = NULL;
+}

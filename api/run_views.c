@@ -1,0 +1,204 @@
+/* What a run tells while and after it goes: metrics, events, log, angles. All but the live stream are read from its event file. */
+#include "api/api.h"
+#include "server/eventjson.h"
+#include "server/sse.h"
+
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- the run's files ------------------------------- */
+
+/* The path of a file of the run that {id} names. Replies 404 and returns -1. */
+static int run_file(struct gn_request *r, const char *file, char id[GN_ID_SIZE], char path[PATH_MAX])
+{
+	const struct gn_service *service = gn_request_service(r);
+	enum gn_run_status status;
+
+	if (gn_supervisor_find(service->supervisor, gn_path(r, "id"), id, &status)) {
+		gn_reply_problem(r, 404, "there is no run with this id or name");
+		return -1;
+	}
+	gn_store_folder(service->store, GN_KIND_RUN, id, path);
+	size_t used = strlen(path);
+	snprintf(path + used, PATH_MAX - used, "/%s", file);
+	return 0;
+}
+
+static json_int_t integer(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+/* A run that resumed repeats what came after its last checkpoint: drops the items from `value` of `member` on. */
+static void rewind_items(json_t *items, const char *member, json_int_t value)
+{
+	size_t count = json_array_size(items);
+
+	while (count && integer(json_array_get(items, count - 1), member) >= value)
+		json_array_remove(items, --count);
+}
+
+/* A copy of some members; null where one is missing. */
+static json_t *pick(const json_t *data, const char *const *members)
+{
+	json_t *item = json_object();
+
+	for (; *members; members++) {
+		json_t *value = json_object_get(data, *members);
+		json_object_set_new(item, *members, value ? json_incref(value) : json_null());
+	}
+	return item;
+}
+
+/* ---------------------------------------------------------------- metrics --------------------------------------- */
+
+static const char *const STEP_MEMBERS[] = {"step", "epoch", "loss", "lr", "images_per_second", "grad_norm", NULL};
+static const char *const EPOCH_MEMBERS[] = {"epoch",        "train_loss", "val_loss", "val_accuracy",
+                                            "val_macro_f1", "seconds",    NULL};
+
+struct curves {
+	json_t *steps, *epochs;
+};
+
+static bool add_metrics(void *user, const struct gn_event_record *record)
+{
+	struct curves *curves = user;
+
+	if (!strcmp(record->kind, "step")) {
+		rewind_items(curves->steps, "step", integer(record->data, "step"));
+		json_array_append_new(curves->steps, pick(record->data, STEP_MEMBERS));
+	} else if (!strcmp(record->kind, "epoch")) {
+		rewind_items(curves->epochs, "epoch", integer(record->data, "epoch"));
+		json_array_append_new(curves->epochs, pick(record->data, EPOCH_MEMBERS));
+	}
+	return true;
+}
+
+static void reply_csv(struct gn_request *r, const json_t *epochs)
+{
+	char *text = NULL;
+	size_t size, index;
+	json_t *epoch;
+	FILE *csv = open_memstream(&text, &size);
+
+	if (!csv) {
+		gn_reply_problem(r, 503, "no memory for the table");
+		return;
+	}
+	for (const char *const *m = EPOCH_MEMBERS; *m; m++)
+		fprintf(csv, "%s%s", m == EPOCH_MEMBERS ? "" : ",", *m);
+	fputs("\r\n", csv);
+	json_array_foreach((json_t *)(uintptr_t)epochs, index, epoch)
+	{
+		for (const char *const *m = EPOCH_MEMBERS; *m; m++) {
+			const json_t *value = json_object_get(epoch, *m);
+			fputs(m == EPOCH_MEMBERS ? "" : ",", csv);
+			if (json_is_number(value))
+				fprintf(csv, "%.12g", json_number_value(value));
+		}
+		fputs("\r\n", csv);
+	}
+	fclose(csv);
+	gn_reply_bytes(r, 200, "text/csv", text, size, NULL);
+	free(text);
+}
+
+void gn_api_run_metrics(struct gn_request *r)
+{
+	struct curves curves;
+	struct gn_error err = {0};
+	char id[GN_ID_SIZE], path[PATH_MAX];
+
+	if (gn_api_no_query(r) || run_file(r, "events.ndjson", id, path))
+		return;
+	curves = (struct curves){json_array(), json_array()};
+	if (gn_events_read(path, add_metrics, &curves, &err))
+		gn_reply_error(r, &err);
+	else if (gn_accepts(r, "text/csv", "application/json"))
+		reply_csv(r, curves.epochs);
+	else
+		gn_reply_json(r, 200, json_pack("{s:O,s:O}", "steps", curves.steps, "epochs", curves.epochs));
+	json_decref(curves.steps);
+	json_decref(curves.epochs);
+}
+
+/* ---------------------------------------------------------------- angles ---------------------------------------- */
+
+struct wanted {
+	bool all;
+	int epoch; /* 0: the last */
+	json_t *epochs;
+};
+
+static void read_epoch(const json_t *value, void *out, const char *pointer, json_t *errors)
+{
+	struct wanted *wanted = out;
+	const char *text = json_string_value(value);
+	char *end;
+
+	wanted->all = text && !strcmp(text, "all");
+	wanted->epoch = 0;
+	if (!text || wanted->all || !strcmp(text, "last"))
+		return;
+	long epoch = strtol(text, &end, 10);
+	if (end == text || *end || epoch < 1 || epoch > 10000)
+		gn_field_error(errors, pointer, "must be last, all, or an epoch between 1 and 10000");
+	else
+		wanted->epoch = (int)epoch;
+}
+static const struct gn_field_special EPOCH_FIELD = {.read = read_epoch};
+static const struct gn_field EPOCH[] = {
+    {"epoch", GN_FIELD_SPECIAL, 0, 0, .special = &EPOCH_FIELD, .help = "last, all or a number."}};
+
+static bool add_angles(void *user, const struct gn_event_record *record)
+{
+	static const char *const MEMBERS[] = {"epoch", "layers", NULL};
+	struct wanted *wanted = user;
+	json_int_t epoch = integer(record->data, "epoch");
+
+	if (strcmp(record->kind, "angles") != 0 || (wanted->epoch && epoch != wanted->epoch))
+		return true;
+	rewind_items(wanted->epochs, "epoch", epoch);
+	if (!wanted->all)
+		json_array_clear(wanted->epochs);
+	json_array_append_new(wanted->epochs, pick(record->data, MEMBERS));
+	return true;
+}
+
+void gn_api_run_angles(struct gn_request *r)
+{
+	struct wanted wanted = {0};
+	struct gn_error err = {0};
+	char id[GN_ID_SIZE], path[PATH_MAX];
+
+	if (gn_api_query(r, EPOCH, 1, &wanted) || run_file(r, "events.ndjson", id, path))
+		return;
+	wanted.epochs = json_array();
+	if (gn_events_read(path, add_angles, &wanted, &err))
+		gn_reply_error(r, &err);
+	else if (wanted.epoch && !json_array_size(wanted.epochs))
+		gn_reply_problem(r, 404, "the run has no angles of epoch %d", wanted.epoch);
+	else
+		gn_reply_json(r, 200, json_pack("{s:s,s:s,s:O}", "run", id, "unit", "degree", "epochs", wanted.epochs));
+	json_decref(wanted.epochs);
+}
+
+/* ---------------------------------------------------------------- events and log -------------------------------- */
+
+void gn_api_run_events(struct gn_request *r)
+{
+	if (!gn_api_no_query(r))
+		gn_reply_events(r, gn_request_service(r)->supervisor, gn_path(r, "id"));
+}
+
+void gn_api_run_log(struct gn_request *r)
+{
+	char id[GN_ID_SIZE], path[PATH_MAX];
+
+	if (gn_api_no_query(r) || run_file(r, "log.txt", id, path))
+		return;
+	/* a run that never started has no log yet */
+	if (access(path, F_OK))
+		gn_reply_bytes(r, 200, "text/plain; charset=utf-8", "", 0, NULL);
+	else
+		gn_reply_file(r, path, "text/plain; charset=utf-8", NULL, NULL);
+}

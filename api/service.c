@@ -1,0 +1,50 @@
+/* Health, readiness, metrics, and what the service says about itself. */
+#include "api/api.h"
+
+void gn_api_healthz(struct gn_request *r)
+{
+	gn_reply_json(r, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+void gn_api_readyz(struct gn_request *r)
+{
+	const char *reason = gn_service_not_ready(gn_request_service(r));
+
+	if (reason)
+		gn_reply_problem(r, 503, "not ready: %s", reason);
+	else
+		gn_reply_json(r, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+void gn_api_metrics(struct gn_request *r)
+{
+	struct gn_service *service = gn_request_service(r);
+	struct gn_gauges gauges = {0};
+
+	gn_supervisor_counts(service->supervisor, gauges.runs);
+	gauges.queue_depth = gn_classifier_depth(service->classifier);
+	gauges.disk_free_bytes = gn_store_free_bytes(service->store);
+	gn_reply_text(r, 200, "text/plain; version=0.0.4", gn_metrics_text(service->metrics, &gauges));
+}
+
+void gn_api_info(struct gn_request *r)
+{
+	const struct gn_service *service = gn_request_service(r);
+	const struct gn_config *config = &service->config;
+	const struct gn_device_info *device = &service->device_info;
+
+	json_t *limits =
+	    json_pack("{s:I,s:I,s:I,s:I,s:I}", "max_upload_bytes", (json_int_t)config->max_upload, "max_pixels",
+	              (json_int_t)config->max_pixels, "max_runs", (json_int_t)config->max_runs, "batch_max",
+	              (json_int_t)config->batch_max, "disk_reserve_bytes", (json_int_t)config->disk_reserve);
+	json_t *about = json_pack("{s:s,s:s,s:I,s:i}", "backend", device->backend, "name", device->name, "memory_bytes",
+	                          (json_int_t)device->memory_bytes, "threads", device->threads);
+	gn_reply_json(r, 200,
+	              json_pack("{s:s,s:o,s:o,s:o}", "version", gn_version(), "device", about, "limits", limits,
+	                        "uptime_seconds", gn_json_real((double)(gn_now() - service->started_at) / 1000)));
+}
+
+void gn_api_run_schema(struct gn_request *r)
+{
+	gn_reply_json(r, 200, gn_run_request_schema());
+}
