@@ -10,6 +10,10 @@
 #ifndef GN_API_API_H
 #define GN_API_API_H
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "server/classifier.h"
 #include "server/fields.h"
 #include "server/runconfig.h"

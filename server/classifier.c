@@ -8,7 +8,10 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 
 #include "server/service.h"
 

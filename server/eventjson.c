@@ -2,6 +2,9 @@
 #include "server/eventjson.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "server/text.h"
 

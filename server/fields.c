@@ -4,6 +4,9 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { POINTER_SIZE = 256, MAX_ERRORS = 64, MAX_OVERFLOWS = 32 };
 

@@ -2,6 +2,9 @@
 #include "server/modelpool.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 struct gn_modelpool {

@@ -2,6 +2,9 @@
 #include "server/runconfig.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 200 };
 
