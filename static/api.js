@@ -18,24 +18,29 @@ export class Problem extends Error {
 export const connection = new EventTarget();
 let online = true;
 const PING_MS = 2000;
+const HEARTBEAT_MS = 15000;
 
-export const isOnline = () => online;
+let nextPing = null;
 
 function setOnline(now) {
+  clearTimeout(nextPing);
+  if (!now) nextPing = setTimeout(ping, PING_MS);
   if (now === online) return;
   online = now;
   connection.dispatchEvent(new Event(now ? 'online' : 'offline'));
-  if (!now) setTimeout(ping, PING_MS);
 }
 
+/** Asks whether the service lives; goes on asking every two seconds until it does. */
 async function ping() {
-  if (online) return;
   try {
     const reply = await fetch('/healthz', { cache: 'no-store' });
     if (reply.ok) { setOnline(true); return; }
-  } catch { /* still away */ }
-  setTimeout(ping, PING_MS);
+  } catch { /* away */ }
+  setOnline(false);
 }
+
+// A page at rest asks nothing, and would not notice.
+setInterval(() => { if (online && !document.hidden) ping(); }, HEARTBEAT_MS);
 
 // --- requests ----------------------------------------------------------------------------------------------------
 
@@ -158,6 +163,7 @@ export function followRun(id, { onEvent, onRestart, onEnd, signal }) {
     source.addEventListener('open', () => setOnline(true));
     source.addEventListener('error', () => {
       if (finalSeen) { source.close(); onEnd(); return; }
+      if (online) ping();
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, RETRY_MS);
     });
   };

@@ -71,6 +71,7 @@ export async function sendWithProgress({ place, path, body, type, name, signal }
     if (error instanceof Problem) fill(place, problemBox(error));
     else if (error.name === 'AbortError') fill(place, h('p.notice', { role: 'status' }, 'The upload was stopped; nothing was kept.'));
     else throw error;
+    place.scrollIntoView({ block: 'nearest' });
     return null;
   }
 }

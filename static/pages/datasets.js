@@ -40,7 +40,7 @@ function uploadForm(file, place, onDone, signal) {
     event.preventDefault();
     const path = query('/v1/datasets', { name: name.input.value.trim(), val_fraction: share.input.value, seed: seed.input.value });
     const progress = h('div');
-    place.append(progress);
+    place.prepend(progress);
     form.hidden = true;
     const created = await sendWithProgress({ place: progress, path, body: file, type: 'application/octet-stream', name: file.name, signal });
     form.hidden = false;

@@ -79,7 +79,7 @@ function uploadForm(parts, place, signal) {
       for (const [part, f] of parts) body.append(part, f, f.name);
     }
     const progress = h('div');
-    place.append(progress);
+    place.prepend(progress);
     form.hidden = true;
     const created = await sendWithProgress({ place: progress, path, body, type: parts.size > 1 ? null : 'application/octet-stream', name: file.name, signal });
     form.hidden = false;

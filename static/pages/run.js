@@ -8,6 +8,7 @@ import { bytes, count, digits, duration, percent, strategyName, when } from '../
 import { isActive, pill, progressText, share } from '../status.js';
 
 const POLL_MS = 3000;
+const SOON_MS = 150;
 const LOG_LINES = 500;
 // Shown elsewhere on the page, or no part of the request.
 const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
@@ -111,11 +112,13 @@ export async function runPage({ id, signal, setTitle }) {
   let shownStatus = null;
   let following = false;
   let timer = null;
+  const life = new AbortController();
 
   const act = (verb) => attempt(trouble, async () => {
     run = await post(`${path}/${verb}`, { signal });
     drawStatus();
-    if (!isFinal(run.status) && !following) follow();
+    clearTimeout(timer);
+    timer = setTimeout(refresh, POLL_MS / 3);
   });
 
   function drawActions() {
@@ -151,9 +154,26 @@ export async function runPage({ id, signal, setTitle }) {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
-      if (error.status === 404) { fill(trouble, problemBox({ title: 'This run was deleted', detail: '' })); return; }
+      if (error.status === 404) {
+        life.abort();
+        fill(trouble, problemBox({ title: 'This run was deleted', detail: '' }));
+        return;
+      }
     }
-    if (isActive(run.status) && !signal.aborted) timer = setTimeout(refresh, POLL_MS);
+    if (!isActive(run.status) || signal.aborted) return;
+    if (!following) follow();
+    timer = setTimeout(refresh, POLL_MS);
+  }
+
+  // Past states are replayed first, so the resource decides; asked once for a burst of events.
+  function onStatus(data) {
+    if (data.status !== run.status) {
+      clearTimeout(timer);
+      timer = setTimeout(refresh, SOON_MS);
+    } else if (data.progress?.step >= run.progress.step) {
+      Object.assign(run.progress, data.progress);
+      drawStatus();
+    }
   }
 
   function onEvent(type, data) {
@@ -167,19 +187,21 @@ export async function runPage({ id, signal, setTitle }) {
     } else if (type === 'epoch') curves.epoch(data);
     else if (type === 'angles') angles.add(data);
     else if (type === 'log') log.add([data.line]);
-    else if (type === 'status' && isFinal(data.status) !== isFinal(run.status)) refresh();
+    else if (type === 'status') onStatus(data);
   }
 
   function follow() {
     following = true;
-    followRun(run.id, { signal, onEvent, onEnd: () => { following = false; refresh(); }, onRestart() { curves.clear(); angles.clear(); log.clear(); } });
-    timer = setTimeout(refresh, POLL_MS);
+    followRun(run.id, { signal: life.signal, onEvent, onEnd: () => { following = false; refresh(); }, onRestart() { curves.clear(); angles.clear(); log.clear(); } });
   }
 
-  signal.addEventListener('abort', () => clearTimeout(timer));
+  signal.addEventListener('abort', () => { clearTimeout(timer); life.abort(); });
   drawStatus();
   if (isFinal(run.status)) await loadPast(run, { curves, angles, log, signal });
-  else follow();
+  else {
+    follow();
+    timer = setTimeout(refresh, POLL_MS);
+  }
   return [
     h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/runs' }, 'Runs')), h('div.row', {}, h('h1', { tabindex: '-1' }, name), state), headLine(run, model, set)), actions),
     trouble, progress, outcome, curves.element, angles.element,

@@ -63,7 +63,12 @@ export async function newRunPage({ params, signal, setTitle }) {
   await prefill(fields, params, signal);
   for (const [name, only] of [['model', models], ['dataset', sets]]) if (only.length === 1) fields.get(name).set(only[0].id);
 
-  const plan = planPanel({ signal, onErrors: (errors) => showErrors(fields, errors) });
+  // What the last launch was refused for stays beside its fields until the form changes, though the plan may find nothing wrong.
+  let refused = { text: '', errors: [] };
+  const plan = planPanel({
+    signal,
+    onErrors: (errors) => showErrors(fields, JSON.stringify(body()) === refused.text ? [...errors, ...refused.errors] : errors),
+  });
   const trouble = h('div');
   const launch = h('button.button.primary', { type: 'submit' }, 'Start the run');
   const asShell = h('details', {}, h('summary', {}, 'As a curl command'), h('div'));
@@ -97,6 +102,7 @@ export async function newRunPage({ params, signal, setTitle }) {
       if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       if (error.status !== 0) keys.delete(text);
+      refused = { text, errors: error.errors };
       error.errors = showErrors(fields, error.errors);
       fill(trouble, problemBox(error));
       form.querySelector('[aria-invalid]')?.focus();
