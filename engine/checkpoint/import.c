@@ -174,23 +174,22 @@ static int place(struct import *in, const struct gn_source_tensor *source, struc
 	return 0;
 }
 
-/* Which parts the spelling has for a role: 1, or 3 for split q, k and v. */
+/* Whether everything is there that a tensor of ours is made of: one tensor, or the thirds of a split qkv. */
 static int check_filled(const struct import *in, int index, struct gn_error *err)
 {
 	static const enum gn_part thirds[3] = {GN_PART_Q, GN_PART_K, GN_PART_V};
 	const struct gn_tensor *t = &in->layout.tensors[index];
-	const struct slot *slot = &in->slots[index];
 	const struct gn_source_tensor *head = gn_source_find(&in->source, GN_HEAD_W);
+	bool split = (t->role == GN_QKV_W || t->role == GN_QKV_B) && gn_spelling_splits_qkv(in->source.spelling);
 	char name[96];
-	bool whole = *gn_name_write(name, sizeof name, in->source.spelling, t->role, GN_PART_WHOLE, t->block) != 0;
 
 	if (t->role == GN_HEAD_B && head && head->match.part != GN_PART_WHOLE)
 		return 0; /* CLIP's projection has no bias: zeros */
-	for (int p = 0; p < (whole ? 1 : 3); p++) {
-		if (slot->part[p])
+	for (int p = 0; p < (split ? 3 : 1); p++) {
+		if (in->slots[index].part[p])
 			continue;
-		if (!whole)
-			gn_name_write(name, sizeof name, in->source.spelling, t->role, thirds[p], t->block);
+		gn_name_write(name, sizeof name, in->source.spelling, t->role, split ? thirds[p] : GN_PART_WHOLE,
+		              t->block);
 		return gn_fail(err, GN_INVALID, *name ? name : t->name, "tensor %s is missing", *name ? name : t->name);
 	}
 	return 0;

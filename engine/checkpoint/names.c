@@ -243,6 +243,15 @@ const char *gn_name_write(char *text, size_t size, enum gn_spelling spelling, en
 	return text;
 }
 
+bool gn_spelling_splits_qkv(enum gn_spelling spelling)
+{
+	const struct rule *rule = tables[spelling];
+
+	while (rule->pattern && rule->part != GN_PART_Q)
+		rule++;
+	return rule->pattern != NULL;
+}
+
 /* ---------------------------------------------------------------- prefixes --------------------------------------- */
 
 static bool starts_with(const char *text, const char *start)

@@ -41,6 +41,9 @@ bool gn_name_match(struct gn_name_match *match, enum gn_spelling spelling, const
 const char *gn_name_write(char *text, size_t size, enum gn_spelling spelling, enum gn_role role, enum gn_part part,
                           int block);
 
+/* Whether a spelling has q, k and v apart. */
+bool gn_spelling_splits_qkv(enum gn_spelling spelling);
+
 /* Length of the wrapper prefixes that all names share ("module._orig_mod."); 0 when there are none. */
 size_t gn_name_common_prefix(const char *const *names, int count);
 /* A name without the optional prefix that base models and classifiers differ in ("vit.", "vision_model."). */
