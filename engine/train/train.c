@@ -1,6 +1,6 @@
 /*
- * The training loop. One optimiser step sums the gradients of its micro-batches, so that their size changes memory and not the
- * result. Whatever a step needs is a function of (configuration, weights, moments, progress): an interrupted run continues bit for bit.
+ * The training loop. Whatever a step needs is a function of (configuration, weights, moments, progress): an interrupted run continues
+ * bit for bit.
  */
 #include "train/trainer.h"
 
@@ -62,7 +62,7 @@ static void account(struct gn_trainer *t)
 	t->started = now;
 }
 
-static void emit_step(struct gn_trainer *t, double loss, double lr, double grad_norm)
+static void emit_step(struct gn_trainer *t, const struct gn_step *step)
 {
 	bool last = t->progress.epoch_steps == t->plan.steps_per_epoch;
 	double rate;
@@ -71,91 +71,24 @@ static void emit_step(struct gn_trainer *t, double loss, double lr, double grad_
 		return;
 	t->last_step_event = t->started;
 	rate = (double)t->attempt_images / t->attempt_seconds;
-	emit(t, &(struct gn_event){.kind = GN_EVENT_STEP, .epoch = t->progress.epoch + 1, .loss = loss, .lr = lr, .grad_norm = grad_norm,
+	emit(t, &(struct gn_event){.kind = GN_EVENT_STEP, .epoch = t->progress.epoch + 1, .loss = step->loss, .lr = step->lr, .grad_norm = step->grad_norm,
 	                           .images_per_second = rate,
 	                           .eta_seconds = (double)(t->plan.steps - t->progress.step) * (double)t->config.batch_size / rate});
 }
 
-/* ---------------------------------------------------------------- one step --------------------------------------- */
-
-/* One micro-batch: its share of the gradients, and the sum of its losses. */
-static int micro_batch(double *loss, struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n, double total_weight,
-                       struct gn_error *err)
-{
-	const struct gn_backend *be = t->backend;
-	struct gn_pass *p = t->pass;
-	int K = t->arch.classes;
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
-
-	if (t->stage)
-		gn_prefix_load(t, samples, n);
-	else
-		be->upload(t->ctx, gn_pass_input(p), images, (size_t)n * image * sizeof *images);
-	be->upload(t->ctx, t->device_labels, labels, (size_t)n * sizeof *labels);
-	gn_vit_forward(p, &t->weights, n, true);
-	/* two heads share the gradient of their mean */
-	be->cross_entropy(t->ctx, p->losses, p->d_logits, p->logits, t->device_labels, t->device_class_weights, (float)t->config.label_smoothing,
-	                  (float)(1 / (total_weight * p->shape.features)), n, K);
-	gn_vit_backward(p, &t->weights, &t->grads, n);
-	be->download(t->ctx, t->losses, p->losses, (size_t)n * sizeof *t->losses);
-	if (be->sync(t->ctx, err))
-		return -1;
-	for (int i = 0; i < n; i++)
-		*loss += (double)t->losses[i];
-	return 0;
-}
-
-static void optimiser_step(struct gn_trainer *t, double lr, double *grad_norm)
-{
-	const struct gn_run_config *c = &t->config;
-	double scale = 1;
-
-	*grad_norm = sqrt(t->backend->grad_sumsq(t->ctx, t->opt, t->opt_count));
-	if (c->clip_norm > 0 && *grad_norm > c->clip_norm)
-		scale = c->clip_norm / (*grad_norm + 1e-6); /* as torch.nn.utils.clip_grad_norm_ */
-	for (int i = 0; i < t->opt_count; i++)
-		t->opt[i].lr = (float)(lr * t->lr_scale[i]);
-	if (c->optimizer == GN_ADAMW)
-		t->backend->adamw(t->ctx, t->opt, t->opt_count,
-		                  &(struct gn_adamw){.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .step = t->progress.step + 1, .grad_scale = (float)scale});
-	else
-		t->backend->sgd(t->ctx, t->opt, t->opt_count, 0.9f, t->progress.step + 1, (float)scale);
-}
-
-/* One optimiser step on n samples; images is NULL where the prefix is kept. */
+/* A step, and what is reported and written after it. */
 static int train_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n, struct gn_error *err)
 {
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
-	double loss = 0, total_weight = n, grad_norm, lr = gn_schedule_lr(&t->config, &t->plan, t->progress.step);
+	struct gn_step step;
 
-	if (t->class_weights) {
-		total_weight = 0;
-		for (int i = 0; i < n; i++)
-			total_weight += (double)t->class_weights[labels[i]];
-	}
-	t->backend->zero(t->ctx, t->g, t->tuned_floats * sizeof *t->g);
-	for (int at = 0; at < n; at += t->pass->batch) {
-		int part = n - at < t->pass->batch ? n - at : t->pass->batch;
-
-		if (micro_batch(&loss, t, images ? images + (size_t)at * image : NULL, labels + at, samples + at, part, total_weight, err))
-			return -1;
-		if (gn_train_stopped(t))
-			return gn_fail(err, GN_CANCELLED, "", "stopped at step %lld", (long long)t->progress.step);
-	}
-	loss /= total_weight;
-	if (!isfinite(loss))
-		return gn_fail(err, GN_INVALID, "lr", "the loss is no longer a number at step %lld: the learning rate %g is too high for this model",
-		               (long long)t->progress.step + 1, t->config.lr);
-	optimiser_step(t, lr, &grad_norm);
-	if (t->backend->sync(t->ctx, err))
+	if (gn_trainer_step(&step, t, images, labels, samples, n, err))
 		return -1;
-	t->progress.step++;
 	t->progress.epoch_steps++;
 	t->progress.images += n;
 	t->attempt_images += n;
-	t->progress.loss_sum += loss * n;
+	t->progress.loss_sum += step.loss * n;
 	account(t);
-	emit_step(t, loss, lr, grad_norm);
+	emit_step(t, &step);
 	if (t->started - t->last_checkpoint > t->config.checkpoint_every_seconds) {
 		if (gn_resume_save(t, err))
 			return -1;
@@ -283,84 +216,9 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- set-up ----------------------------------------- */
-
-static int init_class_weights(struct gn_trainer *t, struct gn_error *err)
-{
-	int K = t->arch.classes, with_images = 0;
-
-	if (t->config.class_weights == GN_WEIGHTS_NONE)
-		return 0;
-	t->class_weights = gn_alloc((size_t)K, sizeof *t->class_weights, err);
-	if (!t->class_weights)
-		return -1;
-	for (int k = 0; k < K; k++)
-		with_images += t->dataset->classes[k].counts[GN_TRAIN] > 0;
-	for (int k = 0; k < K; k++) { /* every class weighs the same in an epoch; one without training images never occurs */
-		int images = t->dataset->classes[k].counts[GN_TRAIN];
-
-		t->class_weights[k] = images ? (float)((double)t->dataset->totals[GN_TRAIN] / ((double)with_images * images)) : 0;
-	}
-	t->device_class_weights = t->backend->alloc(t->ctx, (size_t)K * sizeof(float), err);
-	if (!t->device_class_weights)
-		return -1;
-	t->backend->upload(t->ctx, t->device_class_weights, t->class_weights, (size_t)K * sizeof(float));
-	return 0;
-}
-
-static int init_network(struct gn_trainer *t, struct gn_error *err)
-{
-	const struct gn_model *model = t->options->model;
-
-	if (t->dataset->totals[GN_TRAIN] < 1)
-		return gn_fail(err, GN_INVALID, "dataset", "has no training images");
-	if (gn_plan_make(&t->plan, &model->arch, &t->config, t->dataset->class_count, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL], 0, err) ||
-	    gn_run_arch(&t->arch, &model->arch, &t->config, t->dataset->class_count, err) || gn_layout_init(&t->layout, &t->arch, err))
-		return -1;
-	t->tuned = gn_alloc((size_t)t->layout.count, sizeof *t->tuned, err);
-	if (!t->tuned || gn_strategy_select(t->tuned, &t->layout, &t->config.strategy, err) ||
-	    gn_gradplan_init(&t->grad, &t->arch, &t->layout, t->tuned, err))
-		return -1;
-	t->stage = t->plan.prefix_cached ? gn_prefix_stage(&t->grad) : 0;
-	return 0;
-}
-
-static int init_buffers(struct gn_trainer *t, struct gn_error *err)
-{
-	int micro = t->plan.micro_batch_size;
-	uint64_t pixels = gn_pixel_cache_bytes(t->arch.image_size, t->stage > 0, t->config.augment, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
-
-	t->losses = gn_alloc((size_t)micro, sizeof *t->losses, err);
-	t->device_labels = t->backend->alloc(t->ctx, (size_t)micro * sizeof *t->device_labels, err);
-	if (!t->losses || !t->device_labels || init_class_weights(t, err))
-		return -1;
-	if (gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size, t->config.augment, t->config.seed,
-	                  t->options->loader_threads, pixels, t->options->max_pixels, err))
-		return -1;
-	return 0;
-}
-
-static void release(struct gn_trainer *t)
-{
-	gn_pass_free(t->pass);
-	gn_prefix_release(t);
-	gn_loader_free(t->loader);
-	gn_weights_release(t);
-	if (t->device_labels)
-		t->backend->free(t->ctx, t->device_labels, (size_t)t->plan.micro_batch_size * sizeof *t->device_labels);
-	if (t->device_class_weights)
-		t->backend->free(t->ctx, t->device_class_weights, (size_t)t->arch.classes * sizeof(float));
-	gn_gradplan_release(&t->grad);
-	gn_layout_release(&t->layout);
-	free(t->tuned);
-	free(t->losses);
-	free(t->class_weights);
-}
-
 /* ---------------------------------------------------------------- the run ---------------------------------------- */
 
-/* The process's largest resident size so far, from the kernel's own account. */
-static uint64_t peak_memory(void)
+uint64_t gn_peak_memory(void)
 {
 	FILE *f = fopen("/proc/self/status", "r");
 	char line[256];
@@ -385,16 +243,23 @@ static void start_event(struct gn_trainer *t, bool resumed)
 	emit(t, &(struct gn_event){.kind = GN_EVENT_START, .epoch = t->progress.epoch, .text = text});
 }
 
+static int open_loader(struct gn_trainer *t, struct gn_error *err)
+{
+	uint64_t pixels = gn_pixel_cache_bytes(t->arch.image_size, t->stage > 0, t->config.augment, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
+
+	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size, t->config.augment, t->config.seed,
+	                     t->options->loader_threads, pixels, t->options->max_pixels, err);
+}
+
 static int run(struct gn_trainer *t, struct gn_error *err)
 {
 	bool resumed;
 
-	if (init_network(t, err) || gn_weights_init(t, err) || init_buffers(t, err) || gn_resume_load(t, &resumed, err))
+	if (gn_trainer_init(t, err) || open_loader(t, err) || gn_resume_load(t, &resumed, err))
 		return -1;
 	start_event(t, resumed);
 	t->started = t->last_checkpoint = gn_clock();
-	if (gn_prefix_fill(t, err) ||
-	    gn_pass_new(&t->pass, t->backend, t->ctx, &t->arch, &t->grad, t->plan.micro_batch_size, t->stage, t->arch.depth + 2, err))
+	if (gn_prefix_fill(t, err) || gn_trainer_open_pass(t, err))
 		return -1;
 	while (t->progress.epoch < t->config.epochs && !t->progress.stopped) {
 		struct gn_error why = {0};
@@ -418,7 +283,7 @@ int gn_train(struct gn_train_result *result, const struct gn_train_options *opti
 	if (!failed)
 		*result = (struct gn_train_result){.val_accuracy = t.progress.best_accuracy, .val_macro_f1 = t.progress.best_f1, .val_loss = t.progress.best_loss,
 		                                   .train_loss = t.progress.last_train_loss, .best_epoch = t.progress.best_epoch, .epochs_done = t.progress.epoch,
-		                                   .seconds = t.progress.seconds, .peak_memory_bytes = peak_memory(), .images = t.progress.images};
-	release(&t);
+		                                   .seconds = t.progress.seconds, .peak_memory_bytes = gn_peak_memory(), .images = t.progress.images};
+	gn_trainer_release(&t);
 	return failed;
 }

@@ -1,10 +1,12 @@
 /*
  * A run in progress. The parts of train/ share this struct:
+ *   setup.c      the network and its buffers
  *   weights.c    the tuned tensors' buffers and the table of all tensors
  *   schedule.c   learning rates
  *   prefix.c     the frozen prefix's outputs, kept
  *   evaluate.c   validation
  *   resume.c     checkpoint.bin
+ *   step.c       one optimiser step
  *   train.c      the loop
  * Everything belongs to the thread that called gn_train; the loader's threads touch only their own.
  */
@@ -76,7 +78,20 @@ struct gn_trainer {
 	double attempt_seconds;
 };
 
-double gn_clock(void); /* monotonic seconds */
+double gn_clock(void);           /* monotonic seconds */
+uint64_t gn_peak_memory(void);   /* the process's largest resident size so far, from the kernel's own account */
+
+/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader. Release in any case. */
+int gn_trainer_init(struct gn_trainer *t, struct gn_error *err);
+int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err);
+void gn_trainer_release(struct gn_trainer *t);
+
+struct gn_step {
+	double loss, lr, grad_norm; /* grad_norm before clipping */
+};
+/* One optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix is kept. Waits until it is done. */
+int gn_trainer_step(struct gn_step *out, struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n, struct gn_error *err);
+
 void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Allocates and fills the tuned tensors from the model (new head, resized position embedding) and binds all tensors. */

@@ -1,0 +1,296 @@
+/*
+ * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224 pixels. A step is the one that gn_train
+ * takes; images are noise. Rates are set against the product rate of the same run and against METHOD 7's ideal units.
+ *
+ * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any framework, so that work which
+ * gonio saves shows as speed.
+ */
+#include "bench.h"
+#include "fileio.h"
+#include "random.h"
+#include "train/trainer.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CLASSES = 100 };
+
+struct network {
+	const char *name;
+	int dim, heads, batch, inference_batch;
+};
+static const struct network networks[] = {{"ViT-Ti/16", 192, 3, 32, 64}, {"ViT-S/16", 384, 6, 16, 32}, {"ViT-B/16", 768, 12, 16, 32}};
+
+static const enum gn_strategy_kind strategies[] = {GN_FULL, GN_ATTENTION, GN_FFN, GN_LAST_THIRD, GN_LINEAR};
+
+/* A model of noise, in memory. */
+struct bench_model {
+	struct gn_model model;
+	float *weights;
+};
+
+static int model_init(struct bench_model *m, const struct network *n, struct gn_error *err)
+{
+	struct gn_random random;
+
+	*m = (struct bench_model){.model = {.arch = {.image_size = 224, .patch_size = 16, .dim = n->dim, .depth = 12, .heads = n->heads, .mlp_dim = 4 * n->dim,
+	                                             .classes = CLASSES, .norm_eps = 1e-6f, .class_token = true, .pos_on_prefix = true, .qkv_bias = true,
+	                                             .patch_bias = true},
+	                                    .preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 0.9f, GN_BICUBIC}}};
+	if (gn_layout_init(&m->model.layout, &m->model.arch, err))
+		return -1;
+	m->weights = gn_alloc(m->model.layout.floats, sizeof *m->weights, err);
+	m->model.tensors = gn_alloc((size_t)m->model.layout.count, sizeof *m->model.tensors, err);
+	if (!m->weights || !m->model.tensors)
+		return -1;
+	gn_random_init(&random, 0, GN_RANDOM_BENCH, 0, 0);
+	for (size_t i = 0; i < m->model.layout.floats; i++)
+		m->weights[i] = (float)(gn_random_uniform(&random) - 0.5) * 0.07f;
+	for (int i = 0; i < m->model.layout.count; i++)
+		m->model.tensors[i] = m->weights + m->model.layout.tensors[i].offset;
+	return 0;
+}
+
+static void model_release(struct bench_model *m)
+{
+	gn_layout_release(&m->model.layout);
+	free(m->model.tensors);
+	free(m->weights);
+}
+
+/* Forward operations of one image: every token through every block. */
+static double forward_flops(const struct gn_arch *a)
+{
+	double T = gn_arch_tokens(a), C = a->dim, patches = T - gn_arch_prefix_tokens(a);
+
+	return a->depth * (2 * T * (4 * C * C + 2 * C * a->mlp_dim) + 4 * T * T * C) + 2 * patches * 3 * a->patch_size * a->patch_size * C + 2 * C * a->classes;
+}
+
+/* ---------------------------------------------------------------- steps ------------------------------------------ */
+
+struct figures { /* seconds of a step */
+	double first, cached; /* cached NAN where no prefix is kept */
+	uint64_t planned, measured;
+};
+
+static float *noise(size_t n, struct gn_error *err)
+{
+	float *values = gn_alloc(n, sizeof *values, err);
+	struct gn_random random;
+
+	gn_random_init(&random, 1, GN_RANDOM_BENCH, 0, 0);
+	for (size_t i = 0; values && i < n; i++)
+		values[i] = (float)(gn_random_uniform(&random) * 2 - 1);
+	return values;
+}
+
+/* Makes the kernel forget the peak so far: what VmHWM says afterwards belongs to what comes now. */
+static void reset_peak(void)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "5", 1) != 1) { /* an old kernel: the peak stays, and the figure is an upper bound */
+	}
+	close(fd);
+}
+
+static int compare_double(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The median step after one that is not counted. */
+static int time_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, double budget, struct gn_error *err)
+{
+	enum { MOST = 400 };
+	double times[MOST], from = gn_clock();
+	struct gn_step step;
+	int n = 0;
+
+	if (gn_trainer_step(&step, t, images, labels, samples, t->config.batch_size, err))
+		return -1;
+	do {
+		double start = gn_clock();
+
+		if (gn_trainer_step(&step, t, images, labels, samples, t->config.batch_size, err))
+			return -1;
+		times[n++] = gn_clock() - start;
+	} while (n < MOST && (n < 3 || gn_clock() - from < budget));
+	qsort(times, (size_t)n, sizeof times[0], compare_double);
+	*seconds = times[n / 2];
+	return 0;
+}
+
+static struct gn_trainer trainer_for(const struct gn_train_options *options, const struct gn_run_config *config)
+{
+	return (struct gn_trainer){.options = options, .config = *config, .backend = options->device->backend, .ctx = options->device->ctx, .dataset = options->dataset};
+}
+
+/* Steps from the images on (epochs 1) or from the kept prefix (epochs 2). */
+static int measure(double *seconds, struct figures *figures, struct gn_device *device, const struct bench_model *m, const struct network *n,
+                   enum gn_strategy_kind kind, bool cached, double budget, struct gn_error *err)
+{
+	struct gn_dataset_class classes[CLASSES] = {{0}};
+	struct gn_dataset dataset = {.class_count = CLASSES, .sample_count = n->batch, .classes = classes, .totals = {n->batch, 0, 0}};
+	struct gn_train_options options = {.device = device, .model = &m->model, .dataset = &dataset};
+	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = cached ? 2 : 1, .batch_size = n->batch, .lr = 1e-6, .weight_decay = 0.05, .clip_norm = 1,
+	                               .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1, .schedule = GN_CONSTANT};
+	struct gn_trainer t = trainer_for(&options, &config);
+	float *images = noise((size_t)n->batch * 3 * 224 * 224, err);
+	int32_t labels[64], samples[64];
+	int result = -1;
+
+	gn_assert(n->batch <= 64);
+	reset_peak();
+	for (int i = 0; i < n->batch; i++) {
+		labels[i] = (i * 7) % CLASSES;
+		samples[i] = i;
+	}
+	if (!images || gn_trainer_init(&t, err))
+		goto done;
+	if (t.stage) { /* what the prefix gives does not matter to the clock */
+		struct gn_vit_shape shape;
+
+		gn_vit_shape_init(&shape, &t.arch);
+		t.prefix.row_bytes = gn_stage_floats(&shape, t.stage) * t.backend->act_bytes;
+		t.prefix.rows = (char *)noise((size_t)n->batch * t.prefix.row_bytes / sizeof(float) + 1, err);
+		if (!t.prefix.rows)
+			goto done;
+	}
+	if (gn_trainer_open_pass(&t, err) == 0 && time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
+		figures->planned = t.plan.memory.total;
+		figures->measured = gn_peak_memory();
+		result = 0;
+	}
+done:
+	free(t.prefix.rows);
+	t.prefix.rows = NULL;
+	free(images);
+	gn_trainer_release(&t);
+	return result;
+}
+
+static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device, const struct bench_model *m, const struct network *n,
+                          enum gn_strategy_kind kind, double sgemm, struct gn_error *err)
+{
+	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = 2, .batch_size = n->batch, .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1};
+	struct figures f = {0};
+	struct gn_plan plan;
+	char name[72];
+	double seconds, rate;
+
+	snprintf(name, sizeof name, "%s %s batch %d", n->name, gn_strategy_name(kind), n->batch);
+	if (!gn_bench_wants(o, "step", name) && !(kind == GN_FULL && o->only && strstr(o->only, n->name)))
+		return 0;
+	if (gn_plan_make(&plan, &m->model.arch, &config, CLASSES, n->batch, 0, 0, err) || measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
+		return -1;
+	if (kind == GN_FULL)
+		*full_seconds = seconds;
+	rate = n->batch / seconds;
+	gn_bench_row(o, "step", name, "images/s", rate, NAN);
+	if (kind == GN_FULL)
+		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->model.arch) * rate / sgemm, NAN);
+	else
+		gn_bench_row(o, "step / full x ideal", name, "ratio", seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
+	gn_bench_row(o, "memory planned", name, "bytes", (double)f.planned, NAN);
+	gn_bench_row(o, "memory measured", name, "bytes", (double)f.measured, (double)f.planned);
+	if (!plan.prefix_cached)
+		return 0;
+	if (measure(&seconds, &f, device, m, n, kind, true, o->seconds, err))
+		return -1;
+	snprintf(name, sizeof name, "%s %s batch %d, prefix kept", n->name, gn_strategy_name(kind), n->batch);
+	gn_bench_row(o, "step", name, "images/s", n->batch / seconds, NAN);
+	gn_bench_row(o, "step / full", name, "ratio", seconds / *full_seconds, plan.ideal_units_cached / plan.full_units);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- inference -------------------------------------- */
+
+static int time_inference(double *seconds, struct gn_device *device, const struct gn_model *model, int batch, double budget, struct gn_error *err)
+{
+	enum { MOST = 2000 };
+	double times[MOST], from;
+	float *images = noise((size_t)batch * 3 * 224 * 224, err), *logits = gn_alloc((size_t)batch * CLASSES, sizeof *logits, err);
+	struct gn_infer *infer = NULL;
+	int n = 0, result = -1;
+
+	if (!images || !logits || gn_infer_new(&infer, device, model, batch, err) || gn_infer_run(infer, images, batch, logits, err))
+		goto done;
+	from = gn_clock();
+	do {
+		double start = gn_clock();
+
+		if (gn_infer_run(infer, images, batch, logits, err))
+			goto done;
+		times[n++] = gn_clock() - start;
+	} while (n < MOST && (n < 3 || gn_clock() - from < budget));
+	qsort(times, (size_t)n, sizeof times[0], compare_double);
+	*seconds = times[n / 2];
+	result = 0;
+done:
+	gn_infer_free(infer);
+	free(images);
+	free(logits);
+	return result;
+}
+
+static int bench_inference(const struct gn_bench_options *o, struct gn_device *device, const struct bench_model *m, const struct network *n, double sgemm,
+                           struct gn_error *err)
+{
+	char name[72];
+	double seconds;
+
+	snprintf(name, sizeof name, "%s batch %d", n->name, n->inference_batch);
+	if (gn_bench_wants(o, "inference", name)) {
+		if (time_inference(&seconds, device, &m->model, n->inference_batch, o->seconds, err))
+			return -1;
+		gn_bench_row(o, "inference", name, "images/s", n->inference_batch / seconds, NAN);
+		gn_bench_row(o, "inference / SGEMM rate", name, "ratio", forward_flops(&m->model.arch) * n->inference_batch / seconds / sgemm, NAN);
+	}
+	snprintf(name, sizeof name, "%s one image", n->name);
+	if (gn_bench_wants(o, "inference", name)) {
+		if (time_inference(&seconds, device, &m->model, 1, o->seconds, err))
+			return -1;
+		gn_bench_row(o, "inference", name, "s", seconds, NAN);
+	}
+	return 0;
+}
+
+int gn_bench_steps(const struct gn_bench_options *o, struct gn_error *err)
+{
+	struct gn_device *device = NULL;
+	double sgemm;
+	int result = -1;
+
+	if (o->only && !strstr("step inference memory", o->only) && !strstr(o->only, "ViT") && !strstr(o->only, "step") && !strstr(o->only, "inference"))
+		return 0;
+	if (gn_device_open(&device, "cpu", o->threads, err))
+		return -1;
+	sgemm = gn_bench_sgemm_rate(o, device, err);
+	if (!(sgemm > 0))
+		goto done;
+	for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++) {
+		struct bench_model m;
+		double full = NAN;
+		int failed = model_init(&m, &networks[i], err);
+
+		for (size_t k = 0; !failed && k < sizeof strategies / sizeof strategies[0]; k++)
+			failed = bench_strategy(&full, o, device, &m, &networks[i], strategies[k], sgemm, err);
+		failed = failed || bench_inference(o, device, &m, &networks[i], sgemm, err);
+		model_release(&m);
+		if (failed)
+			goto done;
+	}
+	result = 0;
+done:
+	gn_device_close(device);
+	return result;
+}
