@@ -287,10 +287,13 @@ struct gn_ingest_report {
 	int64_t rejected_count, skipped_count;
 	double mean_width, mean_height;
 	uint64_t bytes;  /* of everything in folder */
-	char sha256[65]; /* of the pack and the index: equal content gives equal hash */
+	char sha256[65]; /* of the content, whatever the archive's form and order: over every sample in order, its split's name, its class, its
+	                  * path, each with a NUL behind, and the 32 bytes of its own SHA-256 */
 };
 /* Reads an archive (zip, tar, tar.gz, tar.xz, tar.zst, by content) while it arrives, decodes every image whole, and leaves a packed data
- * set in folder (which exists and is empty; on an error the caller removes it). Memory does not grow with the archive. */
+ * set in folder (which exists and is empty; on an error the caller removes it). Memory grows by a table of about 200 bytes an image.
+ * What is a class, what comes split and which copies go is told in engine/data/arrange.c. GN_MALFORMED: no archive, damaged or cut;
+ * GN_UNSUPPORTED: encrypted; GN_TOO_LARGE: past a limit, a bomb; GN_INVALID: fewer than two classes, or a class with fewer than two images. */
 int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *options, struct gn_ingest_report *report,
                       struct gn_error *err);
 void gn_ingest_report_release(struct gn_ingest_report *report);

@@ -112,22 +112,12 @@ int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64
 	return 0;
 }
 
-int gn_image_verify(const void *bytes, size_t size, uint64_t max_pixels, int *width, int *height, struct gn_error *err)
+int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err)
 {
-	struct gn_image_info info;
-
-	if (gn_image_probe(&info, bytes, size, max_pixels, err) ||
-	    formats[info.format].decode(NULL, bytes, size, &info, 1, err))
-		return -1;
-	*width = gn_image_turned(&info) ? info.height : info.width;
-	*height = gn_image_turned(&info) ? info.width : info.height;
-	return 0;
+	return formats[info->format].decode(NULL, bytes, size, info, 1, err);
 }
 
-/*
- * Where the stored pixel (x, y) goes: x' = x0 + x * x_step_x + y * x_step_y, and so on; as an offset into the upright image that is
- * origin + x * right + y * down.
- */
+/* The stored pixel (x, y) goes to pixel number origin + x * right + y * down of the upright image. */
 int gn_image_orient(struct gn_image *image, int orientation, struct gn_error *err)
 {
 	ptrdiff_t w = image->width, h = image->height;

@@ -9,8 +9,9 @@
 
 struct gn_image_info {
 	enum gn_image_format format;
-	int width, height; /* as stored, before orientation */
-	int orientation;   /* EXIF, 1..8 */
+	int width, height;     /* as stored, before orientation */
+	int orientation;       /* EXIF, 1..8 */
+	uint64_t verify_bytes; /* memory that gn_image_verify needs, about */
 };
 
 /* Orientations 5 to 8 exchange the sides. */
@@ -29,8 +30,8 @@ int gn_image_denominator(const struct gn_image_info *info, int width, int height
 /* Decodes at 1/denominator of the size (rounded up) with orientation applied. info: of the same bytes. */
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
                        int denominator, struct gn_error *err);
-/* Decodes every pixel and keeps none; a JPEG and a PNG need memory for a row or so only. width, height: after orientation. */
-int gn_image_verify(const void *bytes, size_t size, uint64_t max_pixels, int *width, int *height, struct gn_error *err);
+/* Decodes every pixel and keeps none: a JPEG of one scan and a PNG need memory for a few rows only. info: of the same bytes. */
+int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err);
 /* Turns an image in place as an EXIF orientation asks for. */
 int gn_image_orient(struct gn_image *image, int orientation, struct gn_error *err);
 

@@ -127,6 +127,9 @@ int gn_jpeg_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size,
 	info->width = (int)job.in.image_width;
 	info->height = (int)job.in.image_height;
 	info->orientation = find_orientation(bytes, size);
+	/* several scans: all coefficients are kept, 16 bits each */
+	info->verify_bytes =
+	    (uint64_t)info->width * (jpeg_has_multiple_scans(&job.in) ? 6 * (uint64_t)info->height : 100);
 	jpeg_destroy_decompress(&job.in);
 	return 0;
 }

@@ -123,6 +123,7 @@ int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, 
 	info->width = (int)width;
 	info->height = (int)height;
 	info->orientation = find_orientation(bytes, size);
+	info->verify_bytes = (uint64_t)info->width * 32;
 	return 0;
 }
 

@@ -1,0 +1,23 @@
+/*
+ * Names of archive entries: what is safe, what is skipped, how an unsafe one is shown. An entry's name is never opened as a file;
+ * the rules keep it from misleading a reader or another program.
+ */
+#ifndef GN_NAMES_H
+#define GN_NAMES_H
+
+#include "gonio.h"
+
+#define GN_NAME_MAX 1024 /* bytes of one folder's or file's name; a class name is one */
+#define GN_PATH_MAX 4096 /* bytes of a whole path */
+
+/* Writes the path without "./" and doubled slashes to out [GN_PATH_MAX + 1] and returns NULL, or returns why it is unsafe:
+ * absolute, "..", a control character, not UTF-8, too long, empty. */
+const char *gn_name_clean(char *out, const char *path);
+/* Hidden, or litter of an operating system: any component that starts with a dot, __MACOSX, Thumbs.db, desktop.ini. path: cleaned. */
+bool gn_name_skipped(const char *path);
+/* The name says that it is an image, of any kind. */
+bool gn_name_image(const char *path);
+/* Any bytes as printable UTF-8, cut to fit: what is not printable becomes \xNN. */
+void gn_name_show(char *out, size_t room, const char *path);
+
+#endif
