@@ -120,6 +120,12 @@ def from_timm(tensors):
     return dict(tensors)
 
 
+def without_register_positions(tensors):
+    """gonio adds the positions of two registers to the registers themselves: the same function with fewer parameters."""
+    pos = tensors["pos_embed"]
+    return {**tensors, "pos_embed": torch.cat([pos[:, :1], pos[:, 3:]], 1)}
+
+
 def from_hf(tensors):
     """transformers 5.x spelling in memory, of ViT, DeiT and Dinov2."""
     return rename(tensors, ["vit.", "deit.", "dinov2."], [
@@ -329,12 +335,12 @@ def timm_architecture(model, kw, classes):
                 activation={"QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh"}.get(type(model.blocks[0].mlp.act).__name__, "gelu"))
 
 
-def timm_case(name, batch=2, classes=5, distilled=False, variants=("adamw",), **kw):
+def timm_case(name, batch=2, classes=5, distilled=False, variants=("adamw",), renamer=from_timm, **kw):
     kw = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2, **kw}
     model = (VisionTransformerDistilled if distilled else VisionTransformer)(num_classes=classes, **kw)
     randomise(model, name)
     state = model.state_dict()
-    subject = Subject(name, model, lambda x, _: model(x), from_timm)
+    subject = Subject(name, model, lambda x, _: model(x), renamer)
     config = describe("timm", len(state), variants=variants, distilled=distilled, **timm_architecture(model, kw, classes))
     write(f"{name}.model.safetensors", f32(state))
     write(f"{name}.ref.safetensors", reference(subject, batch, kw["img_size"], classes, variants), config)
@@ -352,7 +358,7 @@ def make_timm():
     timm_case("timm_gap", class_token=False, global_pool="avg", fc_norm=False, qkv_bias=False)
     timm_case("timm_gap_reg4", class_token=False, global_pool="avg", fc_norm=True, reg_tokens=4, no_embed_class=True)
     timm_case("timm_reg4", reg_tokens=4, no_embed_class=True, init_values=1e-5)
-    timm_case("timm_reg2_embed", reg_tokens=2)
+    timm_case("timm_reg2_embed", variants=(), renamer=without_register_positions, reg_tokens=2)
     timm_case("timm_ls", variants=("adamw", "attention"), init_values=1e-5)
     timm_case("timm_deit_distilled", 2, 6, distilled=True)
     timm_case("timm_clip", 2, 6, **quick_gelu_model_options())

@@ -1,14 +1,13 @@
 /* Imports the models of tests/parity/golden: see golden_model.h. */
 #include "tests/support/golden_model.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -40,7 +39,7 @@ const struct golden_case golden_cases[] = {
     {"hf_dinov2_reg", "huggingface", -1, 0},
     {"hf_clip", "huggingface", -1, 0},
     {"hf_clip_bare", "huggingface", -1, 0},
-    {"openai_clip", "timm", -1, 0},
+    {"openai_clip", "timm", GN_ACT_QUICK_GELU, 0},
     {"tv_vit", "torchvision", -1, 0},
     {"tv_vit_old", "torchvision", -1, 0},
     {"dinov2", "dinov2", -1, 0},
@@ -112,7 +111,8 @@ struct gn_model *golden_import(const struct golden_case *c, const struct golden 
 {
 	struct gn_import_options options = {.activation = c->activation,
 	                                    .norm_eps = c->norm_eps > 0 ? c->norm_eps : NAN,
-	                                    .mean = {NAN},
+	                                    .mean = {NAN, NAN, NAN},
+	                                    .std = {NAN, NAN, NAN},
 	                                    .crop_pct = NAN,
 	                                    .image_size = image_size};
 	struct gn_import_report report = {0};
@@ -142,17 +142,18 @@ int golden_folder_new(void **state)
 	return *state && mkdtemp(*state) ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+	(void)info;
+	(void)kind;
+	(void)where;
+	return remove(path);
+}
+
 int golden_folder_remove(void **state)
 {
-	DIR *folder = opendir(*state);
-	struct dirent *entry;
-	int failed;
+	int failed = nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 
-	while (folder && (entry = readdir(folder)))
-		unlinkat(dirfd(folder), entry->d_name, 0);
-	if (folder)
-		closedir(folder);
-	failed = rmdir(*state);
 	free(*state);
 	return failed;
 }

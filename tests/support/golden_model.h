@@ -22,7 +22,7 @@ struct gn_model *golden_import(const struct golden_case *c, const struct golden 
                                int image_size);
 const struct golden_case *golden_case_named(const char *name);
 
-/* cmocka group fixtures: *state becomes the path of a new temporary folder; its files are removed with it. */
+/* cmocka group fixtures: *state becomes the path of a new temporary folder; all in it is removed with it. */
 int golden_folder_new(void **state);
 int golden_folder_remove(void **state);
 
