@@ -9,7 +9,7 @@
  * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Helpers that say "replies" have
  * answered with a problem when they fail: the handler just returns. Answering the second time is our bug (gn_assert).
  *
- * The client may hang up at any moment. The request then stays valid until the handler (or gn_request_finish) is done; gn_body_read
+ * The client may hang up at any moment. The request then stays valid until the handler returns; gn_body_read
  * gives -1 and the reply goes nowhere. What the handler made, it removes as on any other error.
  */
 #ifndef GN_SERVER_HTTP_H
@@ -155,11 +155,6 @@ void gn_reply_field(struct gn_request *r, const char *pointer, const char *forma
 /* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT 409, TOO_LARGE 413,
  * NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */
 int gn_code_status(enum gn_code code);
-
-/* Later answers. gn_request_defer: the handler (not an INLINE one) returns without a reply; some other thread replies afterwards and then calls
- * gn_request_finish, exactly once, after which r is gone for it. For work that is gathered elsewhere, as a batch to classify. */
-void gn_request_defer(struct gn_request *r);
-void gn_request_finish(struct gn_request *r);
 
 /* ---------------------------------------------------------------- the daemon ------------------------------------- */
 
