@@ -1,7 +1,32 @@
+/*
+ * Batches for training and validation, decoded ahead by threads of its own. What comes out depends on the arguments only, never on the
+ * timing of threads.
+ *
+ * At most two batches exist: the one that the caller holds and the one that is being made. Pixels that do not change from epoch to epoch
+ * (no random crop) are kept, 8 bits each, as long as they fit, so that later epochs decode nothing.
+ */
+#ifndef GN_LOADER_H
+#define GN_LOADER_H
+
 #include "gonio.h"
+
 struct gn_loader;
-int gn_loader_new(struct gn_loader **out,const struct gn_dataset*,const struct gn_preprocess*,int image_size,enum gn_augment,uint64_t seed,int threads,uint64_t pixel_cache_bytes,uint64_t max_pixels,struct gn_error*);
-int gn_loader_begin(struct gn_loader*,const int32_t*samples,int count,int batch,int epoch,bool train,struct gn_error*);
-int gn_loader_next(struct gn_loader*,float**,int32_t**,const int32_t**,int*,struct gn_error*);
-void gn_loader_stop(struct gn_loader*);
-void gn_loader_free(struct gn_loader*);
+
+/* dataset and preprocess must outlive the loader. threads 0: chosen. seed: of the augmentation. */
+int gn_loader_new(struct gn_loader **out, const struct gn_dataset *dataset, const struct gn_preprocess *preprocess,
+                  int image_size, enum gn_augment augment, uint64_t seed, int threads, uint64_t pixel_cache_bytes,
+                  uint64_t max_pixels, struct gn_error *err);
+void gn_loader_free(struct gn_loader *loader);
+
+/* Starts to make batches of these samples (indices into the data set, copied), in this order; the last batch may be smaller. train:
+ * augmented, by (seed, epoch, sample). What was going on before is stopped. */
+int gn_loader_begin(struct gn_loader *loader, const int32_t *samples, int count, int batch_size, int epoch, bool train,
+                    struct gn_error *err);
+/* Waits for the next batch: 0 with *images [n, 3, S, S] normalised, *labels [n] and *samples [n], borrowed until the next call; 1 at the
+ * end; -1 when a sample cannot be decoded (err->where is its path). */
+int gn_loader_next(struct gn_loader *loader, float **images, int32_t **labels, const int32_t **samples, int *n,
+                   struct gn_error *err);
+/* Stops making batches and waits until no thread is at it. Harmless when nothing is going on. */
+void gn_loader_stop(struct gn_loader *loader);
+
+#endif
