@@ -1,0 +1,301 @@
+/*
+ * Products: tiles of MR x NR outputs in registers, over packed panels of the right operand.
+ *
+ * The left operand is read where it lies, one broadcast a row; the panel streams from L2. A tile's sum over k is one chain of
+ * multiply-adds, so that its bits do not depend on how the rows or columns are shared among threads. The epilogue runs
+ * on each tile while it is in L1, on lines that were prefetched before the tile's sum began.
+ */
+#ifndef GN_CPU_GEMM_KERNEL_H
+#define GN_CPU_GEMM_KERNEL_H
+
+#include "backend/cpu/simd.h"
+
+#if GN_SIMD == 512
+#define MR 14
+#else
+#define MR 6
+#endif
+#define NR (2 * VL)
+
+#if defined(__clang__)
+#define GN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* c[rows, vectors * VL] = (or +=) sum over k < K of a[i * a_row + k * a_k] * b[k * vectors * VL + j]. */
+static inline __attribute__((always_inline)) void tile_body(const int rows, const int vectors, float *c, ptrdiff_t ldc,
+                                                            bool add, const float *a, ptrdiff_t a_row, ptrdiff_t a_k,
+                                                            const float *b, int K)
+{
+	vf acc[MR][2];
+	GN_UNROLL
+	for (int i = 0; i < rows; i++) {
+		GN_UNROLL
+		for (int j = 0; j < vectors; j++)
+			acc[i][j] = add ? vload(c + i * ldc + j * VL) : vzero();
+	}
+	for (int k = 0; k < K; k++) {
+		vf bv[2];
+		GN_UNROLL
+		for (int j = 0; j < vectors; j++)
+			bv[j] = vload(b + j * VL);
+		GN_UNROLL
+		for (int i = 0; i < rows; i++) {
+			vf av = vset1(a[i * a_row]);
+			GN_UNROLL
+			for (int j = 0; j < vectors; j++)
+				acc[i][j] = vfma(av, bv[j], acc[i][j]);
+		}
+		a += a_k;
+		b += vectors * VL;
+	}
+	GN_UNROLL
+	for (int i = 0; i < rows; i++) {
+		GN_UNROLL
+		for (int j = 0; j < vectors; j++)
+			vstore(c + i * ldc + j * VL, acc[i][j]);
+	}
+}
+
+typedef void gn_tile(float *c, ptrdiff_t ldc, bool add, const float *a, ptrdiff_t a_row, ptrdiff_t a_k, const float *b,
+                     int K);
+
+#define TILE(rows, vectors)                                                                                            \
+	static void tile_##rows##_##vectors(float *c, ptrdiff_t ldc, bool add, const float *a, ptrdiff_t a_row,        \
+	                                    ptrdiff_t a_k, const float *b, int K)                                      \
+	{                                                                                                              \
+		tile_body(rows, vectors, c, ldc, add, a, a_row, a_k, b, K);                                            \
+	}
+#define TILES(rows)                                                                                                    \
+	TILE(rows, 1)                                                                                                  \
+	TILE(rows, 2)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILES(5)
+TILES(6)
+#if MR == 14
+TILES(7)
+TILES(8)
+TILES(9)
+TILES(10)
+TILES(11)
+TILES(12)
+TILES(13)
+TILES(14)
+#endif
+
+#define ENTRY(rows) {tile_##rows##_1, tile_##rows##_2}
+static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1),  ENTRY(2),  ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(6),
+#if MR == 14
+                                          ENTRY(7),     ENTRY(8),  ENTRY(9),  ENTRY(10), ENTRY(11), ENTRY(12),
+                                          ENTRY(13),    ENTRY(14)
+#endif
+};
+
+/* Row tile `index` of `rows` rows: as equal as can be, none above MR. */
+static inline int tile_count(int rows)
+{
+	return (rows + MR - 1) / MR;
+}
+
+static inline int tile_start(int rows, int index)
+{
+	int count = tile_count(rows);
+	int extra = rows % count;
+	return index * (rows / count) + (index < extra ? index : extra);
+}
+
+static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int rows, int K)
+{
+	for (int t = 0; t < tile_count(rows); t++) {
+		int r = tile_start(rows, t), n = tile_start(rows, t + 1) - r;
+		float *to = out + (ptrdiff_t)r * K;
+		vf sum[(MR + VL - 1) / VL];
+		for (int j = 0; j < n; j += VL)
+			sum[j / VL] = vzero();
+		for (int k = 0; k < K; k++) {
+			for (int j = 0; j < n; j += VL) {
+				vf x = vload_upto(a + k * lda + r + j, n - j);
+				sum[j / VL] += x;
+				vstore_upto(to + (ptrdiff_t)k * n + j, x, n - j);
+			}
+		}
+		for (int j = 0; sums && j < n; j += VL)
+			vstore_upto(sums + r + j, vload_upto(sums + r + j, n - j) + sum[j / VL], n - j);
+	}
+}
+
+/* Rows j .. j+VL-1 of b, columns k .. k+VL-1, transposed to out[k][ldo]; `rows` of the rows exist. */
+static inline void pack_block(float *out, ptrdiff_t ldo, const float *b, ptrdiff_t ldb, int rows, int columns)
+{
+	float block[VL][VL];
+	if (rows < VL || columns < VL) {
+		memset(block, 0, sizeof block);
+		for (int j = 0; j < rows; j++)
+			for (int k = 0; k < columns; k++)
+				block[k][j] = b[j * ldb + k];
+	} else {
+		for (int j = 0; j < VL; j++)
+			for (int k = 0; k < VL; k++)
+				block[k][j] = b[j * ldb + k];
+	}
+	for (int k = 0; k < columns; k++)
+		vstore(out + k * ldo, vload(block[k]));
+}
+
+/* One panel of `width` columns (a multiple of VL), of which `cols` exist. */
+static void pack_panel(float *out, int width, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
+{
+	for (int j = 0; j < width; j += VL) {
+		int n = cols - j < VL ? cols - j : VL;
+		for (int k = 0; k < K; k += transposed ? VL : 1) {
+			float *to = out + (ptrdiff_t)k * width + j;
+			if (n <= 0) {
+				for (int i = k; i < K && i < k + (transposed ? VL : 1); i++)
+					vstore(out + (ptrdiff_t)i * width + j, vzero());
+			} else if (transposed) {
+				pack_block(to, width, b + j * ldb + k, ldb, n, K - k < VL ? K - k : VL);
+			} else {
+				vstore(to, vload_upto(b + k * ldb + j, n));
+			}
+		}
+	}
+}
+
+static void pack_b(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
+{
+	for (int j = 0; j < cols; j += NR)
+		pack_panel(out + (ptrdiff_t)j * K, NR, b + (transposed ? j * ldb : j), ldb, transposed, K,
+		           cols - j < NR ? cols - j : NR);
+}
+
+/* act(x), and its derivative. */
+static inline vf activate(enum gn_activation activation, vf x, vf *derivative)
+{
+	if (activation == GN_ACT_GELU) {
+		vf cdf, density;
+		vnormal(x, &cdf, &density);
+		*derivative = vfma(x, density, cdf);
+		return x * cdf;
+	}
+	if (activation == GN_ACT_QUICK_GELU) {
+		vf s = vsigmoid(vset1(1.702F) * x);
+		*derivative = vfma(vset1(1.702F) * x * s, vset1(1.0F) - s, s);
+		return x * s;
+	}
+	/* x (1 + tanh u) / 2 = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3) */
+	vf xx = x * x;
+	vf s = vsigmoid(x * vfma(vset1(0.0713548163F), xx, vset1(1.5957691216F)));
+	*derivative = vfma(x * s * (vset1(1.0F) - s), vfma(vset1(0.2140644489F), xx, vset1(1.5957691216F)), s);
+	return x * s;
+}
+
+/* Epilogue over one row: z[n] is the tile's, `at` the offset of its first column in [M, ld] matrices, col its column. */
+static inline void finish_epilogue(const struct gn_gemm *g, const float *z, ptrdiff_t at, int col, int cols)
+{
+	const struct gn_epilogue *e = g->epilogue;
+	vf unused;
+	for (int j = 0; j < cols; j += VL) {
+		int n = cols - j;
+		vf x = vload(z + j);
+		if (e->bias)
+			x += vload_upto(e->bias + col + j, n);
+		if (e->pre)
+			vstore_upto((float *)e->pre + at + j, x, n);
+		if (e->activate)
+			x = activate(e->activation, x, &unused);
+		if (e->branch)
+			vstore_upto((float *)e->branch + at + j, x, n);
+		if (e->scale)
+			x *= vload_upto(e->scale + col + j, n);
+		if (e->residual)
+			x += vload_upto((const float *)e->residual + at + j, n);
+		vstore_upto(g->out + at + j, x, n);
+	}
+}
+
+static inline void finish_act_grad(const struct gn_gemm *g, const float *z, ptrdiff_t at, int cols)
+{
+	for (int j = 0; j < cols; j += VL) {
+		int n = cols - j;
+		vf derivative;
+		vf y = activate(g->activation, vload_upto(g->pre + at + j, n), &derivative);
+		if (g->act_out)
+			vstore_upto(g->act_out + at + j, y, n);
+		vstore_upto(g->out + at + j, vload(z + j) * derivative, n);
+	}
+}
+
+static inline void finish_plain(const struct gn_gemm *g, const float *z, ptrdiff_t at, int cols)
+{
+	for (int j = 0; j < cols; j += VL) {
+		vf x = vload(z + j);
+		if (g->finish == GN_FINISH_ADD)
+			x += vload_upto(g->out + at + j, cols - j);
+		vstore_upto(g->out + at + j, x, cols - j);
+	}
+}
+
+/* Asks for the lines that finishing a tile will touch; the tile's sum hides the wait. */
+static inline void prefetch_tile(const struct gn_gemm *g, ptrdiff_t at, int rows)
+{
+	const float *reads = g->finish == GN_FINISH_ACT_GRAD ? g->pre : g->epilogue ? g->epilogue->residual : NULL;
+	for (int i = 0; i < rows; i++, at += g->ld) {
+		for (int j = 0; j < NR; j += 16) {
+			__builtin_prefetch(g->out + at + j, 1);
+			if (reads)
+				__builtin_prefetch(reads + at + j, 0);
+		}
+	}
+}
+
+static void gemm_tile(const struct gn_gemm *g, const float *a, ptrdiff_t a_row, ptrdiff_t a_k, const float *b, int row,
+                      int rows, int col, int cols)
+{
+	float z[MR][NR] __attribute__((aligned(64)));
+	ptrdiff_t at = row * g->ld + col;
+	bool direct = cols == NR && (g->finish == GN_FINISH_SET || g->finish == GN_FINISH_ADD);
+	prefetch_tile(g, at, rows);
+	if (direct) {
+		tiles[rows][1](g->out + at, g->ld, g->finish == GN_FINISH_ADD, a, a_row, a_k, b, g->K);
+		return;
+	}
+	tiles[rows][1](z[0], NR, false, a, a_row, a_k, b, g->K);
+	for (int i = 0; i < rows; i++, at += g->ld) {
+		if (g->finish == GN_FINISH_EPILOGUE)
+			finish_epilogue(g, z[i], at, col, cols);
+		else if (g->finish == GN_FINISH_ACT_GRAD)
+			finish_act_grad(g, z[i], at, cols);
+		else
+			finish_plain(g, z[i], at, cols);
+	}
+}
+
+/* Row tiles by groups that stay in L2 while every panel passes by. */
+static void gemm(const struct gn_gemm *g)
+{
+	int count = tile_count(g->rows);
+	int group = 131072 / (MR * (g->K > 0 ? g->K : 1));
+	group = group < 1 ? 1 : group > 16 ? 16 : group;
+	for (int first = 0; first < count; first += group) {
+		int last = first + group < count ? first + group : count;
+		for (int j = 0; j < g->cols; j += NR) {
+			int cols = g->cols - j < NR ? g->cols - j : NR;
+			const float *b = g->b + (ptrdiff_t)j * g->K;
+			for (int t = first; t < last; t++) {
+				int r = tile_start(g->rows, t), rows = tile_start(g->rows, t + 1) - r;
+				if (g->a_row)
+					gemm_tile(g, g->a + r * g->a_row, g->a_row, g->a_k, b, g->row0 + r, rows,
+					          g->col0 + j, cols);
+				else
+					gemm_tile(g, g->a + (ptrdiff_t)r * g->K, 1, rows, b, g->row0 + r, rows,
+					          g->col0 + j, cols);
+			}
+		}
+	}
+}
+
+#endif

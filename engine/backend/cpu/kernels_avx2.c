@@ -1,0 +1,27 @@
+/* The kernels for x86-64 with AVX2 and FMA. Everything between the pragmas is compiled for that machine only. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+
+#define GN_SIMD         256
+#define GN_KERNELS      gn_kernels_avx2
+#define GN_KERNELS_NAME "AVX2"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#include "backend/cpu/kernels_all.h"
+#pragma clang attribute pop
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#include "backend/cpu/kernels_all.h"
+#pragma GCC pop_options
+#endif
+#else
+typedef int gn_no_avx2_here;
+#endif

@@ -1,0 +1,376 @@
+/*
+ * Vectors of floats for the kernels: one set of names over AVX-512, AVX2 with FMA, and plain vectors of four floats that any
+ * compiler turns into what its machine has (NEON, SSE2).
+ *
+ * Included by kernels_*.c only, inside their target region, after GN_SIMD was set to 512, 256 or 128. VL is the number of lanes.
+ * Loads and stores need no alignment; the _n forms touch the first n lanes only (0 < n < VL) and read zeros in the others.
+ * Minimum and maximum return their second operand where one is NaN, so that vmax(bound, x) lets NaN through.
+ */
+#ifndef GN_CPU_SIMD_H
+#define GN_CPU_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if GN_SIMD == 512
+
+#define VL 16
+typedef __m512 vf;
+
+static inline vf vzero(void)
+{
+	return _mm512_setzero_ps();
+}
+
+static inline vf vset1(float x)
+{
+	return _mm512_set1_ps(x);
+}
+
+static inline vf vload(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+
+static inline void vstore(float *p, vf x)
+{
+	_mm512_storeu_ps(p, x);
+}
+
+static inline vf vload_n(const float *p, int n)
+{
+	return _mm512_maskz_loadu_ps((__mmask16)((1U << n) - 1U), p);
+}
+
+static inline void vstore_n(float *p, vf x, int n)
+{
+	_mm512_mask_storeu_ps(p, (__mmask16)((1U << n) - 1U), x);
+}
+
+/* a * b + c, rounded once where the machine can. */
+static inline vf vfma(vf a, vf b, vf c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+
+/* c - a * b */
+static inline vf vfnma(vf a, vf b, vf c)
+{
+	return _mm512_fnmadd_ps(a, b, c);
+}
+
+static inline vf vmax(vf a, vf b)
+{
+	return _mm512_max_ps(a, b);
+}
+
+static inline vf vmin(vf a, vf b)
+{
+	return _mm512_min_ps(a, b);
+}
+
+static inline vf vsqrt(vf a)
+{
+	return _mm512_sqrt_ps(a);
+}
+
+static inline vf vabs(vf a)
+{
+	return _mm512_abs_ps(a);
+}
+
+/* x < 0 ? a : b */
+static inline vf vif_negative(vf x, vf a, vf b)
+{
+	return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), b, a);
+}
+
+static inline vf vround(vf x)
+{
+	return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* x * 2^n for whole n */
+static inline vf vscale2(vf x, vf n)
+{
+	return _mm512_scalef_ps(x, n);
+}
+
+#elif GN_SIMD == 256
+
+#define VL 8
+typedef __m256 vf;
+
+static inline vf vzero(void)
+{
+	return _mm256_setzero_ps();
+}
+
+static inline vf vset1(float x)
+{
+	return _mm256_set1_ps(x);
+}
+
+static inline vf vload(const float *p)
+{
+	return _mm256_loadu_ps(p);
+}
+
+static inline void vstore(float *p, vf x)
+{
+	_mm256_storeu_ps(p, x);
+}
+
+static inline __m256i vmask_n(int n)
+{
+	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline vf vload_n(const float *p, int n)
+{
+	return _mm256_maskload_ps(p, vmask_n(n));
+}
+
+static inline void vstore_n(float *p, vf x, int n)
+{
+	_mm256_maskstore_ps(p, vmask_n(n), x);
+}
+
+static inline vf vfma(vf a, vf b, vf c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+static inline vf vfnma(vf a, vf b, vf c)
+{
+	return _mm256_fnmadd_ps(a, b, c);
+}
+
+static inline vf vmax(vf a, vf b)
+{
+	return _mm256_max_ps(a, b);
+}
+
+static inline vf vmin(vf a, vf b)
+{
+	return _mm256_min_ps(a, b);
+}
+
+static inline vf vsqrt(vf a)
+{
+	return _mm256_sqrt_ps(a);
+}
+
+static inline vf vabs(vf a)
+{
+	return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a);
+}
+
+static inline vf vif_negative(vf x, vf a, vf b)
+{
+	return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+}
+
+static inline vf vround(vf x)
+{
+	return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static inline vf vscale2(vf x, vf n)
+{
+	__m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+	return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(e, 23)));
+}
+
+#else
+
+#define VL 4
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+
+static inline vf vzero(void)
+{
+	return (vf){0, 0, 0, 0};
+}
+
+static inline vf vset1(float x)
+{
+	return (vf){x, x, x, x};
+}
+
+static inline vf vload(const float *p)
+{
+	vf x;
+	memcpy(&x, p, sizeof x);
+	return x;
+}
+
+static inline void vstore(float *p, vf x)
+{
+	memcpy(p, &x, sizeof x);
+}
+
+static inline vf vload_n(const float *p, int n)
+{
+	vf x = vzero();
+	for (int i = 0; i < n; i++)
+		x[i] = p[i];
+	return x;
+}
+
+static inline void vstore_n(float *p, vf x, int n)
+{
+	for (int i = 0; i < n; i++)
+		p[i] = x[i];
+}
+
+static inline vf vfma(vf a, vf b, vf c)
+{
+#if defined(__ARM_NEON)
+	return vfmaq_f32(c, a, b);
+#else
+	return a * b + c;
+#endif
+}
+
+static inline vf vfnma(vf a, vf b, vf c)
+{
+#if defined(__ARM_NEON)
+	return vfmsq_f32(c, a, b);
+#else
+	return c - a * b;
+#endif
+}
+
+static inline vf vselect(vi mask, vf a, vf b)
+{
+	return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+
+static inline vf vmax(vf a, vf b)
+{
+	return vselect((vi)(a > b), a, b);
+}
+
+static inline vf vmin(vf a, vf b)
+{
+	return vselect((vi)(a < b), a, b);
+}
+
+static inline vf vsqrt(vf a)
+{
+	for (int i = 0; i < VL; i++)
+		a[i] = __builtin_sqrtf(a[i]);
+	return a;
+}
+
+static inline vf vabs(vf a)
+{
+	return (vf)((vi)a & 0x7fffffff);
+}
+
+static inline vf vif_negative(vf x, vf a, vf b)
+{
+	return vselect((vi)(x < 0), a, b);
+}
+
+/* For |x| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction. */
+static inline vf vround(vf x)
+{
+	const vf magic = vset1(12582912.0F);
+	return (x + magic) - magic;
+}
+
+static inline vf vscale2(vf x, vf n)
+{
+	vi e = __builtin_convertvector(n, vi) + 127;
+	return x * (vf)(e << 23);
+}
+
+#endif
+
+/* Sum and maximum over the lanes, pairwise: the same order for every call. */
+static inline float vsum(vf x)
+{
+	float a[VL];
+	vstore(a, x);
+	for (int n = VL / 2; n > 0; n /= 2)
+		for (int i = 0; i < n; i++)
+			a[i] += a[i + n];
+	return a[0];
+}
+
+static inline float vmax_lanes(vf x)
+{
+	float a[VL];
+	vstore(a, x);
+	for (int n = VL / 2; n > 0; n /= 2)
+		for (int i = 0; i < n; i++)
+			a[i] = a[i] > a[i + n] ? a[i] : a[i + n];
+	return a[0];
+}
+
+/* n lanes where that is fewer than VL. */
+static inline vf vload_upto(const float *p, int n)
+{
+	return n >= VL ? vload(p) : vload_n(p, n);
+}
+
+static inline void vstore_upto(float *p, vf x, int n)
+{
+	if (n >= VL)
+		vstore(p, x);
+	else
+		vstore_n(p, x, n);
+}
+
+/*
+ * e^x within 1.5 units in the last place for x in -87..88; smaller x give about 1e-38, larger ones the value at 88.
+ * x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 6 for e^r (Cephes, expf).
+ */
+static inline vf vexp(vf x)
+{
+	x = vmin(vset1(88.0F), vmax(vset1(-87.0F), x));
+	vf n = vround(x * vset1(1.44269504F));
+	vf r = vfnma(n, vset1(0.693359375F), x);
+	r = vfnma(n, vset1(-2.12194440e-4F), r);
+	vf p = vset1(1.9875691500e-4F);
+	p = vfma(p, r, vset1(1.3981999507e-3F));
+	p = vfma(p, r, vset1(8.3334519073e-3F));
+	p = vfma(p, r, vset1(4.1665795894e-2F));
+	p = vfma(p, r, vset1(1.6666665459e-1F));
+	p = vfma(p, r, vset1(5.0000001201e-1F));
+	p = vfma(p * r, r, r) + vset1(1.0F);
+	return vscale2(p, n);
+}
+
+/*
+ * The normal distribution: cdf = (1 + erf(x / sqrt 2)) / 2 and its density. For t = 1 / (1 + 0.28 |x|) the tail is
+ * exp(-x^2 / 2) times a polynomial in t: degree 8, fitted to 4e-10 absolute (and 1.3e-4 relative where the tail is below
+ * 1e-20) against 40 digits; what is left is rounding, about 1e-7.
+ */
+static inline void vnormal(vf x, vf *cdf, vf *density)
+{
+	vf a = vabs(x);
+	vf t = vset1(1.0F) / vfma(vset1(0.28F), a, vset1(1.0F));
+	vf e = vexp(vset1(-0.5F) * x * x);
+	vf p = vset1(0.041141413885531705F);
+	p = vfma(p, t, vset1(-0.22364687922998974F));
+	p = vfma(p, t, vset1(0.41028224601914126F));
+	p = vfma(p, t, vset1(-0.26493074546525014F));
+	p = vfma(p, t, vset1(0.255860828324372F));
+	p = vfma(p, t, vset1(0.04910706909466908F));
+	p = vfma(p, t, vset1(0.12120044126531515F));
+	p = vfma(p, t, vset1(0.11098560096242574F));
+	vf tail = p * t * e;
+	*cdf = vif_negative(x, tail, vset1(1.0F) - tail);
+	*density = vset1(0.3989422804F) * e;
+}
+
+static inline vf vsigmoid(vf x)
+{
+	return vset1(1.0F) / (vset1(1.0F) + vexp(-x));
+}
+
+#endif
