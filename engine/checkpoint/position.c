@@ -25,7 +25,7 @@ static float keys(float x, float a)
 	if (x < 1.0f)
 		return ((a + 2.0f) * x - (a + 3.0f)) * x * x + 1.0f;
 	if (x < 2.0f)
-		return (((x - 5.0f) * x + 8.0f) * x - 4.0f) * a;
+		return ((a * x - 5.0f * a) * x + 8.0f * a) * x - 4.0f * a;
 	return 0.0f;
 }
 
