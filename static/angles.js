@@ -5,6 +5,9 @@ import { lineChart } from './charts.js';
 import { GROUPS, heatMap, shade } from './heatmap.js';
 import { css } from './theme.js';
 
+const MOST_EPOCHS = 400;
+const DRAW_MS = 200;
+
 function curves(group, title, layers, signal) {
   const depth = Math.max(1, layers.length - 1);
   return lineChart({
@@ -38,14 +41,20 @@ export function anglesPanel(signal) {
     h('p.muted', {}, 'How far each layer’s weights turned away from where they started. A large angle marks a layer that had to move to learn the task.'),
     control, map.element, charts, details);
   let lines = null;
-  let follow = true;
-  let pending = false;
+  // The epoch that the slider was moved to; null follows the newest.
+  let chosen = null;
+  let timer = null;
 
   const order = () => [...epochs.keys()].sort((a, b) => a - b);
 
+  /** Memory and drawing stay bounded in a run of thousands of epochs: every second one goes, the newest stays. */
+  function thin() {
+    order().slice(0, -1).forEach((number, i) => { if (i % 2 === 1) epochs.delete(number); });
+  }
+
   function show() {
     const numbers = order();
-    const position = follow ? numbers.length - 1 : Number(slider.value) - 1;
+    const position = chosen === null ? numbers.length - 1 : Math.max(0, numbers.findLastIndex((n) => n <= chosen));
     slider.max = String(numbers.length);
     slider.value = String(position + 1);
     const epoch = epochs.get(numbers[position]);
@@ -77,24 +86,23 @@ export function anglesPanel(signal) {
   }
 
   slider.addEventListener('input', () => {
-    follow = Number(slider.value) === epochs.size;
+    chosen = Number(slider.value) === epochs.size ? null : order()[Number(slider.value) - 1];
     show();
   });
   details.addEventListener('toggle', () => { if (details.open && epochs.size) show(); });
 
   return {
     element,
-    // Past epochs come in one burst when a page opens: they are drawn together.
+    // Past epochs come in one burst when a page opens, and short epochs come fast: they are drawn together.
     add(epoch) {
       epochs.set(epoch.epoch, epoch);
-      if (pending) return;
-      pending = true;
-      requestAnimationFrame(() => {
-        pending = false;
+      if (epochs.size > MOST_EPOCHS) thin();
+      timer ??= setTimeout(() => {
+        timer = null;
         if (signal.aborted || !epochs.size) return;
         show();
         drawCurves();
-      });
+      }, DRAW_MS);
     },
     clear() { epochs.clear(); },
   };

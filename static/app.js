@@ -93,6 +93,11 @@ async function about() {
   }
 }
 
+// The address behind '#' names the page, so the skip link must not change it.
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
 // A file dropped beside a drop zone would make the browser leave the dashboard.
 for (const type of ['dragover', 'drop']) window.addEventListener(type, (event) => event.preventDefault());
 window.addEventListener('hashchange', () => show());

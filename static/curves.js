@@ -4,6 +4,7 @@ import { h, fill, section } from './dom.js';
 import { digits, duration, percent } from './format.js';
 
 const MOST_STEPS = 4000;
+const MOST_ROWS = 1000;
 const DRAW_MS = 250;
 const SMOOTHING = 0.9;
 
@@ -19,7 +20,7 @@ function smooth(points) {
 }
 
 function epochTable(epochs, place) {
-  const rows = epochs.map((e) => h('tr', {}, h('th', { scope: 'row' }, e.epoch), h('td.num', {}, digits(e.train_loss)), h('td.num', {}, digits(e.val_loss)),
+  const rows = epochs.slice(-MOST_ROWS).map((e) => h('tr', {}, h('th', { scope: 'row' }, e.epoch), h('td.num', {}, digits(e.train_loss)), h('td.num', {}, digits(e.val_loss)),
     h('td.num', {}, percent(e.val_accuracy)), h('td.num', {}, percent(e.val_macro_f1)), h('td.num', {}, duration(e.seconds))));
   fill(place, h('table.table.compact', {}, h('caption.visually-hidden', {}, 'Figures by epoch'),
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Epoch'),
@@ -91,7 +92,7 @@ export function learningCurves({ stepsPerEpoch, epochs: total, signal }) {
       soon();
     },
     epoch(event) {
-      epochs = epochs.filter((e) => e.epoch < event.epoch);
+      while (epochs.length && epochs.at(-1).epoch >= event.epoch) epochs.pop();
       epochs.push(event);
       soon();
     },
