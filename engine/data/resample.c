@@ -15,7 +15,8 @@
 
 /* The weights of count output positions along one axis. */
 struct weights {
-	int count, room; /* room: weights kept for each position, even */
+	const struct gn_weigh *weigh; /* who reads the values */
+	int count, room;              /* room: weights kept for each position, even */
 	int *first, *taps;
 	int32_t *values; /* [count, room] */
 };
@@ -95,7 +96,7 @@ static int weights_init(struct weights *w, const struct axis *axis, enum gn_inte
 	int most = 2 * (int)ceil(axis_support(axis, how)) + 1, room = most < axis->in_size ? most : axis->in_size;
 	double *row;
 
-	*w = (struct weights){.count = axis->count, .room = room + room % 2};
+	*w = (struct weights){.weigh = gn_weigh_best(), .count = axis->count, .room = room + room % 2};
 	row = gn_alloc((size_t)w->room, sizeof *row, err);
 	w->first = gn_alloc((size_t)w->count, sizeof *w->first, err);
 	w->taps = gn_alloc((size_t)w->count, sizeof *w->taps, err);
@@ -107,7 +108,7 @@ static int weights_init(struct weights *w, const struct axis *axis, enum gn_inte
 	}
 	for (int i = 0; i < w->count; i++)
 		weigh_position(w, i, axis, how, row);
-	gn_weigh_prepare(w->values, w->count * w->room);
+	w->weigh->prepare(w->values, w->count * w->room);
 	free(row);
 	return 0;
 }
@@ -155,8 +156,8 @@ static int horizontal(uint8_t *out, const struct gn_image *in, int first_row, in
 		}
 		gn_transpose_in(columns, GROUP, from, (size_t)(high - low) * 3);
 		for (int x = 0; x < w->count; x++)
-			gn_weigh_rows(sums + (size_t)x * PIXEL, columns + (size_t)(w->first[x] - low) * PIXEL, PIXEL,
-			              weights_of(w, x), w->taps[x], PIXEL);
+			w->weigh->rows(sums + (size_t)x * PIXEL, columns + (size_t)(w->first[x] - low) * PIXEL, PIXEL,
+			               weights_of(w, x), w->taps[x], PIXEL);
 		gn_transpose_out(to, count, sums, GROUP, out_stride);
 	}
 	free(columns);
@@ -178,8 +179,8 @@ static int run(uint8_t *out, const struct gn_image *in, const struct weights *ac
 		return -1;
 	}
 	for (int y = 0; y < down->count; y++)
-		gn_weigh_rows(out + (size_t)y * stride, middle + (size_t)(down->first[y] - low) * stride, stride,
-		              weights_of(down, y), down->taps[y], stride);
+		down->weigh->rows(out + (size_t)y * stride, middle + (size_t)(down->first[y] - low) * stride, stride,
+		                  weights_of(down, y), down->taps[y], stride);
 	free(middle);
 	return 0;
 }

@@ -24,10 +24,16 @@ int gn_resample(uint8_t *out, const struct gn_image *in, const struct gn_resampl
 
 #define GN_WEIGHT_BITS 22
 
-/* Turns count weights (an even number) into the form that gn_weigh_rows reads, in place. */
-void gn_weigh_prepare(int32_t *weights, int count);
-/* out[i] = clamp(round(sum over t of weights[t] * rows[t * stride + i])), i < n; taps >= 1, its weights padded to an even number. */
-void gn_weigh_rows(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n);
+/* One way to compute a weighted sum of rows; all give the same bits. */
+struct gn_weigh {
+	/* Turns count weights (an even number) into the form that rows() reads, in place. */
+	void (*prepare)(int32_t *weights, int count);
+	/* out[i] = clamp(round(sum over t of weights[t] * rows[t * stride + i])), i < n; taps >= 1, its weights padded to an even number. */
+	void (*rows)(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n);
+};
+extern const struct gn_weigh gn_weigh_portable;
+const struct gn_weigh *gn_weigh_best(void); /* on this processor */
+
 /* out[x * out_stride + y] = in[y][x] for y < 32, x < n. rows: 32 pointers, any of them equal; out_stride >= 32. */
 void gn_transpose_in(uint8_t *out, size_t out_stride, const uint8_t *const *rows, size_t n);
 /* rows[y][x] = in[x * in_stride + y] for y < count <= 32, x < n. */

@@ -29,7 +29,13 @@ static inline uint8_t clamp_level(int32_t sum)
 
 /* ---------------------------------------------------------------- portable --------------------------------------- */
 
-static void weigh_portable(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n)
+static void prepare_portable(int32_t *weights, int count)
+{
+	(void)weights;
+	(void)count;
+}
+
+static void rows_portable(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n)
 {
 	enum { CHUNK = 64 };
 
@@ -52,12 +58,9 @@ static void weigh_portable(uint8_t *out, const uint8_t *rows, size_t stride, con
 
 /* ---------------------------------------------------------------- AVX2 ------------------------------------------- */
 
-#if HAVE_AVX2_KERNEL
-static bool have_avx2(void)
-{
-	return __builtin_cpu_supports("avx2");
-}
+const struct gn_weigh gn_weigh_portable = {prepare_portable, rows_portable};
 
+#if HAVE_AVX2_KERNEL
 /* A pair of weights (a, b) becomes two words: their high halves, then their low halves, a in the lower 16 bits. */
 static void prepare_avx2(int32_t *weights, int count)
 {
@@ -138,28 +141,22 @@ static void weigh_split(uint8_t *out, const uint8_t *rows, size_t stride, const 
 		out[i] = clamp_level((int32_t)sum);
 	}
 }
-#endif
 
-void gn_weigh_prepare(int32_t *weights, int count)
+static void rows_avx2(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n)
 {
-#if HAVE_AVX2_KERNEL
-	if (have_avx2())
-		prepare_avx2(weights, count);
-#else
-	(void)weights;
-	(void)count;
-#endif
+	(n >= 32 ? weigh_avx2 : weigh_split)(out, rows, stride, weights, taps, n);
 }
 
-void gn_weigh_rows(uint8_t *out, const uint8_t *rows, size_t stride, const int32_t *weights, int taps, size_t n)
+static const struct gn_weigh weigh_by_avx2 = {prepare_avx2, rows_avx2};
+#endif
+
+const struct gn_weigh *gn_weigh_best(void)
 {
 #if HAVE_AVX2_KERNEL
-	if (have_avx2()) {
-		(n >= 32 ? weigh_avx2 : weigh_split)(out, rows, stride, weights, taps, n);
-		return;
-	}
+	if (__builtin_cpu_supports("avx2"))
+		return &weigh_by_avx2;
 #endif
-	weigh_portable(out, rows, stride, weights, taps, n);
+	return &gn_weigh_portable;
 }
 
 /* ---------------------------------------------------------------- transposing ------------------------------------ */

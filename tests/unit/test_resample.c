@@ -135,6 +135,31 @@ static void same_size_is_the_same_image(void **state)
 	gn_image_release(&out);
 }
 
+/* What this processor runs and what every processor can run give the same bits. */
+static void kernels_agree(void **state)
+{
+	enum { ROWS = 40, N = 333 };
+	static const int lengths[] = {1, 5, 31, 32, 33, 64, 96, 200, N};
+	struct gn_image in = noise(N / 3, ROWS);
+
+	(void)state;
+	for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+		for (int taps = 1; taps <= ROWS; taps++) {
+			int32_t weights[2][ROWS];
+			uint8_t out[2][N];
+
+			for (int t = 0; t < ROWS; t++) /* of both signs, and every tenth as large as they get */
+				weights[0][t] = weights[1][t] =
+				    t >= taps ? 0 : (t % 10 ? 7919 * (t % 2 ? -t : t) : 1 << 21) / (1 + t / 10);
+			gn_weigh_portable.prepare(weights[0], ROWS);
+			gn_weigh_best()->prepare(weights[1], ROWS);
+			gn_weigh_portable.rows(out[0], in.rgb, N, weights[0], taps, (size_t)lengths[l]);
+			gn_weigh_best()->rows(out[1], in.rgb, N, weights[1], taps, (size_t)lengths[l]);
+			assert_memory_equal(out[0], out[1], (size_t)lengths[l]);
+		}
+	gn_image_release(&in);
+}
+
 static void impossible_sizes_are_refused(void **state)
 {
 	struct gn_image in = noise(8, 8), out = {0};
