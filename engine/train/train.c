@@ -168,20 +168,19 @@ static bool is_best(const struct gn_progress *p, const struct gn_evaluation *e)
 	return e->accuracy > p->best_accuracy || (e->accuracy == p->best_accuracy && e->loss < p->best_loss);
 }
 
+/* Early stopping looks at the accuracy alone: a loss that creeps down for ever is no reason to go on. */
 static int judge_epoch(struct gn_trainer *t, const struct gn_evaluation *e, struct gn_error *err)
 {
 	struct gn_progress *p = &t->progress;
 
-	if (!is_best(p, e)) {
-		p->evaluations_since_best++;
-		p->stopped = t->config.early_stop_epochs > 0 && p->evaluations_since_best >= t->config.early_stop_epochs;
+	p->evaluations_since_best = p->best_epoch == 0 || e->accuracy > p->best_accuracy ? 0 : p->evaluations_since_best + 1;
+	p->stopped = t->config.early_stop_epochs > 0 && p->evaluations_since_best >= t->config.early_stop_epochs;
+	if (!is_best(p, e))
 		return 0;
-	}
 	p->best_epoch = p->epoch + 1;
 	p->best_accuracy = e->accuracy;
 	p->best_f1 = e->macro_f1;
 	p->best_loss = e->loss;
-	p->evaluations_since_best = 0;
 	return gn_weights_write(t, err);
 }
 
