@@ -185,9 +185,8 @@ static void impossible_sizes_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(every_shape_agrees_with_the_referee),
-	    cmocka_unit_test(a_window_is_cut_from_the_whole),
-	    cmocka_unit_test(same_size_is_the_same_image),
+	    cmocka_unit_test(every_shape_agrees_with_the_referee), cmocka_unit_test(a_window_is_cut_from_the_whole),
+	    cmocka_unit_test(same_size_is_the_same_image),         cmocka_unit_test(kernels_agree),
 	    cmocka_unit_test(impossible_sizes_are_refused),
 	};
 
