@@ -648,6 +648,8 @@ RUNS = {  # every run is on all training images at once, so that the order of th
     "bias": {"strategy": "bias", "lr": 1e-2},
     "norm": {"strategy": "norm", "lr": 1e-2},
     "balanced": {"layer_decay": 0.75, "class_weights": "balanced"},
+    "larger": {"image_size": 48},
+    "larger_ffn": {"image_size": 48, "strategy": "ffn"},
     "sgd": {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9},
 }
 TUNES = {  # of a model with three blocks; the head is always tuned
@@ -665,9 +667,9 @@ EPOCHS = 11
 
 
 def make_run_images():
-    """run.zip: SPLIT/CLASS/N.png of 32 px, made of coarse blocks so that they compress well; and the same as tensors."""
+    """run.zip: SPLIT/CLASS/N.png of 32 px, made of coarse blocks so that they compress well; and (split, class, pixels) of each."""
     g = np.random.default_rng(7)
-    images, labels = {"train": [], "val": []}, {"train": [], "val": []}
+    images = []
     prototypes = g.integers(0, 256, (7, 8, 8, 3))
     with zipfile.ZipFile(os.path.join(GOLDEN, "run.zip"), "w", zipfile.ZIP_STORED) as z:
         for split, counts in COUNTS.items():
@@ -678,9 +680,15 @@ def make_run_images():
                     file = io.BytesIO()
                     Image.fromarray(pixels).save(file, "PNG", optimize=True)
                     z.writestr(zipfile.ZipInfo(f"{split}/class{k}/{i}.png"), file.getvalue())
-                    images[split].append(torch.from_numpy(pixels).permute(2, 0, 1).double())
-                    labels[split].append(k)
-    return {k: (torch.stack(v) / 255 - 0.5) / 0.5 for k, v in images.items()}, {k: torch.tensor(v) for k, v in labels.items()}
+                    images.append((split, k, Image.fromarray(pixels)))
+    return images
+
+
+def run_tensors(images, split, size):
+    """The split's images at a size, normalised with mean and std 0.5, and their labels."""
+    chosen = [(k, np.asarray(p.resize((size, size), Image.Resampling.BICUBIC))) for s, k, p in images if s == split]
+    pixels = torch.from_numpy(np.stack([p for _, p in chosen])).permute(0, 3, 1, 2).double()
+    return (pixels / 255 - 0.5) / 0.5, torch.tensor([k for k, _ in chosen])
 
 
 def layer_angles(base, now, depth):
@@ -696,14 +704,16 @@ def layer_angles(base, now, depth):
 
 def make_runs():
     """timm_cls fine-tuned on run.zip with each recipe: what gn_train must report after every epoch."""
-    images, labels = make_run_images()
+    pictures = make_run_images()
     state = load_file(os.path.join(GOLDEN, "timm_cls.model.safetensors"))
-    counts = torch.bincount(labels["train"]).double()
     out = {}
     for name, changes in RUNS.items():
         recipe = {**RECIPE, **changes, "steps": EPOCHS}
-        model = VisionTransformer(num_classes=7, img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, mlp_ratio=2)
-        model.load_state_dict(state)
+        size = recipe.get("image_size", 32)
+        images, labels = run_tensors(pictures, "train", size)
+        val_images, val_labels = run_tensors(pictures, "val", size)
+        model = VisionTransformer(num_classes=7, img_size=size, patch_size=8, embed_dim=24, depth=3, num_heads=3, mlp_ratio=2)
+        model.load_state_dict(checkpoint_filter_fn(dict(state), model))
         model = model.double().eval()
         if recipe.get("head") == "zero":
             model.head.weight.data.zero_()
@@ -711,7 +721,7 @@ def make_runs():
         for key, p in model.named_parameters():
             p.requires_grad_(key.startswith("head.") or TUNES[recipe["strategy"]](key))
         base = {k: p.detach().clone() for k, p in model.named_parameters()}
-        weights = len(labels["train"]) / (7 * counts) if recipe.get("class_weights") else None
+        weights = len(labels) / (7 * torch.bincount(labels).double()) if recipe.get("class_weights") else None
         groups = param_groups_layer_decay(model, recipe["weight_decay"], model.no_weight_decay(), layer_decay=recipe["layer_decay"])
         tuned = [p for g in groups for p in g["params"]]
         if recipe["optimizer"] == "sgd":
@@ -723,14 +733,14 @@ def make_runs():
             for g in optimiser.param_groups:
                 g["lr"] = learning_rate(recipe["lr"], step, EPOCHS, recipe["warmup_steps"]) * g["lr_scale"]
             optimiser.zero_grad()
-            loss = F.cross_entropy(model(images["train"]), labels["train"], weight=weights, label_smoothing=recipe["label_smoothing"])
+            loss = F.cross_entropy(model(images), labels, weight=weights, label_smoothing=recipe["label_smoothing"])
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(tuned, recipe["clip_norm"])
             optimiser.step()
             with torch.no_grad():
-                logits = model(images["val"])
-            right = (logits.argmax(1) == labels["val"]).double().mean().item()
-            rows.append([loss.item(), norm.item(), F.cross_entropy(logits, labels["val"]).item(), right])
+                logits = model(val_images)
+            right = (logits.argmax(1) == val_labels).double().mean().item()
+            rows.append([loss.item(), norm.item(), F.cross_entropy(logits, val_labels).item(), right])
             angles.append(layer_angles(base, dict(model.named_parameters()), 3))
         out[f"{name}.epochs"] = torch.tensor(rows)
         out[f"{name}.angles"] = torch.stack(angles)
