@@ -128,41 +128,53 @@ static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int r
 	}
 }
 
-/* Rows j .. j+VL-1 of b, columns k .. k+VL-1, transposed to out[k][ldo]; `rows` of the rows exist. */
+/* out[columns][ldo] = VL rows of b, transposed; `rows` of them exist, the others count as zeros. */
 static inline void pack_block(float *out, ptrdiff_t ldo, const float *b, ptrdiff_t ldb, int rows, int columns)
 {
-	float block[VL][VL];
-	if (rows < VL || columns < VL) {
-		memset(block, 0, sizeof block);
-		for (int j = 0; j < rows; j++)
-			for (int k = 0; k < columns; k++)
-				block[k][j] = b[j * ldb + k];
-	} else {
-		for (int j = 0; j < VL; j++)
-			for (int k = 0; k < VL; k++)
-				block[k][j] = b[j * ldb + k];
-	}
+	vf r[VL];
+	for (int j = 0; j < VL; j++)
+		r[j] = j < rows ? vload_upto(b + j * ldb, columns) : vzero();
+	vtranspose(r);
 	for (int k = 0; k < columns; k++)
-		vstore(out + k * ldo, vload(block[k]));
+		vstore(out + k * ldo, r[k]);
+}
+
+/* The same with every row and column there. */
+static inline void pack_whole_block(float *out, ptrdiff_t ldo, const float *b, ptrdiff_t ldb)
+{
+	vf r[VL];
+	GN_UNROLL
+	for (int j = 0; j < VL; j++)
+		r[j] = vload(b + j * ldb);
+	vtranspose(r);
+	GN_UNROLL
+	for (int k = 0; k < VL; k++)
+		vstore(out + k * ldo, r[k]);
+}
+
+/* One vector's columns of a panel of `width` columns: n of them exist. */
+static inline void pack_column(float *out, int width, const float *b, ptrdiff_t ldb, bool transposed, int K, int n)
+{
+	int k = 0;
+	if (n <= 0) {
+		for (; k < K; k++)
+			vstore(out + (ptrdiff_t)k * width, vzero());
+	} else if (transposed) {
+		for (; n >= VL && k + VL <= K; k += VL)
+			pack_whole_block(out + (ptrdiff_t)k * width, width, b + k, ldb);
+		for (; k < K; k += VL)
+			pack_block(out + (ptrdiff_t)k * width, width, b + k, ldb, n, K - k < VL ? K - k : VL);
+	} else {
+		for (; k < K; k++)
+			vstore(out + (ptrdiff_t)k * width, vload_upto(b + k * ldb, n));
+	}
 }
 
 /* One panel of `width` columns (a multiple of VL), of which `cols` exist. */
 static void pack_panel(float *out, int width, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
 {
-	for (int j = 0; j < width; j += VL) {
-		int n = cols - j < VL ? cols - j : VL;
-		for (int k = 0; k < K; k += transposed ? VL : 1) {
-			float *to = out + (ptrdiff_t)k * width + j;
-			if (n <= 0) {
-				for (int i = k; i < K && i < k + (transposed ? VL : 1); i++)
-					vstore(out + (ptrdiff_t)i * width + j, vzero());
-			} else if (transposed) {
-				pack_block(to, width, b + j * ldb + k, ldb, n, K - k < VL ? K - k : VL);
-			} else {
-				vstore(to, vload_upto(b + k * ldb + j, n));
-			}
-		}
-	}
+	for (int j = 0; j < width; j += VL)
+		pack_column(out + j, width, b + (transposed ? j * ldb : j), ldb, transposed, K, cols - j);
 }
 
 static void pack_b(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)

@@ -97,6 +97,31 @@ static inline vf vscale2(vf x, vf n)
 	return _mm512_scalef_ps(x, n);
 }
 
+/* r[i] lane j becomes r[j] lane i. */
+static inline void vtranspose(vf r[VL])
+{
+	__m512d t[VL];
+	for (int i = 0; i < VL; i += 4) {
+		vf a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
+		vf c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+		t[i] = _mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c));
+		t[i + 1] = _mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c));
+		t[i + 2] = _mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d));
+		t[i + 3] = _mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d));
+	}
+	/* t[4 g + c] holds, in its quarter q, rows 4 g .. 4 g + 3 of column 4 q + c. */
+	for (int c = 0; c < 4; c++) {
+		__m512d even0 = _mm512_shuffle_f64x2(t[c], t[4 + c], 0x88);
+		__m512d even1 = _mm512_shuffle_f64x2(t[8 + c], t[12 + c], 0x88);
+		__m512d odd0 = _mm512_shuffle_f64x2(t[c], t[4 + c], 0xdd);
+		__m512d odd1 = _mm512_shuffle_f64x2(t[8 + c], t[12 + c], 0xdd);
+		r[c] = _mm512_castpd_ps(_mm512_shuffle_f64x2(even0, even1, 0x88));
+		r[4 + c] = _mm512_castpd_ps(_mm512_shuffle_f64x2(odd0, odd1, 0x88));
+		r[8 + c] = _mm512_castpd_ps(_mm512_shuffle_f64x2(even0, even1, 0xdd));
+		r[12 + c] = _mm512_castpd_ps(_mm512_shuffle_f64x2(odd0, odd1, 0xdd));
+	}
+}
+
 #elif GN_SIMD == 256
 
 #define VL 8
@@ -181,6 +206,23 @@ static inline vf vscale2(vf x, vf n)
 {
 	__m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
 	return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(e, 23)));
+}
+
+static inline void vtranspose(vf r[VL])
+{
+	__m256d t[VL];
+	for (int i = 0; i < VL; i += 4) {
+		vf a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+		vf c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+		t[i] = _mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(c));
+		t[i + 1] = _mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(c));
+		t[i + 2] = _mm256_unpacklo_pd(_mm256_castps_pd(b), _mm256_castps_pd(d));
+		t[i + 3] = _mm256_unpackhi_pd(_mm256_castps_pd(b), _mm256_castps_pd(d));
+	}
+	for (int c = 0; c < 4; c++) {
+		r[c] = _mm256_castpd_ps(_mm256_permute2f128_pd(t[c], t[4 + c], 0x20));
+		r[4 + c] = _mm256_castpd_ps(_mm256_permute2f128_pd(t[c], t[4 + c], 0x31));
+	}
 }
 
 #else
@@ -286,6 +328,16 @@ static inline vf vscale2(vf x, vf n)
 {
 	vi e = __builtin_convertvector(n, vi) + 127;
 	return x * (vf)(e << 23);
+}
+
+static inline void vtranspose(vf r[VL])
+{
+	vf a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+	vf c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+	r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+	r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+	r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+	r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
 #endif
