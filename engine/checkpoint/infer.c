@@ -114,7 +114,7 @@ static int position_forms(struct position_form forms[3], const struct gn_source 
 		forms[count++] = (struct position_form){grid, 0, prefix > 0};
 	if (timm && prefix > 0 && (grid = square_root(rows)))
 		forms[count++] = (struct position_form){grid, 0, false};
-	if (timm && arch->registers && (grid = square_root(rows - prefix - arch->registers)))
+	if (timm && arch->registers && (grid = square_root(rows - prefix - arch->registers)) > 1)
 		forms[count++] = (struct position_form){grid, arch->registers, prefix > 0};
 	return count;
 }
