@@ -20,6 +20,10 @@ function curves(group, title, layers, signal) {
   });
 }
 
+function depthLegend(group, depth) {
+  return h('p.legend', {}, 'first block', h(`span.strip.lines-${group}`, { 'aria-hidden': 'true' }), `last of ${depth}`);
+}
+
 function tensorTable(epoch) {
   const rows = epoch.layers.flatMap((layer) => (layer.tensors ?? []).map((tensor) => h('tr', {},
     h('th.mono', { scope: 'row' }, tensor.name), h('td.num', {}, degrees(tensor.degrees)))));
@@ -74,9 +78,9 @@ export function anglesPanel(signal) {
       const turned = (group) => epochs.get(numbers.at(-1)).layers.filter((l) => l.group === group && l.degrees > 0);
       lines = GROUPS.filter(([group]) => turned(group).length).map(([group, title]) => {
         const mine = turned(group);
-        return { title, names: mine.map((l) => l.name), chart: curves(group, title, mine, signal) };
+        return { group, title, names: mine.map((l) => l.name), chart: curves(group, title, mine, signal) };
       });
-      fill(charts, lines.map(({ title, chart }) => h('div', {}, h('h3', {}, `${title}, degrees by epoch`), h('p.muted.small', {}, 'Darker in light, brighter in dark: deeper blocks.'), chart.element)));
+      fill(charts, lines.map(({ group, title, names, chart }) => h('div', {}, h('h3', {}, `${title}, degrees by epoch`), depthLegend(group, names.length), chart.element)));
     }
     const tables = numbers.map((n) => [n, new Map(epochs.get(n).layers.map((l) => [l.name, l.degrees]))]);
     for (const { names, chart } of lines) {

@@ -28,10 +28,11 @@ function epochTable(epochs, place) {
 }
 
 /**
- * {element, step(event), epoch(event), clear()}. stepsPerEpoch turns steps into the horizontal axis that both charts share. A run that resumed repeats some
- * steps: a step takes the place of every later one.
+ * {element, scale(stepsPerEpoch), step(event), epoch(event), clear()}. scale turns steps into the horizontal axis that both charts share. A run that
+ * resumed repeats some steps: a step takes the place of every later one.
  */
-export function learningCurves({ stepsPerEpoch, epochs: total, signal }) {
+export function learningCurves({ epochs: total, signal }) {
+  let stepsPerEpoch = 1;
   let steps = [];
   let epochs = [];
   let timer = null;
@@ -85,6 +86,11 @@ export function learningCurves({ stepsPerEpoch, epochs: total, signal }) {
 
   return {
     element,
+    scale(steps) {
+      if (!(steps > 0) || steps === stepsPerEpoch) return;
+      stepsPerEpoch = steps;
+      soon();
+    },
     step(event) {
       while (steps.length && steps.at(-1).step >= event.step) steps.pop();
       steps.push(event);

@@ -98,7 +98,7 @@ export function problemBox(problem, retry) {
 
 /** Files of an archive that were refused, and why. */
 export function rejectedTable(rejected, total) {
-  return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Rejected files' },
+  return h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Rejected files' },
     h('table.table.compact', {},
       h('caption', {}, total > rejected.length ? `The first ${rejected.length} of ${total} rejected files` : 'Rejected files'),
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'File'), h('th', { scope: 'col' }, 'Reason'))),

@@ -32,9 +32,7 @@ function paintedCell(layer, [low, high]) {
 function legend(group, title, layers) {
   const [low, high] = range(layers);
   if (!(high > 0)) return h('span.legend', {}, `${title}: frozen`);
-  const strip = h('span.strip', { 'aria-hidden': 'true' });
-  strip.style.setProperty('background-image', `linear-gradient(to right, ${[0, 0.5, 1].map((t) => css(shade(group, t))).join(', ')})`);
-  return h('span.legend', {}, `${title} `, degrees(low), strip, degrees(high));
+  return h('span.legend', {}, `${title} `, degrees(low), h(`span.strip.${group}`, { 'aria-hidden': 'true' }), degrees(high));
 }
 
 function wide(blocks, cells) {

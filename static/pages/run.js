@@ -47,8 +47,8 @@ function resultPanel(run) {
   return section('Result', { class: 'result-card' },
     h('div.figures', {}, figure(percent(r.val_accuracy), 'validation accuracy'), figure(percent(r.val_macro_f1), 'macro F1'), figure(duration(r.seconds), 'training time'),
       figure(count(run.tuned_parameters), 'tuned parameters')),
-    facts([['Validation loss', digits(r.val_loss)], ['Training loss', digits(r.train_loss)], ['Best epoch', count(r.best_epoch)], ['Peak memory', bytes(r.peak_memory_bytes)],
-      ['Model', r.model ? h('a', { href: `#/models/${enc(r.model)}` }, 'Open the tuned model') : 'deleted']]));
+    facts([['Validation loss', digits(r.val_loss)], ['Training loss', digits(r.train_loss)], ['Best epoch', count(r.best_epoch)], ['Peak memory', bytes(r.peak_memory_bytes)]]),
+    h('p', {}, r.model ? h('a', { href: `#/models/${enc(r.model)}` }, 'Open the tuned model') : 'The tuned model was deleted.'));
 }
 
 function errorPanel(run) {
@@ -106,7 +106,7 @@ export async function runPage({ id, signal, setTitle }) {
   const text = h('p.muted', { id: 'run-progress' });
   const progress = h('section.card.progress-card', { 'aria-label': 'Progress' }, bar, text);
   const outcome = h('div.stack', { hidden: true });
-  const curves = learningCurves({ stepsPerEpoch: run.progress?.steps && run.progress.epochs ? run.progress.steps / run.progress.epochs : 1, epochs: run.epochs, signal });
+  const curves = learningCurves({ epochs: run.epochs, signal });
   const angles = anglesPanel(signal);
   const log = logPanel(run.id);
   let shownStatus = null;
@@ -132,6 +132,7 @@ export async function runPage({ id, signal, setTitle }) {
 
   function drawStatus() {
     bar.value = share(run.progress);
+    curves.scale(run.progress?.steps / run.progress?.epochs);
     setText(text, progressText(run));
     progress.hidden = run.status === 'succeeded';
     const now = `${run.status} ${run.result ? 'with result' : ''} ${run.error?.type ?? ''}`;
@@ -170,20 +171,23 @@ export async function runPage({ id, signal, setTitle }) {
     if (data.status !== run.status) {
       clearTimeout(timer);
       timer = setTimeout(refresh, SOON_MS);
-    } else if (data.progress?.step >= run.progress.step) {
-      Object.assign(run.progress, data.progress);
-      drawStatus();
+    } else if (data.progress) {
+      advance(data.progress);
     }
+  }
+
+  // Past steps are replayed first: only news may move the bar.
+  function advance(news) {
+    if (!(news.step > (run.progress?.step ?? 0))) return;
+    const known = ['step', 'steps', 'epoch', 'epochs', 'images_per_second', 'eta_seconds'].filter((key) => typeof news[key] === 'number');
+    run.progress = { ...run.progress, ...Object.fromEntries(known.map((key) => [key, news[key]])) };
+    drawStatus();
   }
 
   function onEvent(type, data) {
     if (type === 'step') {
       curves.step(data);
-      // Past steps are replayed first: only news may move the bar.
-      if (run.status === 'running' && data.step > run.progress.step) {
-        Object.assign(run.progress, { step: data.step, epoch: data.epoch, images_per_second: data.images_per_second });
-        drawStatus();
-      }
+      if (run.status === 'running') advance(data);
     } else if (type === 'epoch') curves.epoch(data);
     else if (type === 'angles') angles.add(data);
     else if (type === 'log') log.add([data.line]);

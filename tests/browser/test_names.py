@@ -71,6 +71,22 @@ class Names(DashboardTest):
             b.wait_text('h1', 'Not found')
             self.unharmed(page)
 
+    def test_more_than_a_page(self):
+        b = self.browser
+        b.view(360, 740)
+        for number in range(52):
+            self.gonio.post('/v1/models', {'name': f'm{number:02}', 'init': 'random', 'seed': number, 'architecture': {**TINY, 'depth': 1}})
+        self.open('/models')
+        b.wait(lambda: len(b.all('.table tbody tr')) == 50, 'the first fifty')
+        b.wait_text('main', 'Show more')
+        [more] = [button for button in b.all('main button') if button.text == 'Show more']
+        more.click()
+        b.wait(lambda: len(b.all('.table tbody tr')) >= 52, 'all models')
+        b.wait_text('main', 'm00')
+        # The keyboard goes on where the list went on.
+        self.assertEqual(b.run('return [...document.querySelectorAll(".table tbody tr")].indexOf(document.activeElement.closest("tr"))'), 50)
+        self.unharmed('/models with two pages')
+
     def unharmed(self, page):
         self.assertIsNone(self.browser.run('return window.hacked ?? null'), f'{page} ran a class name')
         self.assert_fits(page)
