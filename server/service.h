@@ -1,8 +1,8 @@
 /*
  * The service: what `gonio serve` is made of, the order in which it starts and stops, and its readiness.
  *
- * Start: store (lock, migration, clean-up), metrics, device, classifier, supervisor, HTTP (which answers 503 until all is ready), then
- * the supervisor goes. Stop, in reverse: no new work, answers finish, workers checkpoint and stop.
+ * Start: store (lock, migration, clean-up), metrics, device, classifier, supervisor, then HTTP: who can connect finds everything
+ * ready; last, the supervisor starts workers. Stop, in reverse: no new work, answers finish, workers checkpoint and stop.
  */
 #ifndef GN_SERVER_SERVICE_H
 #define GN_SERVER_SERVICE_H
@@ -31,7 +31,7 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 
 /* `gonio serve`: returns the exit status after SIGTERM or SIGINT, or when it cannot start (with a line on stderr). */
 int gn_service_run(const struct gn_config *config);
-/* NULL when ready, else the reason ("starting", "stopping", "disk reserve reached"). Never blocks. */
+/* NULL when ready, else the reason. Never blocks. */
 const char *gn_service_not_ready(struct gn_service *service);
 
 /* ---------------------------------------------------------------- what api/ provides ----------------------------- */

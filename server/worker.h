@@ -10,6 +10,8 @@
 #ifndef GN_SERVER_WORKER_H
 #define GN_SERVER_WORKER_H
 
+#include "gonio.h"
+
 enum gn_worker_exit {
 	GN_WORKER_DONE = 0,    /* result.json holds the result */
 	GN_WORKER_USAGE = 2,   /* RUN_DIR or run.json is not what it must be; the reason is on stderr */
@@ -17,7 +19,11 @@ enum gn_worker_exit {
 	GN_WORKER_FAILED = 4,  /* result.json holds the error */
 	GN_WORKER_BUSY = 5     /* another worker holds RUN_DIR/lock */
 };
-/* Returns the exit status. supervised: stop when the parent process dies. */
+/* Returns the exit status. With GONIO_SUPERVISED=PID in the environment it belongs to the service of that process: it runs at a lower
+ * priority and stops, after a checkpoint, when the service dies. */
 int gn_worker_main(const char *run_dir);
+
+/* error.type of a run for a failure: "invalid", "conflict", "out_of_memory", "disk_full", "device" or "internal". */
+const char *gn_worker_error_type(enum gn_code code);
 
 #endif

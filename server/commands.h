@@ -1,0 +1,10 @@
+/* The subcommands that work on files, without the service. Each takes the words after its name and returns an exit status. */
+#ifndef GN_SERVER_COMMANDS_H
+#define GN_SERVER_COMMANDS_H
+
+int gn_command_inspect(int argc, char **argv);
+int gn_command_angles(int argc, char **argv);
+int gn_command_classify(int argc, char **argv);
+int gn_command_bench(int argc, char **argv);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * gonio: one program, one subcommand for each thing that it does.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/commands.h"
+#include "server/service.h"
+#include "server/worker.h"
+
+enum { STATUS_USAGE = 2 };
+
+static int serve(int argc, char **argv)
+{
+	struct gn_config config;
+	struct gn_error err = {0};
+
+	if (gn_config_wants_help(argc, argv)) {
+		gn_config_help(stdout);
+		return 0;
+	}
+	if (gn_config_parse(&config, argc, argv, &err)) {
+		fprintf(stderr, "gonio: --%s: %s\n", err.where, err.text);
+		return STATUS_USAGE;
+	}
+	return gn_service_run(&config);
+}
+
+static int train(int argc, char **argv)
+{
+	if (argc == 1)
+		return gn_worker_main(argv[0]);
+	fprintf(stderr, "usage: gonio train RUN_DIR\n");
+	return STATUS_USAGE;
+}
+
+static int version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	printf("gonio %s\n", gn_version());
+	return 0;
+}
+
+static const struct {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "the service: HTTP, dashboard, runs (gonio serve --help)", serve},
+    {"train", "one run, from its folder: what the service starts", train},
+    {"classify", "images by a model file", gn_command_classify},
+    {"angles", "how far each layer of a tuned model turned from its base", gn_command_angles},
+    {"inspect", "the tensors of a safetensors file", gn_command_inspect},
+    {"bench", "speed and memory of this machine's engine", gn_command_bench},
+    {"version", "the version", version},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void help(FILE *out)
+{
+	fprintf(out, "usage: gonio COMMAND [ARGUMENTS]\n\n");
+	for (int i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		help(argc < 2 ? stderr : stdout);
+		return argc < 2 ? STATUS_USAGE : 0;
+	}
+	for (int i = 0; i < COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 2, argv + 2);
+	fprintf(stderr, "gonio: there is no command '%s'\n\n", argv[1]);
+	help(stderr);
+	return STATUS_USAGE;
+}

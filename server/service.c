@@ -1,0 +1,120 @@
+/* The service's start and stop: see service.h. */
+#include "server/service.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "server/log.h"
+
+/* How long answers may take to finish after SIGTERM. */
+static const double answer_seconds = 10;
+
+const char *gn_service_not_ready(struct gn_service *service)
+{
+	return service->http && gn_http_stopping(service->http) ? "stopping" : NULL;
+}
+
+static int start_supervisor(struct gn_service *service, struct gn_error *err)
+{
+	const struct gn_config *config = &service->config;
+	const struct gn_supervisor_options options = {
+	    .store = service->store,
+	    .metrics = service->metrics,
+	    .max_runs = (int)config->max_runs,
+	    .device = config->device,
+	    .threads = (int)config->threads,
+	    .max_pixels = (uint64_t)config->max_pixels,
+	    .describe_model = gn_api_describe_model,
+	};
+
+	return gn_supervisor_new(&service->supervisor, &options, err);
+}
+
+static int start_http(struct gn_service *service, struct gn_error *err)
+{
+	const struct gn_config *config = &service->config;
+	const struct gn_http_options options = {
+	    .routes = gn_routes,
+	    .service = service,
+	    .store = service->store,
+	    .metrics = service->metrics,
+	    .listen = config->listen,
+	    .cors = config->cors,
+	    .share_dirs = GN_SHARE_DIRS,
+	    .max_upload = (uint64_t)config->max_upload,
+	};
+
+	return gn_http_start(&service->http, &options, err);
+}
+
+static int start(struct gn_service *service, struct gn_error *err)
+{
+	const struct gn_config *config = &service->config;
+
+	if (gn_store_open(&service->store, config->data, (uint64_t)config->disk_reserve, err) ||
+	    gn_metrics_new(&service->metrics, err) ||
+	    gn_device_open(&service->device, config->device, (int)config->threads, err))
+		return -1;
+	gn_device_describe(service->device, &service->device_info);
+	if (gn_api_start(service, err) || gn_classifier_new(&service->classifier, service, err) ||
+	    start_supervisor(service, err) || start_http(service, err))
+		return -1;
+	gn_supervisor_go(service->supervisor);
+	return 0;
+}
+
+static void stop(struct gn_service *service)
+{
+	gn_http_stop(service->http, answer_seconds);
+	service->http = NULL;
+	gn_supervisor_free(service->supervisor);
+	if (service->classifier)
+		gn_classifier_free(service->classifier);
+	gn_api_stop(service);
+	if (service->device)
+		gn_device_close(service->device);
+	gn_metrics_free(service->metrics);
+	gn_store_close(service->store);
+}
+
+/* As many connections and data sets as the system lets us. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int gn_service_run(const struct gn_config *config)
+{
+	struct gn_service service = {.config = *config, .started_at = gn_now()};
+	struct gn_error err = {0};
+	sigset_t awaited;
+	int caught = 0, status = 1;
+
+	umask(077);
+	raise_file_limit();
+	signal(SIGPIPE, SIG_IGN);
+	/* Blocked before the first thread, so that every thread inherits it and sigwait gets them. */
+	sigemptyset(&awaited);
+	sigaddset(&awaited, SIGTERM);
+	sigaddset(&awaited, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &awaited, NULL);
+	gn_log_setup(config->log_format, config->log_level);
+	if (start(&service, &err)) {
+		gn_log(GN_LOG_ERROR, "service", "%s%s%s", err.where, err.where[0] ? ": " : "", err.text);
+	} else {
+		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, data in %s", gn_version(), service.device_info.name, config->data);
+		gn_log(GN_LOG_INFO, "service", "listening on http://%s", gn_http_address(service.http));
+		sigwait(&awaited, &caught);
+		gn_log(GN_LOG_INFO, "service", "stopping: %s", strsignal(caught));
+		status = 0;
+	}
+	stop(&service);
+	return status;
+}
