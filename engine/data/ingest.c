@@ -201,7 +201,8 @@ static int append(struct reading *r, const void *bytes, size_t size, struct gn_e
 		r->bytes = grown;
 		r->room = room;
 	}
-	memcpy(r->bytes + r->size, bytes, size);
+	if (size) /* libarchive's empty blocks point nowhere */
+		memcpy(r->bytes + r->size, bytes, size);
 	r->size += size;
 	return 0;
 }
