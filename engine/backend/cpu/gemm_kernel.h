@@ -205,49 +205,88 @@ static inline vf activate(enum gn_activation activation, vf x, vf *derivative)
 	return x * s;
 }
 
-/* Epilogue over one row: z[n] is the tile's, `at` the offset of its first column in [M, ld] matrices, col its column. */
-static inline void finish_epilogue(const struct gn_gemm *g, const float *z, ptrdiff_t at, int col, int cols)
+/*
+ * Epilogue of one vector of columns, over the tile's rows: z is the tile's, `at` the offset of its first element in [M, ld] matrices, col
+ * its column, n how many of the lanes exist. The flags are constants where it is called, so that each case is a loop without branches.
+ */
+static inline __attribute__((always_inline)) void epilogue_vector(const struct gn_gemm *g, const float *z, ptrdiff_t at,
+                                                                  int rows, int col, const int n, const bool activated,
+                                                                  const bool pre, const bool scaled, const bool branch,
+                                                                  const bool residual)
 {
 	const struct gn_epilogue *e = g->epilogue;
-	vf unused;
-	for (int j = 0; j < cols; j += VL) {
-		int n = cols - j;
-		vf x = vload(z + j);
-		if (e->bias)
-			x += vload_upto(e->bias + col + j, n);
-		if (e->pre)
-			vstore_upto((float *)e->pre + at + j, x, n);
-		if (e->activate)
+	float *out = g->out + at, *pre_out = pre ? (float *)e->pre + at : NULL;
+	float *branch_out = branch ? (float *)e->branch + at : NULL;
+	const float *add = residual ? (const float *)e->residual + at : NULL;
+	vf bias = e->bias ? vload_upto(e->bias + col, n) : vzero(), unused;
+	vf scale = scaled ? vload_upto(e->scale + col, n) : vzero();
+	for (ptrdiff_t i = 0, o = 0; i < rows; i++, o += g->ld) {
+		vf x = vload(z + i * NR) + bias;
+		if (pre)
+			vstore_upto(pre_out + o, x, n);
+		if (activated)
 			x = activate(e->activation, x, &unused);
-		if (e->branch)
-			vstore_upto((float *)e->branch + at + j, x, n);
-		if (e->scale)
-			x *= vload_upto(e->scale + col + j, n);
-		if (e->residual)
-			x += vload_upto((const float *)e->residual + at + j, n);
-		vstore_upto(g->out + at + j, x, n);
+		if (branch)
+			vstore_upto(branch_out + o, x, n);
+		if (scaled)
+			x *= scale;
+		if (residual)
+			x += vload_upto(add + o, n);
+		vstore_upto(out + o, x, n);
 	}
 }
 
-static inline void finish_act_grad(const struct gn_gemm *g, const float *z, ptrdiff_t at, int cols)
+static void finish_epilogue(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t at, int rows, int col, int cols)
 {
+	const struct gn_epilogue *e = g->epilogue;
+	bool rare = e->scale || e->branch || (e->activate && e->residual);
 	for (int j = 0; j < cols; j += VL) {
 		int n = cols - j;
-		vf derivative;
-		vf y = activate(g->activation, vload_upto(g->pre + at + j, n), &derivative);
-		if (g->act_out)
-			vstore_upto(g->act_out + at + j, y, n);
-		vstore_upto(g->out + at + j, vload(z + j) * derivative, n);
+		if (rare || n < VL)
+			epilogue_vector(g, z[0] + j, at + j, rows, col + j, n, e->activate, e->pre, e->scale, e->branch,
+			                e->residual);
+		else if (e->activate && e->pre)
+			epilogue_vector(g, z[0] + j, at + j, rows, col + j, VL, true, true, false, false, false);
+		else if (e->activate)
+			epilogue_vector(g, z[0] + j, at + j, rows, col + j, VL, true, false, false, false, false);
+		else if (e->residual)
+			epilogue_vector(g, z[0] + j, at + j, rows, col + j, VL, false, false, false, false, true);
+		else
+			epilogue_vector(g, z[0] + j, at + j, rows, col + j, VL, false, false, false, false, false);
 	}
 }
 
-static inline void finish_plain(const struct gn_gemm *g, const float *z, ptrdiff_t at, int cols)
+static inline __attribute__((always_inline)) void act_grad_vector(const struct gn_gemm *g, const float *z, ptrdiff_t at,
+                                                                  int rows, const int n)
+{
+	for (ptrdiff_t i = 0; i < rows; i++, at += g->ld) {
+		vf derivative;
+		vf y = activate(g->activation, vload_upto(g->pre + at, n), &derivative);
+		if (g->act_out)
+			vstore_upto(g->act_out + at, y, n);
+		vstore_upto(g->out + at, vload(z + i * NR) * derivative, n);
+	}
+}
+
+static void finish_act_grad(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t at, int rows, int cols)
 {
 	for (int j = 0; j < cols; j += VL) {
-		vf x = vload(z + j);
-		if (g->finish == GN_FINISH_ADD)
-			x += vload_upto(g->out + at + j, cols - j);
-		vstore_upto(g->out + at + j, x, cols - j);
+		if (cols - j >= VL)
+			act_grad_vector(g, z[0] + j, at + j, rows, VL);
+		else
+			act_grad_vector(g, z[0] + j, at + j, rows, cols - j);
+	}
+}
+
+static void finish_plain(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t at, int rows, int cols)
+{
+	for (int i = 0; i < rows; i++, at += g->ld) {
+		for (int j = 0; j < cols; j += VL) {
+			vf x = vload(z[i] + j);
+			if (g->finish == GN_FINISH_ADD)
+				x += vload_upto(g->out + at + j, cols - j);
+			vstore_upto(g->out + at + j, x, cols - j);
+		}
 	}
 }
 
@@ -269,42 +308,61 @@ static void gemm_tile(const struct gn_gemm *g, const float *a, ptrdiff_t a_row, 
 {
 	float z[MR][NR] __attribute__((aligned(64)));
 	ptrdiff_t at = row * g->ld + col;
-	bool direct = cols == NR && (g->finish == GN_FINISH_SET || g->finish == GN_FINISH_ADD);
 	prefetch_tile(g, at, rows);
-	if (direct) {
-		tiles[rows][1](g->out + at, g->ld, g->finish == GN_FINISH_ADD, a, a_row, a_k, b, g->K);
+	if (cols == NR && g->finish == GN_FINISH_SET) {
+		tiles[rows][1](g->out + at, g->ld, false, a, a_row, a_k, b, g->K);
 		return;
 	}
 	tiles[rows][1](z[0], NR, false, a, a_row, a_k, b, g->K);
-	for (int i = 0; i < rows; i++, at += g->ld) {
-		if (g->finish == GN_FINISH_EPILOGUE)
-			finish_epilogue(g, z[i], at, col, cols);
-		else if (g->finish == GN_FINISH_ACT_GRAD)
-			finish_act_grad(g, z[i], at, cols);
-		else
-			finish_plain(g, z[i], at, cols);
-	}
+	if (g->finish == GN_FINISH_EPILOGUE)
+		finish_epilogue(g, z, at, rows, col, cols);
+	else if (g->finish == GN_FINISH_ACT_GRAD)
+		finish_act_grad(g, z, at, rows, cols);
+	else
+		finish_plain(g, z, at, rows, cols);
+}
+
+#define GROUP_FLOATS 131072 /* of the left operand: half of L2 */
+#define COPY_PAD     16
+
+static int group_tiles(int K)
+{
+	int tiles_fit = GROUP_FLOATS / (MR * (K > 0 ? K : 1));
+	return tiles_fit < 1 ? 1 : tiles_fit > 16 ? 16 : tiles_fit;
+}
+
+static size_t gemm_floats(int K)
+{
+	return (size_t)group_tiles(K) * MR * ((size_t)K + COPY_PAD);
+}
+
+/* Rows side by side in a block of their own, at a distance that does not put them all into the same sets of the cache. */
+static void copy_rows(float *out, const float *a, ptrdiff_t a_row, int rows, int K)
+{
+	for (ptrdiff_t i = 0; i < rows; i++)
+		memcpy(out + i * (K + COPY_PAD), a + i * a_row, (size_t)K * sizeof(float));
 }
 
 /* Row tiles by groups that stay in L2 while every panel passes by. */
 static void gemm(const struct gn_gemm *g)
 {
-	int count = tile_count(g->rows);
-	int group = 131072 / (MR * (g->K > 0 ? g->K : 1));
-	group = group < 1 ? 1 : group > 16 ? 16 : group;
+	int count = tile_count(g->rows), group = group_tiles(g->K);
+	ptrdiff_t a_row = g->a_row ? g->K + COPY_PAD : 1;
 	for (int first = 0; first < count; first += group) {
 		int last = first + group < count ? first + group : count;
+		int r0 = tile_start(g->rows, first), r1 = tile_start(g->rows, last);
+		const float *left = g->a + (ptrdiff_t)r0 * g->K;
+		if (g->a_row) {
+			copy_rows(g->work, g->a + r0 * g->a_row, g->a_row, r1 - r0, g->K);
+			left = g->work;
+		}
 		for (int j = 0; j < g->cols; j += NR) {
 			int cols = g->cols - j < NR ? g->cols - j : NR;
 			const float *b = g->b + (ptrdiff_t)j * g->K;
 			for (int t = first; t < last; t++) {
 				int r = tile_start(g->rows, t), rows = tile_start(g->rows, t + 1) - r;
-				if (g->a_row)
-					gemm_tile(g, g->a + r * g->a_row, g->a_row, g->a_k, b, g->row0 + r, rows,
-					          g->col0 + j, cols);
-				else
-					gemm_tile(g, g->a + (ptrdiff_t)r * g->K, 1, rows, b, g->row0 + r, rows,
-					          g->col0 + j, cols);
+				const float *a = left + (r - r0) * (g->a_row ? a_row : g->K);
+				gemm_tile(g, a, a_row, g->a_row ? 1 : rows, b, g->row0 + r, rows, g->col0 + j, cols);
 			}
 		}
 	}

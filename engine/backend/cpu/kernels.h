@@ -20,20 +20,21 @@ enum gn_finish {
 
 /*
  * One thread's part of out[M,N] = finish(a[M,K] b[K,N]): rows row0 .. row0+rows-1, columns col0 .. col0+cols-1.
- * a points at row row0; element (i, k) is a[i * a_row + k * a_k], or, with a_row 0, a holds row tiles as pack_a leaves them.
+ * a points at row row0; element (i, k) is a[i * a_row + k], or, with a_row 0, a holds row tiles as pack_a leaves them.
  * b holds panels of `nr` columns from col0 on, each [K, nr]: col0 is a multiple of nr.
  * out, pre, act_out and the epilogue's matrices are [M, ld], pointing at row 0, column 0.
  */
 struct gn_gemm {
 	float *out;
 	const float *a, *b;
-	ptrdiff_t a_row, a_k, ld;
+	ptrdiff_t a_row, ld;
 	int K, row0, rows, col0, cols;
 	enum gn_finish finish;
 	const struct gn_epilogue *epilogue;
 	const float *pre;
 	float *act_out;
 	enum gn_activation activation;
+	float *work; /* gemm_floats(K) of its own; not needed with a_row 0 */
 };
 
 /* One image's head: tokens are `stride` floats apart in q, k and v, out_stride in out and dout. */
@@ -53,6 +54,7 @@ struct gn_kernels {
 	void (*pack_a)(float *out, float *sums, const float *a, ptrdiff_t lda, int rows, int K);
 	/* Columns of b[K, cols] (transposed false: element (k, j) is b[k * ldb + j]; true: b[j * ldb + k]) as panels; short ones are padded with zeros. */
 	void (*pack_b)(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols);
+	size_t (*gemm_floats)(int K);
 	void (*gemm)(const struct gn_gemm *g);
 
 	/* ---- attention ---- */

@@ -10,6 +10,7 @@ const struct gn_kernels GN_KERNELS = {
     .nr = NR,
     .pack_a = pack_a,
     .pack_b = pack_b,
+    .gemm_floats = gemm_floats,
     .gemm = gemm,
     .attention_floats = attention_floats,
     .attention_backward_floats = attention_backward_floats,

@@ -71,7 +71,8 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 	size_t panel = (size_t)k->nr * (size_t)K;
 	int slice = panel > SLICE_FLOATS ? 1 : (int)(SLICE_FLOATS / panel);
 	slice = slice < panels ? slice : panels;
-	float *packed = gn_cpu_work(ctx, GN_SLOT_PRODUCT, (size_t)slice * panel);
+	size_t right = gn_pad32((size_t)slice * panel), left = gn_pad32(k->gemm_floats(K));
+	float *packed = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + left * (size_t)ctx->threads);
 	if (!packed)
 		return;
 	ptrdiff_t ldb = transposed ? K : N;
@@ -85,6 +86,7 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 			if (take_share(&g, k, choose_grid(k, omp_get_num_threads(), M, cols), omp_get_thread_num(), M, first,
 			               cols)) {
 				g.a += g.row0 * g.a_row;
+				g.work = packed + right + left * (size_t)omp_get_thread_num();
 				g.b = packed + (ptrdiff_t)(g.col0 - first) * K;
 				k->gemm(&g);
 			}
@@ -97,7 +99,7 @@ void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_ma
                    int K)
 {
 	struct gn_gemm job = {
-	    .out = out, .a = x, .a_row = K, .a_k = 1, .ld = N, .K = K, .finish = GN_FINISH_EPILOGUE, .epilogue = e};
+	    .out = out, .a = x, .a_row = K, .ld = N, .K = K, .finish = GN_FINISH_EPILOGUE, .epilogue = e};
 	product(ctx, &job, w, true, M, N);
 }
 
@@ -107,7 +109,6 @@ void gn_cpu_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const 
 	struct gn_gemm job = {.out = dx,
 	                      .a = dout,
 	                      .a_row = N,
-	                      .a_k = 1,
 	                      .ld = K,
 	                      .K = N,
 	                      .finish = pre ? GN_FINISH_ACT_GRAD : GN_FINISH_SET,
