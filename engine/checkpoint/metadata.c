@@ -194,6 +194,20 @@ static json_t *label_array(const struct gn_model_parts *parts)
 	return array;
 }
 
+static int check_labels(const struct gn_model_parts *parts, struct gn_error *err)
+{
+	for (int i = 0; i < parts->label_count; i++) {
+		json_t *checked = json_string(parts->labels[i]), *unchecked = json_string_nocheck(parts->labels[i]);
+		bool bad = !checked && unchecked;
+
+		json_decref(checked);
+		json_decref(unchecked);
+		if (bad)
+			return gn_fail(err, GN_INVALID, "labels", "the name of class %d is not UTF-8", i);
+	}
+	return 0;
+}
+
 /* Sets key to the JSON text of value; takes the value. */
 static int set_text(json_t *metadata, const char *key, json_t *value)
 {
@@ -208,8 +222,11 @@ static int set_text(json_t *metadata, const char *key, json_t *value)
 
 json_t *gn_metadata_make(const struct gn_model_parts *parts, struct gn_error *err)
 {
-	json_t *metadata = json_object();
+	json_t *metadata;
 
+	if (check_labels(parts, err))
+		return NULL;
+	metadata = json_object();
 	/* "format" is what transformers and timm look for. */
 	if (json_object_set_new(metadata, "format", json_string("pt")) ||
 	    json_object_set_new(metadata, "gonio.format", json_string(FORMAT)) ||
@@ -219,7 +236,7 @@ json_t *gn_metadata_make(const struct gn_model_parts *parts, struct gn_error *er
 	    set_text(metadata, "gonio.preprocessing", preprocess_object(parts->preprocess)) ||
 	    (parts->label_count > 0 && set_text(metadata, "gonio.labels", label_array(parts)))) {
 		json_decref(metadata);
-		gn_fail(err, GN_NO_MEMORY, "", "no memory for a file's metadata, or a label that is not UTF-8");
+		gn_fail(err, GN_NO_MEMORY, "", "no memory for a file's metadata");
 		return NULL;
 	}
 	return metadata;
