@@ -15,8 +15,8 @@ enum { FILE_LIMIT = 4 << 20, FILES_MAX = 512, DEPTH_MAX = 4 };
 
 /* Debian's libjs-chart.js puts its bundle under one of these names, by its version. */
 static const char *const chart_paths[] = {
-    "/usr/share/javascript/chart.js/chart.umd.js", "/usr/share/javascript/chart.js/Chart.min.js",
-    "/usr/share/javascript/chart.js/chart.min.js", "/usr/share/javascript/chart.js/Chart.js",
+    "/usr/share/javascript/chart.js/chart.umd.js", "/usr/share/javascript/chart.js/chart.min.js",
+    "/usr/share/javascript/chart.js/Chart.min.js", "/usr/share/javascript/chart.js/Chart.js",
     "/usr/share/nodejs/chart.js/dist/chart.min.js"};
 
 static const char *media_type(const char *path)
