@@ -45,24 +45,27 @@ static inline void multiply(float *c, ptrdiff_t ldc, bool add, const float *a, p
 /* s[T] becomes exp(scale (s - max s)); returns the sum. *max_out = scale max s. */
 static inline float softmax_row(float *s, int T, float scale, float *max_out)
 {
-	vf m = vset1(-INFINITY);
+	vf m0 = vset1(-INFINITY), m1 = m0;
 	int j = 0;
-	for (; j + VL <= T; j += VL)
-		m = vmax(m, vload(s + j));
-	float max = vmax_lanes(m);
+	for (; j + 2 * VL <= T; j += 2 * VL) {
+		m0 = vmax(m0, vload(s + j));
+		m1 = vmax(m1, vload(s + j + VL));
+	}
+	float max = vmax_lanes(vmax(m0, m1));
 	for (; j < T; j++)
 		max = s[j] > max ? s[j] : max;
 	*max_out = scale * max;
-	vf shift = vset1(-scale * max), factor = vset1(scale), sum = vzero();
+	float binary = scale * 1.44269504F;
+	vf shift = vset1(-binary * max), factor = vset1(binary), sum = vzero();
 	for (j = 0; j + VL <= T; j += VL) {
-		vf e = vexp(vfma(vload(s + j), factor, shift));
+		vf e = vexp2(vfma(vload(s + j), factor, shift));
 		vstore(s + j, e);
 		sum += e;
 	}
 	float tail = 0;
 	if (j < T) {
 		float rest[VL];
-		vstore(rest, vexp(vfma(vload_n(s + j, T - j), factor, shift)));
+		vstore(rest, vexp2(vfma(vload_n(s + j, T - j), factor, shift)));
 		for (int i = 0; i < T - j; i++)
 			tail += s[j + i] = rest[i];
 	}

@@ -108,23 +108,32 @@ static inline int tile_start(int rows, int index)
 	return index * (rows / count) + (index < extra ? index : extra);
 }
 
+#define PACK_ROWS 16 /* rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its share */
+
+/* Rows k .. k+depth-1 of one tile's n columns. */
+static inline void pack_a_tile(float *out, float *sums, const float *a, ptrdiff_t lda, int n, int depth)
+{
+	for (int j = 0; j < n; j += VL) {
+		vf sum = sums ? vload_upto(sums + j, n - j) : vzero();
+		for (ptrdiff_t k = 0; k < depth; k++) {
+			vf x = vload_upto(a + k * lda + j, n - j);
+			sum += x;
+			vstore_upto(out + k * n + j, x, n - j);
+		}
+		if (sums)
+			vstore_upto(sums + j, sum, n - j);
+	}
+}
+
 static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int rows, int K)
 {
-	for (int t = 0; t < tile_count(rows); t++) {
-		int r = tile_start(rows, t), n = tile_start(rows, t + 1) - r;
-		float *to = out + (ptrdiff_t)r * K;
-		vf sum[(MR + VL - 1) / VL];
-		for (int j = 0; j < n; j += VL)
-			sum[j / VL] = vzero();
-		for (int k = 0; k < K; k++) {
-			for (int j = 0; j < n; j += VL) {
-				vf x = vload_upto(a + k * lda + r + j, n - j);
-				sum[j / VL] += x;
-				vstore_upto(to + (ptrdiff_t)k * n + j, x, n - j);
-			}
+	int count = tile_count(rows);
+	for (ptrdiff_t k = 0; k < K; k += PACK_ROWS) {
+		int depth = K - k < PACK_ROWS ? (int)(K - k) : PACK_ROWS;
+		for (int t = 0; t < count; t++) {
+			int r = tile_start(rows, t), n = tile_start(rows, t + 1) - r;
+			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n, depth);
 		}
-		for (int j = 0; sums && j < n; j += VL)
-			vstore_upto(sums + r + j, vload_upto(sums + r + j, n - j) + sum[j / VL], n - j);
 	}
 }
 
@@ -179,19 +188,22 @@ static void pack_panel(float *out, int width, const float *b, ptrdiff_t ldb, boo
 
 static void pack_b(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
 {
-	for (int j = 0; j < cols; j += NR)
-		pack_panel(out + (ptrdiff_t)j * K, NR, b + (transposed ? j * ldb : j), ldb, transposed, K,
-		           cols - j < NR ? cols - j : NR);
+	for (int j = 0; transposed && j < cols; j += NR)
+		pack_panel(out + (ptrdiff_t)j * K, NR, b + j * ldb, ldb, true, K, cols - j);
+	for (ptrdiff_t k = 0; !transposed && k < K; k += PACK_ROWS) {
+		int depth = K - k < PACK_ROWS ? (int)(K - k) : PACK_ROWS;
+		for (int j = 0; j < cols; j += NR)
+			pack_panel(out + (ptrdiff_t)j * K + k * NR, NR, b + k * ldb + j, ldb, false, depth, cols - j);
+	}
 }
 
 /* act(x), and its derivative. */
 static inline vf activate(enum gn_activation activation, vf x, vf *derivative)
 {
 	if (activation == GN_ACT_GELU) {
-		vf cdf, density;
-		vnormal(x, &cdf, &density);
-		*derivative = vfma(x, density, cdf);
-		return x * cdf;
+		vf bell, tail = vnormal_tail(x, &bell);
+		*derivative = vfma(x * vset1(0.3989422804F), bell, vif_negative(x, tail, vset1(1.0F) - tail));
+		return vfnma(vabs(x), tail, vmax(vzero(), x));
 	}
 	if (activation == GN_ACT_QUICK_GELU) {
 		vf s = vsigmoid(vset1(1.702F) * x);
