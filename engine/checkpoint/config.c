@@ -153,7 +153,7 @@ static int read_hf_config(struct gn_side *side, const json_t *config, struct gn_
 	    gn_json_int(&side->mlp_dim, from, "intermediate_size", 1, INTEGER_LIMIT, err) ||
 	    read_side(&side->image_size, from, "image_size", err) ||
 	    read_side(&side->patch_size, from, "patch_size", err) ||
-	    gn_json_real(&side->norm_eps, from, "layer_norm_eps", 0, 1, err) ||
+	    gn_json_number(&side->norm_eps, from, "layer_norm_eps", 0, 1, err) ||
 	    read_activation(&side->activation, from, "hidden_act", err) ||
 	    gn_json_bool(&swiglu, from, "use_swiglu_ffn", err) || read_id2label(side, config, err))
 		return -1;
@@ -210,7 +210,7 @@ static int read_timm_config(struct gn_side *side, const json_t *config, struct g
 	    read_activation(&side->activation, args, "act_layer", err) || read_global_pool(side, config, err) ||
 	    read_global_pool(side, args, err) || gn_json_triple(side->mean, cfg, "mean", -10, 10, err) ||
 	    gn_json_triple(side->std, cfg, "std", 1e-6, 1000, err) ||
-	    gn_json_real(&side->crop_pct, cfg, "crop_pct", 0.05, 1, err) || read_interpolation(side, cfg, err))
+	    gn_json_number(&side->crop_pct, cfg, "crop_pct", 0.05, 1, err) || read_interpolation(side, cfg, err))
 		return -1;
 	if (!json_is_array(labels))
 		return 0;
@@ -258,7 +258,7 @@ static int read_preprocessor(struct gn_side *side, const json_t *config, struct 
 
 	if (gn_json_bool(&normalise, config, "do_normalize", err) ||
 	    gn_json_bool(&rescale, config, "do_rescale", err) ||
-	    gn_json_real(&factor, config, "rescale_factor", 0, 1, err) ||
+	    gn_json_number(&factor, config, "rescale_factor", 0, 1, err) ||
 	    gn_json_int(&resample, config, "resample", 0, 5, err) ||
 	    gn_json_triple(side->mean, config, "image_mean", -10, 10, err) ||
 	    gn_json_triple(side->std, config, "image_std", 1e-6, 1000, err) || read_crop(side, config, err))

@@ -77,7 +77,7 @@ static bool in_range(const json_t *value, double low, double high)
 	return json_is_number(value) && json_number_value(value) >= low && json_number_value(value) <= high;
 }
 
-int gn_json_real(double *out, const json_t *object, const char *name, double low, double high, struct gn_error *err)
+int gn_json_number(double *out, const json_t *object, const char *name, double low, double high, struct gn_error *err)
 {
 	const json_t *value = member(object, name);
 

@@ -17,7 +17,7 @@ int gn_json_parse(json_t **out, const char *text, size_t size, size_t max_bytes,
 /* Optional members: *out stays as it is when the member is missing or null; a wrong type or range is GN_INVALID with where =
  * the member's name. */
 int gn_json_int(int *out, const json_t *object, const char *name, int low, int high, struct gn_error *err);
-int gn_json_real(double *out, const json_t *object, const char *name, double low, double high, struct gn_error *err);
+int gn_json_number(double *out, const json_t *object, const char *name, double low, double high, struct gn_error *err);
 int gn_json_bool(bool *out, const json_t *object, const char *name, struct gn_error *err);
 /* Borrowed from the object. */
 int gn_json_text(const char **out, const json_t *object, const char *name, struct gn_error *err);

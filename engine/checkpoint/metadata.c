@@ -124,7 +124,7 @@ static int arch_read(struct gn_arch *arch, const json_t *object, struct gn_error
 	}
 	if (read_word(&pool, object, "pool", WORDS(pool_names), err) ||
 	    read_word(&activation, object, "activation", WORDS(activation_names), err) ||
-	    gn_json_real(&eps, object, "norm_eps", 0, 1, err))
+	    gn_json_number(&eps, object, "norm_eps", 0, 1, err))
 		return -1;
 	arch->pool = (enum gn_pool)pool;
 	arch->activation = (enum gn_activation)activation;
@@ -170,7 +170,7 @@ static int preprocess_read(struct gn_preprocess *p, const json_t *object, struct
 	*p = (struct gn_preprocess){.std = {1, 1, 1}};
 	if (gn_json_triple(p->mean, object, "mean", -10, 10, err) ||
 	    gn_json_triple(p->std, object, "std", 1e-6, 1000, err) ||
-	    gn_json_real(&crop_pct, object, "crop_pct", 0.05, 1, err) ||
+	    gn_json_number(&crop_pct, object, "crop_pct", 0.05, 1, err) ||
 	    read_word(&interpolation, object, "interpolation", WORDS(interpolation_names), err))
 		return -1;
 	p->crop_pct = (float)crop_pct;
