@@ -8,10 +8,14 @@ void gn_api_healthz(struct gn_request *r)
 
 void gn_api_readyz(struct gn_request *r)
 {
-	const char *reason = gn_service_not_ready(gn_request_service(r));
+	struct gn_service *service = gn_request_service(r);
+	const char *reason = gn_service_not_ready(service);
+	struct gn_error err = {0};
 
 	if (reason)
 		gn_reply_problem(r, 503, "not ready: %s", reason);
+	else if (gn_store_space(service->store, 0, &err))
+		gn_reply_problem(r, 503, "not ready: the disk is full but for its reserve: %s", err.text);
 	else
 		gn_reply_json(r, 200, json_pack("{s:s}", "status", "ok"));
 }
