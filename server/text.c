@@ -4,6 +4,9 @@
 #include <math.h>
 #include <time.h>
 
+/* 15 digits: 0.1 stays 0.1. */
+static const size_t text_flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15);
+
 static struct gn_text *text_alloc(size_t size)
 {
 	struct gn_text *text = malloc(sizeof *text + size + 1);
@@ -27,11 +30,11 @@ struct gn_text *gn_text_new(const void *bytes, size_t size)
 
 struct gn_text *gn_text_from_json(const json_t *value)
 {
-	size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+	size_t size = json_dumpb(value, NULL, 0, text_flags);
 	struct gn_text *text = size ? text_alloc(size) : NULL;
 
 	if (text)
-		json_dumpb(value, text->data, size, JSON_COMPACT | JSON_ENCODE_ANY);
+		json_dumpb(value, text->data, size, text_flags);
 	return text;
 }
 
