@@ -113,7 +113,7 @@ struct gn_dataset *toy_dataset(const char *folder, const char *name, int classes
 	                                    .max_entries = 10000, .threads = 2, .read = read_memory, .user = &memory};
 	struct gn_ingest_report report = {0};
 	struct gn_error err = {0};
-	struct gn_dataset *dataset;
+	struct gn_dataset *dataset = NULL;
 	struct archive *archive = archive_write_new();
 	char path[512];
 
@@ -137,7 +137,7 @@ struct gn_dataset *toy_dataset(const char *folder, const char *name, int classes
 struct gn_model *toy_model(const char *folder, const char *name, const struct gn_arch *arch, uint64_t seed)
 {
 	struct gn_error err = {0};
-	struct gn_model *model;
+	struct gn_model *model = NULL;
 	char path[512];
 
 	snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
