@@ -201,6 +201,14 @@ void gn_file_unmap(struct gn_file_map *map)
 	*map = (struct gn_file_map){0};
 }
 
+void gn_file_forget(const void *bytes, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)bytes + page - 1) / page * page, to = ((uintptr_t)bytes + size) / page * page;
+
+	if (from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, struct gn_error *err)
 {
 	uint64_t length;

@@ -61,6 +61,8 @@ struct gn_file_map {
 /* Maps a regular file read-only. GN_NOT_FOUND when there is none. */
 int gn_file_map(struct gn_file_map *map, const char *path, struct gn_error *err);
 void gn_file_unmap(struct gn_file_map *map);
+/* Part of a read-only map that is not needed for now: its whole pages leave this process's memory, and come back from the file when they are read again. */
+void gn_file_forget(const void *bytes, size_t size);
 /* Reads a whole file of at most limit bytes (GN_TOO_LARGE past it). *bytes is malloc'd with a NUL behind; caller frees. */
 int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, struct gn_error *err);
 

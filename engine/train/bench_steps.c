@@ -25,41 +25,51 @@ struct network {
 };
 static const struct network networks[] = {{"ViT-Ti/16", 192, 3, 32, 64}, {"ViT-S/16", 384, 6, 16, 32}, {"ViT-B/16", 768, 12, 16, 32}};
 
+enum { COUNT = sizeof networks / sizeof networks[0] };
+
 static const enum gn_strategy_kind strategies[] = {GN_FULL, GN_ATTENTION, GN_FFN, GN_LAST_THIRD, GN_LINEAR};
 
-/* A model of noise, in memory. */
-struct bench_model {
-	struct gn_model model;
-	float *weights;
-};
-
-static int model_init(struct bench_model *m, const struct network *n, struct gn_error *err)
+/* Uniform in -reach .. reach; caller frees. */
+static float *noise(size_t n, double reach, struct gn_error *err)
 {
+	float *values = gn_alloc(n, sizeof *values, err);
 	struct gn_random random;
 
-	*m = (struct bench_model){.model = {.arch = {.image_size = 224, .patch_size = 16, .dim = n->dim, .depth = 12, .heads = n->heads, .mlp_dim = 4 * n->dim,
-	                                             .classes = CLASSES, .norm_eps = 1e-6f, .class_token = true, .pos_on_prefix = true, .qkv_bias = true,
-	                                             .patch_bias = true},
-	                                    .preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 0.9f, GN_BICUBIC}}};
-	if (gn_layout_init(&m->model.layout, &m->model.arch, err))
-		return -1;
-	m->weights = gn_alloc(m->model.layout.floats, sizeof *m->weights, err);
-	m->model.tensors = gn_alloc((size_t)m->model.layout.count, sizeof *m->model.tensors, err);
-	if (!m->weights || !m->model.tensors)
-		return -1;
-	gn_random_init(&random, 0, GN_RANDOM_BENCH, 0, 0);
-	for (size_t i = 0; i < m->model.layout.floats; i++)
-		m->weights[i] = (float)(gn_random_uniform(&random) - 0.5) * 0.07f;
-	for (int i = 0; i < m->model.layout.count; i++)
-		m->model.tensors[i] = m->weights + m->model.layout.tensors[i].offset;
-	return 0;
+	gn_random_init(&random, 1, GN_RANDOM_BENCH, 0, 0);
+	for (size_t i = 0; values && i < n; i++)
+		values[i] = (float)((gn_random_uniform(&random) * 2 - 1) * reach);
+	return values;
 }
 
-static void model_release(struct bench_model *m)
+/* A model of noise, mapped from a file as every model is; the file has no name any more. */
+static int open_model(struct gn_model **out, const struct network *n, struct gn_error *err)
 {
-	gn_layout_release(&m->model.layout);
-	free(m->model.tensors);
-	free(m->weights);
+	const struct gn_arch arch = {.image_size = 224, .patch_size = 16, .dim = n->dim, .depth = 12, .heads = n->heads, .mlp_dim = 4 * n->dim, .classes = CLASSES,
+	                             .norm_eps = 1e-6f, .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true};
+	const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 0.9f, GN_BICUBIC};
+	const char *folder = getenv("TMPDIR");
+	struct gn_layout layout;
+	const float **tensors = NULL;
+	float *weights = NULL;
+	char path[4096];
+	int result = -1;
+
+	if (gn_layout_init(&layout, &arch, err))
+		return -1;
+	snprintf(path, sizeof path, "%s/gonio-bench-%ld.safetensors", folder ? folder : "/tmp", (long)getpid());
+	weights = noise(layout.floats, 0.035, err);
+	tensors = gn_alloc((size_t)layout.count, sizeof *tensors, err);
+	if (weights && tensors) {
+		for (int i = 0; i < layout.count; i++)
+			tensors[i] = weights + layout.tensors[i].offset;
+		if (gn_model_write(path, &(struct gn_model_parts){.arch = &arch, .preprocess = &preprocess, .layout = &layout, .tensors = tensors}, err) == 0)
+			result = gn_model_open(out, path, NULL, err);
+		unlink(path);
+	}
+	free(tensors);
+	free(weights);
+	gn_layout_release(&layout);
+	return result;
 }
 
 /* Forward operations of one image: every token through every block. */
@@ -76,17 +86,6 @@ struct figures { /* seconds of a step */
 	double first, cached; /* cached NAN where no prefix is kept */
 	uint64_t planned, measured;
 };
-
-static float *noise(size_t n, struct gn_error *err)
-{
-	float *values = gn_alloc(n, sizeof *values, err);
-	struct gn_random random;
-
-	gn_random_init(&random, 1, GN_RANDOM_BENCH, 0, 0);
-	for (size_t i = 0; values && i < n; i++)
-		values[i] = (float)(gn_random_uniform(&random) * 2 - 1);
-	return values;
-}
 
 /* Makes the kernel forget the peak so far: what VmHWM says afterwards belongs to what comes now. */
 static void reset_peak(void)
@@ -135,16 +134,16 @@ static struct gn_trainer trainer_for(const struct gn_train_options *options, con
 }
 
 /* Steps from the images on (epochs 1) or from the kept prefix (epochs 2). */
-static int measure(double *seconds, struct figures *figures, struct gn_device *device, const struct bench_model *m, const struct network *n,
+static int measure(double *seconds, struct figures *figures, struct gn_device *device, const struct gn_model *m, const struct network *n,
                    enum gn_strategy_kind kind, bool cached, double budget, struct gn_error *err)
 {
 	struct gn_dataset_class classes[CLASSES] = {{0}};
 	struct gn_dataset dataset = {.class_count = CLASSES, .sample_count = n->batch, .classes = classes, .totals = {n->batch, 0, 0}};
-	struct gn_train_options options = {.device = device, .model = &m->model, .dataset = &dataset};
+	struct gn_train_options options = {.device = device, .model = m, .dataset = &dataset};
 	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = cached ? 2 : 1, .batch_size = n->batch, .lr = 1e-6, .weight_decay = 0.05, .clip_norm = 1,
 	                               .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1, .schedule = GN_CONSTANT};
 	struct gn_trainer t = trainer_for(&options, &config);
-	float *images = noise((size_t)n->batch * 3 * 224 * 224, err);
+	float *images = noise((size_t)n->batch * 3 * 224 * 224, 1, err);
 	int32_t labels[64], samples[64];
 	int result = -1;
 
@@ -161,7 +160,7 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 
 		gn_vit_shape_init(&shape, &t.arch);
 		t.prefix.row_bytes = gn_stage_floats(&shape, t.stage) * t.backend->act_bytes;
-		t.prefix.rows = (char *)noise((size_t)n->batch * t.prefix.row_bytes / sizeof(float) + 1, err);
+		t.prefix.rows = (char *)noise((size_t)n->batch * t.prefix.row_bytes / sizeof(float) + 1, 1, err);
 		if (!t.prefix.rows)
 			goto done;
 	}
@@ -178,7 +177,19 @@ done:
 	return result;
 }
 
-static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device, const struct bench_model *m, const struct network *n,
+static bool steps_wanted(const struct gn_bench_options *o, const struct network *n)
+{
+	for (size_t k = 0; k < sizeof strategies / sizeof strategies[0]; k++) {
+		char name[72];
+
+		snprintf(name, sizeof name, "%s %s batch %d", n->name, gn_strategy_name(strategies[k]), n->batch);
+		if (gn_bench_wants(o, "step", name))
+			return true;
+	}
+	return false;
+}
+
+static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device, const struct gn_model *m, const struct network *n,
                           enum gn_strategy_kind kind, double sgemm, struct gn_error *err)
 {
 	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = 2, .batch_size = n->batch, .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1};
@@ -188,16 +199,16 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	double seconds, rate;
 
 	snprintf(name, sizeof name, "%s %s batch %d", n->name, gn_strategy_name(kind), n->batch);
-	if (!gn_bench_wants(o, "step", name) && !(kind == GN_FULL && o->only && strstr(o->only, n->name)))
+	if (kind != GN_FULL && !gn_bench_wants(o, "step", name)) /* full is what the others are compared with */
 		return 0;
-	if (gn_plan_make(&plan, &m->model.arch, &config, CLASSES, n->batch, 0, 0, err) || measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
+	if (gn_plan_make(&plan, &m->arch, &config, CLASSES, n->batch, 0, 0, err) || measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
 		return -1;
 	if (kind == GN_FULL)
 		*full_seconds = seconds;
 	rate = n->batch / seconds;
 	gn_bench_row(o, "step", name, "images/s", rate, NAN);
 	if (kind == GN_FULL)
-		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->model.arch) * rate / sgemm, NAN);
+		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / sgemm, NAN);
 	else
 		gn_bench_row(o, "step / full x ideal", name, "ratio", seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
 	gn_bench_row(o, "memory planned", name, "bytes", (double)f.planned, NAN);
@@ -218,7 +229,7 @@ static int time_inference(double *seconds, struct gn_device *device, const struc
 {
 	enum { MOST = 2000 };
 	double times[MOST], from;
-	float *images = noise((size_t)batch * 3 * 224 * 224, err), *logits = gn_alloc((size_t)batch * CLASSES, sizeof *logits, err);
+	float *images = noise((size_t)batch * 3 * 224 * 224, 1, err), *logits = gn_alloc((size_t)batch * CLASSES, sizeof *logits, err);
 	struct gn_infer *infer = NULL;
 	int n = 0, result = -1;
 
@@ -242,7 +253,7 @@ done:
 	return result;
 }
 
-static int bench_inference(const struct gn_bench_options *o, struct gn_device *device, const struct bench_model *m, const struct network *n, double sgemm,
+static int bench_inference(const struct gn_bench_options *o, struct gn_device *device, const struct gn_model *m, const struct network *n, double sgemm,
                            struct gn_error *err)
 {
 	char name[72];
@@ -250,45 +261,65 @@ static int bench_inference(const struct gn_bench_options *o, struct gn_device *d
 
 	snprintf(name, sizeof name, "%s batch %d", n->name, n->inference_batch);
 	if (gn_bench_wants(o, "inference", name)) {
-		if (time_inference(&seconds, device, &m->model, n->inference_batch, o->seconds, err))
+		if (time_inference(&seconds, device, m, n->inference_batch, o->seconds, err))
 			return -1;
 		gn_bench_row(o, "inference", name, "images/s", n->inference_batch / seconds, NAN);
-		gn_bench_row(o, "inference / SGEMM rate", name, "ratio", forward_flops(&m->model.arch) * n->inference_batch / seconds / sgemm, NAN);
+		gn_bench_row(o, "inference / SGEMM rate", name, "ratio", forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
 	}
 	snprintf(name, sizeof name, "%s one image", n->name);
 	if (gn_bench_wants(o, "inference", name)) {
-		if (time_inference(&seconds, device, &m->model, 1, o->seconds, err))
+		if (time_inference(&seconds, device, m, 1, o->seconds, err))
 			return -1;
 		gn_bench_row(o, "inference", name, "s", seconds, NAN);
 	}
 	return 0;
 }
 
+static bool inference_wanted(const struct gn_bench_options *o, const struct network *n)
+{
+	char one[72], many[72];
+
+	snprintf(one, sizeof one, "%s one image", n->name);
+	snprintf(many, sizeof many, "%s batch %d", n->name, n->inference_batch);
+	return gn_bench_wants(o, "inference", one) || gn_bench_wants(o, "inference", many);
+}
+
+static int bench_network(const struct gn_bench_options *o, struct gn_device *device, const struct network *n, double sgemm, struct gn_error *err)
+{
+	bool steps = steps_wanted(o, n), inference = inference_wanted(o, n);
+	struct gn_model *m = NULL;
+	double full = NAN;
+	int failed;
+
+	if (!steps && !inference)
+		return 0;
+	failed = open_model(&m, n, err);
+	for (size_t k = 0; steps && !failed && k < sizeof strategies / sizeof strategies[0]; k++)
+		failed = bench_strategy(&full, o, device, m, n, strategies[k], sgemm, err);
+	failed = failed || (inference && bench_inference(o, device, m, n, sgemm, err));
+	gn_model_close(m);
+	return failed ? -1 : 0;
+}
+
 int gn_bench_steps(const struct gn_bench_options *o, struct gn_error *err)
 {
 	struct gn_device *device = NULL;
 	double sgemm;
+	bool any = false;
 	int result = -1;
 
-	if (o->only && !strstr("step inference memory", o->only) && !strstr(o->only, "ViT") && !strstr(o->only, "step") && !strstr(o->only, "inference"))
+	for (size_t i = 0; i < COUNT; i++)
+		any |= steps_wanted(o, &networks[i]) || inference_wanted(o, &networks[i]);
+	if (!any)
 		return 0;
 	if (gn_device_open(&device, "cpu", o->threads, err))
 		return -1;
 	sgemm = gn_bench_sgemm_rate(o, device, err);
 	if (!(sgemm > 0))
 		goto done;
-	for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++) {
-		struct bench_model m;
-		double full = NAN;
-		int failed = model_init(&m, &networks[i], err);
-
-		for (size_t k = 0; !failed && k < sizeof strategies / sizeof strategies[0]; k++)
-			failed = bench_strategy(&full, o, device, &m, &networks[i], strategies[k], sgemm, err);
-		failed = failed || bench_inference(o, device, &m, &networks[i], sgemm, err);
-		model_release(&m);
-		if (failed)
+	for (size_t i = 0; i < COUNT; i++)
+		if (bench_network(o, device, &networks[i], sgemm, err))
 			goto done;
-	}
 	result = 0;
 done:
 	gn_device_close(device);

@@ -29,6 +29,13 @@ static const float *model_tensor(const struct gn_trainer *t, const struct gn_ten
 	return i < 0 ? NULL : model->tensors[i];
 }
 
+/* A tensor of the model that the run has a copy of, or has measured itself against: its pages need not stay in memory. */
+static void forget(const struct gn_trainer *t, const float *value, size_t numel)
+{
+	if (t->options->model->map)
+		gn_file_forget(value, numel * sizeof *value);
+}
+
 /* ---------------------------------------------------------------- initial values --------------------------------- */
 
 static int resize_position(float *out, const struct gn_trainer *t, const float *in, struct gn_error *err)
@@ -63,6 +70,7 @@ static int initial_value(float *out, const struct gn_trainer *t, int index, stru
 		return resize_position(out, t, value, err);
 	gn_assert(numel == tensor->numel);
 	memcpy(out, value, numel * sizeof *out);
+	forget(t, value, numel);
 	return 0;
 }
 
@@ -254,6 +262,18 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 	return result;
 }
 
+struct angle_base {
+	const struct gn_trainer *t;
+	const float *const *base;
+};
+
+static void forget_base(void *user, int tensor)
+{
+	const struct angle_base *b = user;
+
+	forget(b->t, b->base[tensor], b->t->layout.tensors[tensor].numel);
+}
+
 int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_error *err)
 {
 	float *copy = NULL;
@@ -269,7 +289,7 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 			if (!t->tuned[i])
 				values[i] = base[i];
 		}
-		result = gn_angles_of(out, &t->layout, values, base, NULL, NULL, err);
+		result = gn_angles_of(out, &t->layout, values, base, forget_base, &(struct angle_base){t, base}, err);
 	}
 	free(copy);
 	free(base);
