@@ -162,3 +162,19 @@ void gn_text_list_free(char **list, int count)
 		free(list[i]);
 	free(list);
 }
+
+char *gn_json_dump(const json_t *json, struct gn_error *err)
+{
+	const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
+	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is ours and large enough. */
+	size_t size = json ? json_dumpb(json, NULL, 0, flags) : 0;
+	char *text = size > 0 ? gn_alloc(size + 1, 1, err) : NULL;
+
+	if (text && json_dumpb(json, text, size, flags) != size) {
+		free(text);
+		text = NULL;
+	}
+	if (!text)
+		gn_fail(err, GN_NO_MEMORY, "", "no memory for writing JSON");
+	return text;
+}

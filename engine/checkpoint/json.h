@@ -27,4 +27,8 @@ int gn_json_triple(float out[3], const json_t *object, const char *name, double 
 int gn_json_text_list(char ***out, int *count, const json_t *array, const char *what, struct gn_error *err);
 void gn_text_list_free(char **list, int count);
 
+/* Compact text with nine digits to a real, which gives a float32 back exactly, and a NUL behind; caller frees. NULL with
+ * GN_NO_MEMORY, also when json is NULL. */
+char *gn_json_dump(const json_t *json, struct gn_error *err);
+
 #endif

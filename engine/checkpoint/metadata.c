@@ -197,13 +197,12 @@ static json_t *label_array(const struct gn_model_parts *parts)
 static int check_labels(const struct gn_model_parts *parts, struct gn_error *err)
 {
 	for (int i = 0; i < parts->label_count; i++) {
-		json_t *checked = json_string(parts->labels[i]), *unchecked = json_string_nocheck(parts->labels[i]);
-		bool bad = !checked && unchecked;
+		json_error_t problem;
+		json_t *label = json_pack_ex(&problem, 0, "s", parts->labels[i]);
 
-		json_decref(checked);
-		json_decref(unchecked);
-		if (bad)
+		if (!label && json_error_code(&problem) == json_error_invalid_utf8)
 			return gn_fail(err, GN_INVALID, "labels", "the name of class %d is not UTF-8", i);
+		json_decref(label);
 	}
 	return 0;
 }
@@ -211,8 +210,7 @@ static int check_labels(const struct gn_model_parts *parts, struct gn_error *err
 /* Sets key to the JSON text of value; takes the value. */
 static int set_text(json_t *metadata, const char *key, json_t *value)
 {
-	/* nine digits give a float32 back exactly */
-	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+	char *text = gn_json_dump(value, NULL);
 	int failed = !text || json_object_set_new(metadata, key, json_string(text));
 
 	free(text);

@@ -298,13 +298,13 @@ int gn_st_write_header(uint8_t **bytes, size_t *size, const struct gn_layout *la
                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err)
 {
 	json_t *header = header_object(layout, has, dtype, metadata);
-	char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
+	char *text = gn_json_dump(header, err);
 	size_t length = text ? strlen(text) : 0, padded = (8 + length + GN_ST_ALIGN - 1) / GN_ST_ALIGN * GN_ST_ALIGN;
 	uint8_t *out = NULL;
 
 	json_decref(header);
 	if (!text)
-		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a file's header");
+		return -1;
 	if (padded - 8 > GN_ST_HEADER_LIMIT)
 		gn_fail(err, GN_TOO_LARGE, "", "the file's header would have %zu bytes, at most %zu are taken",
 		        padded - 8, GN_ST_HEADER_LIMIT);
