@@ -5,6 +5,8 @@ import { bytes, count, plural, when } from '../format.js';
 
 const SPLITS = ['train', 'val', 'test'];
 const THUMBS = 48;
+const CLASSES = 12;
+const SAMPLES = 8;
 
 function classBars(set, choose) {
   const most = Math.max(1, ...set.classes.map((c) => c.train + c.val + c.test));
@@ -27,15 +29,14 @@ function classBars(set, choose) {
       h('tbody', {}, rows)));
 }
 
-function thumbnail(set, image, showClass) {
+function thumbnail(set, image) {
   const base = `/v1/datasets/${enc(set.id)}/images/${enc(image.index)}`;
   return h('figure.thumb', {},
     h('a', { href: base, target: '_blank', rel: 'noopener', title: `${image.path} · ${image.width} × ${image.height} · ${bytes(image.bytes)}` },
-      h('img', { src: query(base, { size: 192 }), alt: `${image.class}, ${image.split}`, loading: 'lazy', width: '96', height: '96' })),
-    showClass ? h('figcaption.ellipsis', {}, image.class) : null);
+      h('img', { src: query(base, { size: 192 }), alt: `${image.class}, ${image.split}`, loading: 'lazy', width: '96', height: '96' })));
 }
 
-/** Photographs of one class and split, a page at a time. */
+/** Photographs: a few of every class, or all of one class, by split, a page at a time. */
 function gallery(set, signal) {
   const classId = uniqueId('class');
   const splitId = uniqueId('split');
@@ -43,30 +44,55 @@ function gallery(set, signal) {
     set.classes.map((c, i) => h('option', { value: String(i) }, c.name)));
   const splits = h('select', { id: splitId }, h('option', { value: '' }, 'All splits'),
     SPLITS.filter((s) => set.images[s] > 0).map((s) => h('option', { value: s }, s)));
-  const grid = h('div.thumbs');
+  const place = h('div.gallery');
   const more = h('button.button', { type: 'button', hidden: true, on: { click: () => load(false) } }, 'Show more');
   const trouble = h('div');
   let next = null;
   let turn = 0;
 
+  const ask = (name, limit, after) => get(query(`/v1/datasets/${enc(set.id)}/images`, { class: name, split: splits.value, limit, after }), { signal });
+
+  /** The next photographs of one class: [nodes, where the page after them starts]. */
+  async function ofOneClass(name, after) {
+    const page = await ask(name, THUMBS, after);
+    const nodes = page.items.map((image) => thumbnail(set, image));
+    return [nodes.length || after ? nodes : [h('p.muted', {}, 'No photographs here.')], page.next];
+  }
+
+  /** A row of samples for each of the next classes. */
+  async function ofEveryClass(start) {
+    const some = set.classes.slice(start, start + CLASSES);
+    const pages = await Promise.all(some.map((c) => ask(c.name, SAMPLES)));
+    const rows = some.map((c, i) => h('div.class-row', {}, h('button.link.clamp', { type: 'button', title: c.name, on: { click: () => choose(c.name) } }, c.name),
+      h('div.samples', {}, pages[i].items.map((image) => thumbnail(set, image)))));
+    return [rows, start + CLASSES < set.classes.length ? start + CLASSES : null];
+  }
+
   async function load(fresh) {
     turn += 1;
     const mine = turn;
-    const chosen = classes.value === '' ? null : set.classes[Number(classes.value)].name;
+    const one = classes.value !== '';
     try {
-      const page = await get(query(`/v1/datasets/${enc(set.id)}/images`,
-        { class: chosen, split: splits.value, limit: THUMBS, after: fresh ? null : next }), { signal });
+      const [nodes, after] = one ? await ofOneClass(set.classes[Number(classes.value)].name, fresh ? null : next) : await ofEveryClass(fresh ? 0 : next);
       if (mine !== turn) return;
-      const figures = page.items.map((image) => thumbnail(set, image, chosen === null));
-      if (fresh) fill(grid, figures.length ? figures : h('p.muted', {}, 'No photographs here.'));
-      else grid.append(...figures);
-      next = page.next;
-      more.hidden = !next;
+      if (fresh) fill(place);
+      place.className = one ? 'thumbs' : 'gallery';
+      place.append(...nodes);
+      next = after;
+      more.hidden = next === null;
       fill(trouble);
     } catch (error) {
       if (signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
       fill(trouble, problemBox(error, () => load(fresh)));
     }
+  }
+
+  function choose(name) {
+    classes.value = String(set.classes.findIndex((c) => c.name === name));
+    load(true);
+    element.scrollIntoView({ block: 'start' });
+    classes.focus({ preventScroll: true });
   }
 
   classes.addEventListener('change', () => load(true));
@@ -74,16 +100,8 @@ function gallery(set, signal) {
   load(true);
   const element = section('Photographs', {},
     h('div.fields', {}, h('div.field', {}, h('label', { for: classId }, 'Class'), classes), h('div.field', {}, h('label', { for: splitId }, 'Split'), splits)),
-    grid, trouble, h('div', {}, more));
-  return {
-    element,
-    choose(name) {
-      classes.value = String(set.classes.findIndex((c) => c.name === name));
-      load(true);
-      element.scrollIntoView({ block: 'start' });
-      classes.focus({ preventScroll: true });
-    },
-  };
+    place, trouble, h('div', {}, more));
+  return { element, choose };
 }
 
 function refused(set) {

@@ -103,8 +103,11 @@ class Gonio:
     def post(self, path, body, content_type='application/json'):
         data = json.dumps(body).encode() if content_type == 'application/json' else body
         request = urllib.request.Request(self.url + path, data=data, headers={'Content-Type': content_type}, method='POST')
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.load(reply)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f'POST {path}: {error.code} {error.read().decode()}') from None
 
 
 DRAW = """
@@ -234,6 +237,10 @@ class Browser:
     def view(self, width, height=800, dark=False):
         self.driver.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': False})
         self.driver.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': [{'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}]})
+
+    def settle(self):
+        """Two frames: what follows the size of the page, charts above all, has been drawn then."""
+        self.driver.execute_async_script('const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));')
 
     def too_wide(self):
         """What makes the page scroll sideways, or None."""

@@ -33,7 +33,7 @@ class Journey(DashboardTest):
         b.wait(lambda: len([i for i in b.all('.thumb img') if int(i.get_attribute('naturalWidth')) > 0]) > 0, 'thumbnails')
         # A class name shows its photographs.
         b.find('.classes button').click()
-        b.wait(lambda: len(b.all('.thumb')) == 20 and not b.all('.thumb figcaption'), 'the photographs of one class')
+        b.wait(lambda: len(b.all('.thumbs .thumb')) == 20, 'the photographs of one class')
 
     def make_model(self):
         b = self.browser
@@ -123,6 +123,7 @@ class Journey(DashboardTest):
                 for dark in (False, True):
                     b.view(width, dark=dark)
                     self.assert_fits(f'{name} at {width}')
+                    b.settle()
                     b.screenshot(f'{name}-{width}-{"dark" if dark else "light"}')
 
 

@@ -104,7 +104,7 @@ class Keyboard(DashboardTest):
         self.gonio.start()
         b.wait_text('h1', 'Models')
         b.wait_text('main', 'tiny')
-        self.assertEqual(b.text('#offline'), '')
+        b.wait(lambda: b.run('return document.getElementById("offline").hidden'), 'page without the banner')
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ class Names(DashboardTest):
         self.unharmed('/datasets/odd')
         for number in range(len(NAMES)):
             b.all('.classes tbody button')[number].click()
-            b.wait(lambda: len(b.all('.thumb')) == 4, 'the photographs of one class')
+            b.wait(lambda: len(b.all('.thumbs .thumb')) == 4, 'the photographs of one class')
         self.unharmed('a class of /datasets/odd')
         self.classify(b.pictures(1)[0])
 
