@@ -78,7 +78,7 @@ static int check_gradients(const struct trial *t, const struct golden *ref, cons
 
 static int check_case(const char *name, const struct gn_model *model, const struct golden *ref, const bool *tuned)
 {
-	struct trial t = trial_new(model, tuned, ref);
+	struct trial t = trial_new(model, tuned, ref, 2);
 	int wrong;
 
 	trial_forward(&t);

@@ -137,7 +137,7 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 
 	assert_non_null(tuned);
 	assert_int_equal(gn_strategy_select(tuned, &model->layout, &strategy, &err), 0);
-	t = trial_new(model, tuned, ref);
+	t = trial_new(model, tuned, ref, 1);
 	for (int i = 0; i <= STEPS; i++) {
 		double loss, off;
 

@@ -30,7 +30,7 @@ static void bind(struct gn_bind *bind, const struct gn_model *model, float *valu
 	free(pointers);
 }
 
-struct trial trial_new(const struct gn_model *model, const bool *tuned, const struct golden *ref)
+struct trial trial_new(const struct gn_model *model, const bool *tuned, const struct golden *ref, int threads)
 {
 	struct trial t = {.model = model, .tuned = tuned};
 	const struct gn_layout *layout = &model->layout;
@@ -50,7 +50,8 @@ struct trial trial_new(const struct gn_model *model, const bool *tuned, const st
 		       layout->tensors[i].numel * sizeof(float));
 	bind(&t.bound_weights, model, t.weights, NULL);
 	bind(&t.bound_gradients, model, t.gradients, tuned);
-	if (gn_device_open(&t.device, "cpu", 2, &err) || gn_gradplan_init(&t.plan, &model->arch, layout, tuned, &err))
+	if (gn_device_open(&t.device, "cpu", threads, &err) ||
+	    gn_gradplan_init(&t.plan, &model->arch, layout, tuned, &err))
 		fail_msg("%s: %s", err.where, err.text);
 	t.backend = t.device->backend;
 	return t;

@@ -22,7 +22,7 @@ struct trial {
 	int batch;
 };
 
-struct trial trial_new(const struct gn_model *model, const bool *tuned, const struct golden *ref);
+struct trial trial_new(const struct gn_model *model, const bool *tuned, const struct golden *ref, int threads);
 void trial_release(struct trial *trial);
 
 /* Runs the batch forward, keeping what the backward pass needs. */
