@@ -97,7 +97,7 @@ static inline const char *gn_page_after(const struct gn_page *page)
 {
 	return *page->after ? page->after : NULL;
 }
-/* For endpoints without parameters. */
+/* For endpoints without parameters; costs next to nothing when there are none. */
 int gn_api_no_query(struct gn_request *r);
 
 /* The row that {id} of the path names, by id or name. Replies and returns -1. Caller releases. */

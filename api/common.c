@@ -50,9 +50,18 @@ int gn_api_query(struct gn_request *r, const struct gn_field *table, int count, 
 	return gn_reply_fields(r, query.errors) ? -1 : 0;
 }
 
+static void notice(void *user, const char *name, const char *value)
+{
+	(void)name, (void)value;
+	*(bool *)user = true;
+}
+
 int gn_api_no_query(struct gn_request *r)
 {
-	return gn_api_query(r, NULL, 0, NULL);
+	bool any = false;
+
+	gn_query_each(r, notice, &any);
+	return any ? gn_api_query(r, NULL, 0, NULL) : 0;
 }
 
 /* ---------------------------------------------------------------- rows ------------------------------------------ */

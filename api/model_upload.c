@@ -23,7 +23,7 @@ static const char *const ACTIVATIONS[] = {
     [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu", NULL};
 static const struct gn_field SAID[] = {
     {"name", GN_FIELD_NAME, 0, offsetof(struct said, name), .help = "A name, unique among models."},
-    {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 1024, 0, .help = "Attention heads."},
+    {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 256, 0, .help = "Attention heads."},
     {"image_size", GN_FIELD_INT, 0, offsetof(struct said, image_size), 1, 4096, 0, .help = "Side of the picture."},
     {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1, .choices = ACTIVATIONS,
      .help = "Of the FFN."},
@@ -229,9 +229,9 @@ static const char *const POOLS[] = {[GN_POOL_CLS] = "cls", [GN_POOL_MEAN] = "mea
 static const struct gn_field SHAPE[] = {
     {"image_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, image_size), 1, 4096, 1, .help = "Pixels."},
     {"patch_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, patch_size), 1, 256, 1, .help = "Pixels."},
-    {"dim", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, dim), 1, 16384, 1, .help = "Width."},
-    {"depth", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, depth), 1, 256, 1, .help = "Blocks."},
-    {"heads", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, heads), 1, 1024, 1, .help = "Attention heads."},
+    {"dim", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, dim), 1, 8192, 1, .help = "Width."},
+    {"depth", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, depth), 1, 128, 1, .help = "Blocks."},
+    {"heads", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, heads), 1, 256, 1, .help = "Attention heads."},
     {"mlp_dim", GN_FIELD_INT, GN_FIELD_NULLABLE, offsetof(struct shape, mlp_dim), 1, 65536, 0, .help = "4 times dim."},
     {"classes", GN_FIELD_INT, 0, offsetof(struct shape, classes), 0, 100000, 0, .help = "0: no head."},
     {"pool", GN_FIELD_CHOICE, 0, offsetof(struct shape, pool), .fallback = GN_POOL_CLS, .choices = POOLS,
