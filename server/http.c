@@ -188,7 +188,7 @@ static enum MHD_Result on_headers(struct gn_request *r)
 		else
 			gn_reply_problem(r, 503, "out of memory");
 	}
-	if (!r->status || r->started_job)
+	if (r->started_job || !r->status)
 		return MHD_YES;
 	expect = gn_header(r, "Expect");
 	if ((expect && !strcasecmp(expect, "100-continue")) || r->length > DISCARD_LIMIT)
