@@ -1,0 +1,232 @@
+/* Loss, optimisers, gradient norm; memory. */
+#include "tests/support/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- loss ------------------------------------------- */
+
+/* B, K, class weights, smoothing in tenths. */
+static const int loss_shapes[][8] = {{1, 2, 0, 0}, {5, 10, 0, 0}, {7, 10, 1, 0}, {3, 10, 0, 1}, {4, 33, 1, 2}, {2, 1000, 1, 1}, {3, 1, 0, 1}};
+static const int loss_fast[][8] = {{64, 1000, 0, 1}};
+
+struct loss {
+	double *z, *losses;
+	const int32_t *labels;
+	const float *cw;
+	double smoothing;
+	int B, K;
+};
+
+/* As PyTorch defines it: losses[B]; returns their sum. */
+static double referee_loss(void *user)
+{
+	struct loss *l = user;
+	double total = 0;
+	for (int b = 0; b < l->B; b++) {
+		const double *z = l->z + b * l->K;
+		double max = z[0], sum = 0, smooth = 0;
+		for (int k = 1; k < l->K; k++)
+			max = fmax(max, z[k]);
+		for (int k = 0; k < l->K; k++)
+			sum += exp(z[k] - max);
+		double lse = max + log(sum);
+		for (int k = 0; k < l->K; k++)
+			smooth += (l->cw ? (double)l->cw[k] : 1) * (lse - z[k]);
+		int y = l->labels[b];
+		l->losses[b] = (1 - l->smoothing) * (l->cw ? (double)l->cw[y] : 1) * (lse - z[y]) + l->smoothing / l->K * smooth;
+		total += l->losses[b];
+	}
+	return total;
+}
+
+static void run_cross_entropy(struct kt *t, const int *d)
+{
+	int B = d[0], K = d[1];
+	size_t n = (size_t)B * (size_t)K;
+	float *logits = kt_input(t, n, 8), *cw = d[2] ? kt_input(t, (size_t)K, 0.5) : NULL;
+	float *losses = kt_output(t, (size_t)B), *dlogits = kt_output(t, n), *again = kt_output(t, (size_t)B), scale = 0.25F;
+	int32_t *labels = malloc((size_t)B * sizeof *labels);
+	gn_assert(labels);
+	for (int b = 0; b < B; b++)
+		labels[b] = kt_below(t, K);
+	for (int k = 0; cw && k < K; k++)
+		cw[k] += 1;
+	float smoothing = (float)d[3] / 10;
+	KT_RUN(t, 0, 8.0 * (double)n)
+		t->backend->cross_entropy(t->ctx, losses, dlogits, logits, labels, cw, smoothing, scale, B, K);
+	struct loss l = {kt_widen(t, logits, n), kt_doubles(t, (size_t)B), labels, cw, (double)smoothing, B, K};
+	referee_loss(&l);
+	kt_check(t, "losses", losses, l.losses, NULL, (size_t)B, 2); /* one rounding, from double */
+	if (t->mode == KT_GRAD && K > 1) {
+		for (size_t i = 0; i < n; i++)
+			dlogits[i] /= scale;
+		kt_gradient(t, "dlogits", dlogits, l.z, n, referee_loss, &l);
+	}
+	t->backend->cross_entropy(t->ctx, again, NULL, logits, labels, cw, smoothing, scale, B, K);
+	kt_check_same(t, "losses without gradient", again, losses, (size_t)B);
+	free(labels);
+}
+
+/* ---------------------------------------------------------------- optimisers ------------------------------------- */
+
+/* Sizes of three tensors, steps taken, decay in hundredths. */
+static const int opt_shapes[][8] = {{1, 2, 3, 1, 0}, {1, 100003, 17, 3, 5}, {70000, 65536, 131072, 2, 5}, {5, 8, 64, 10, 0}};
+static const int opt_fast[][8] = {{2359296, 7077888, 100, 1, 5}};
+enum { TENSORS = 3 };
+
+struct opt {
+	struct gn_opt_tensor list[TENSORS];
+	double *w[TENSORS], *m[TENSORS], *v[TENSORS];
+};
+
+/* Tensors with gradients of very different sizes; moments start at 0. */
+static void opt_init(struct kt *t, struct opt *o, const int *d, bool adam)
+{
+	for (int i = 0; i < TENSORS; i++) {
+		size_t n = (size_t)d[i];
+		o->list[i] = (struct gn_opt_tensor){.weight = kt_input(t, n, 1),
+		                                    .grad = kt_input(t, n, pow(10, -2 * i)),
+		                                    .m = kt_input(t, n, 0),
+		                                    .v = adam ? kt_input(t, n, 0) : NULL,
+		                                    .n = n,
+		                                    .lr = 1e-3F * (float)(i + 1),
+		                                    .decay = (float)d[4] / 100};
+		o->w[i] = kt_widen(t, o->list[i].weight, n);
+		o->m[i] = kt_doubles(t, n);
+		o->v[i] = kt_doubles(t, n);
+	}
+}
+
+static void opt_check(struct kt *t, const struct opt *o, bool adam)
+{
+	for (int i = 0; i < TENSORS; i++) { /* each step adds some ulps */
+		kt_check(t, "weight", o->list[i].weight, o->w[i], NULL, o->list[i].n, 40);
+		kt_check(t, "m", o->list[i].m, o->m[i], NULL, o->list[i].n, 40);
+		if (adam)
+			kt_check(t, "v", o->list[i].v, o->v[i], NULL, o->list[i].n, 40);
+	}
+}
+
+static double opt_floats(const int *d)
+{
+	return (double)d[0] + d[1] + d[2];
+}
+
+static void run_adamw(struct kt *t, const int *d)
+{
+	struct opt o;
+	struct gn_adamw how = {.beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-8F, .grad_scale = 0.5F};
+	double b1 = (double)how.beta1, b2 = (double)how.beta2;
+	opt_init(t, &o, d, true);
+	for (how.step = 1; how.step <= d[3]; how.step++) {
+		KT_RUN(t, 0, 28 * opt_floats(d))
+			t->backend->adamw(t->ctx, o.list, TENSORS, &how);
+		for (int i = 0; i < TENSORS; i++)
+			for (size_t j = 0; j < o.list[i].n; j++) {
+				double g = (double)o.list[i].grad[j] * 0.5, lr = (double)o.list[i].lr;
+				o.w[i][j] *= 1 - lr * (double)o.list[i].decay;
+				o.m[i][j] = b1 * o.m[i][j] + (1 - b1) * g;
+				o.v[i][j] = b2 * o.v[i][j] + (1 - b2) * g * g;
+				o.w[i][j] -= lr * o.m[i][j] / (1 - pow(b1, (double)how.step)) /
+				             (sqrt(o.v[i][j] / (1 - pow(b2, (double)how.step))) + (double)how.eps);
+			}
+	}
+	if (t->mode == KT_TEST)
+		opt_check(t, &o, true);
+}
+
+static void run_sgd(struct kt *t, const int *d)
+{
+	struct opt o;
+	double momentum = (double)0.9F;
+	opt_init(t, &o, d, false);
+	for (int step = 1; step <= d[3]; step++) {
+		KT_RUN(t, 0, 20 * opt_floats(d))
+			t->backend->sgd(t->ctx, o.list, TENSORS, 0.9F, step, 0.5F);
+		for (int i = 0; i < TENSORS; i++)
+			for (size_t j = 0; j < o.list[i].n; j++) {
+				double g = (double)o.list[i].grad[j] * 0.5 + (double)o.list[i].decay * o.w[i][j];
+				o.m[i][j] = step == 1 ? g : momentum * o.m[i][j] + g;
+				o.w[i][j] -= (double)o.list[i].lr * o.m[i][j];
+			}
+	}
+	if (t->mode == KT_TEST)
+		opt_check(t, &o, false);
+}
+
+static void run_grad_sumsq(struct kt *t, const int *d)
+{
+	struct opt o;
+	double sum = 0, want = 0;
+	opt_init(t, &o, d, false);
+	for (int i = 0; i < TENSORS; i++)
+		for (size_t j = 0; j < o.list[i].n; j++)
+			want += (double)o.list[i].grad[j] * (double)o.list[i].grad[j];
+	KT_RUN(t, 0, 4 * opt_floats(d))
+		sum = t->backend->grad_sumsq(t->ctx, o.list, TENSORS);
+	float error = (float)((sum - want) / want), again = (float)(t->backend->grad_sumsq(t->ctx, o.list, TENSORS) - sum);
+	double zero = 0, allowed = 1e-12 * 0x1p24; /* in double throughout: 1e-12 relative */
+	kt_check(t, "relative error", &error, &zero, &allowed, 1, 1);
+	kt_check(t, "difference of a second sum", &again, &zero, NULL, 1, 0x1p-24);
+}
+
+/* ---------------------------------------------------------------- memory ----------------------------------------- */
+
+/* Bytes. */
+static const int sizes[][8] = {{1}, {127}, {4096}, {1048576}, {3000001}};
+static const int sizes_fast[][8] = {{64 << 20}};
+
+/* Through device memory and back: alloc, upload, copy, download, zero. */
+static void run_memory(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	size_t bytes = (size_t)d[0], n = bytes / 4 + 1;
+	float *from = kt_input(t, n, 1), *to = kt_output(t, n), *zeros = kt_input(t, n, 0);
+	char *a = t->backend->alloc(t->ctx, bytes, &err), *b = t->backend->alloc(t->ctx, bytes, &err);
+	gn_assert(a && b);
+	t->backend->download(t->ctx, to, a, bytes);
+	kt_check_same(t, "new memory", to, zeros, bytes / 4);
+	t->backend->upload(t->ctx, a, from, bytes);
+	KT_RUN(t, 0, 2.0 * (double)bytes)
+		t->backend->copy(t->ctx, b, a, bytes);
+	t->backend->download(t->ctx, to, b, bytes);
+	if (memcmp(to, from, bytes))
+		kt_check_same(t, "copied bytes", to, zeros, 1);
+	t->backend->zero(t->ctx, b, bytes);
+	t->backend->download(t->ctx, to, b, bytes);
+	kt_check_same(t, "cleared memory", to, zeros, bytes / 4);
+	if (((uintptr_t)a | (uintptr_t)b) % 128)
+		kt_check_same(t, "alignment", from, zeros, 1);
+	t->backend->free(t->ctx, a, bytes);
+	t->backend->free(t->ctx, b, bytes);
+}
+
+static void run_cast_mat(struct kt *t, const int *d)
+{
+	size_t n = (size_t)d[0] / 4 + 1;
+	float *in = kt_input(t, n, 1), *out = kt_output(t, n);
+	KT_RUN(t, 0, 8.0 * (double)n)
+		t->backend->cast_mat(t->ctx, out, in, n);
+	kt_check_same(t, "out", out, in, n);
+}
+
+const struct kt_op kt_training[] = {
+    {KT_SLOT(cross_entropy), .letters = "BKWS", KT_SHAPES(loss_shapes), KT_FAST(loss_fast), .run = run_cross_entropy, .gradients = true},
+    {KT_SLOT(adamw), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_adamw},
+    {KT_SLOT(sgd), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_sgd},
+    {KT_SLOT(grad_sumsq), .letters = "xyz", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_grad_sumsq},
+};
+const int kt_training_count = sizeof kt_training / sizeof kt_training[0];
+
+const struct kt_op kt_memory[] = {
+    {KT_SLOT(alloc), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(free), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(upload), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(download), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(zero), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(copy), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_memory},
+    {KT_SLOT(cast_mat), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_cast_mat},
+};
+const int kt_memory_count = sizeof kt_memory / sizeof kt_memory[0];
