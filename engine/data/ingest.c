@@ -361,14 +361,15 @@ static int list_arranged(struct ingest *in, const bool *known, struct gn_error *
 static int arrange(struct ingest *in, struct gn_arrangement *a, struct gn_error *err)
 {
 	bool *known = gn_alloc((size_t)in->count, sizeof *known, err);
-	int rc = -1;
+	int rc;
 
 	if (!known)
 		return -1;
 	for (int i = 0; i < in->count; i++)
 		known[i] = in->items[i].rejected != NULL;
-	if (!gn_arrange(a, in->items, in->count, in->options->val_fraction, in->options->seed, err))
-		rc = list_arranged(in, known, err);
+	rc = gn_arrange(a, in->items, in->count, in->options->val_fraction, in->options->seed, err);
+	if (list_arranged(in, known, err)) /* after a failure too: it may be why */
+		rc = -1;
 	free(known);
 	return rc;
 }
