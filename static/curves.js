@@ -36,7 +36,7 @@ export function learningCurves({ epochs: total, signal }) {
   let steps = [];
   let epochs = [];
   let timer = null;
-  const x = { title: 'Epoch', min: 0, max: total <= 200 ? total : undefined };
+  const x = { title: 'Epoch', whole: true, min: 0, max: total <= 200 ? total : undefined };
   const loss = lineChart({
     label: 'Loss over epochs',
     signal,

@@ -61,7 +61,7 @@ export function field(name, property, root, choices) {
   const id = uniqueId('field');
   const input = control(schema, id, choices);
   const error = h('span.error', { id: `${id}-error`, role: 'status' });
-  const hint = schema.description ? h('span.hint', { id: `${id}-hint` }, schema.description) : null;
+  const hint = schema.description ? h('span.hint', { id: `${id}-hint` }, schema.description.replace(/\bnull:/, 'automatic:')) : null;
   input.setAttribute('aria-describedby', [`${id}-error`, hint ? `${id}-hint` : ''].join(' ').trim());
   input.name = name;
   const node = h('div.field', {}, h('label', { for: id }, labelOf(name)), input, error, hint);

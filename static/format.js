@@ -26,7 +26,7 @@ function scaled(x, base, units) {
 }
 
 export const bytes = (n) => (known(n) ? scaled(n, 1000, ['B', 'kB', 'MB', 'GB', 'TB']).join('\u00a0') : NONE);
-export const compact = (n) => (known(n) ? scaled(n, 1000, ['', 'k', 'M', 'G', 'T']).join('\u00a0').trim() : NONE);
+export const compact = (n) => (known(n) ? scaled(n, 1000, ['', 'k', 'M', 'G', 'T']).join('') : NONE);
 export const flops = (n) => (known(n) ? `${scaled(n, 1000, ['', 'k', 'M', 'G', 'T', 'P']).join('\u00a0')}FLOP` : NONE);
 export const percent = (x, places = 1) => (known(x) ? `${(100 * x).toFixed(places)}\u00a0%` : NONE);
 export const degrees = (x) => (known(x) ? `${digits(x)}°` : NONE);

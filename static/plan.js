@@ -7,14 +7,16 @@ const DELAY_MS = 250;
 const PARTS = [['weights', 'Weights'], ['gradients', 'Gradients'], ['optimizer', 'Optimiser'], ['activations', 'Activations'], ['prefix_cache', 'Prefix cache']];
 
 function memoryBar(memory) {
-  const parts = PARTS.filter(([key]) => memory[key] > 0);
+  // The total also holds what belongs to no part: the program itself, work space.
+  const sizes = { ...memory, other: memory.total - PARTS.reduce((sum, [key]) => sum + (memory[key] ?? 0), 0) };
+  const parts = [...PARTS, ['other', 'Other']].filter(([key]) => sizes[key] > 0);
   const bar = h('div.memory', { 'aria-hidden': 'true' }, parts.map(([key]) => {
     const part = h(`span.part.mem-${key}`);
-    part.style.setProperty('width', `${(100 * memory[key]) / memory.total}%`);
+    part.style.setProperty('width', `${(100 * sizes[key]) / memory.total}%`);
     return part;
   }));
   return h('div.stack.tight', {}, h('div.row.spread', {}, h('h3', {}, 'Memory'), h('strong', {}, bytes(memory.total))), bar,
-    h('dl.key-list', {}, parts.map(([key, title]) => h('div', {}, h('dt', {}, h(`span.key.mem-${key}`), title), h('dd', {}, bytes(memory[key]))))));
+    h('dl.key-list', {}, parts.map(([key, title]) => h('div', {}, h('dt', {}, h(`span.key.mem-${key}`), title), h('dd', {}, bytes(sizes[key]))))));
 }
 
 /** A box per block: frozen prefix, or part of the backward pass. */

@@ -114,7 +114,8 @@ export async function modelPage({ id, signal, setTitle }) {
       h('div.row', {}, h('a.button.primary', { href: `#/runs/new?model=${enc(model.id)}` }, 'Fine-tune it'),
         h('button.button.danger', { type: 'button', on: { click: () => destroy(model, trouble) } }, 'Delete'))),
     trouble,
-    classifyPanel(model.id, signal),
+    model.architecture.classes > 0 ? classifyPanel(model.id, signal)
+      : h('p.notice', {}, 'This checkpoint has no classification head. Fine-tune it on a data set, and the tuned model classifies.'),
     turned?.element,
     h('div.halves', {}, section('Architecture', {}, architecture(model)),
       h('div.stack', {}, section('Preprocessing', {}, preprocessing(model)), importReport(model), downloads(model))),

@@ -36,6 +36,7 @@ function logPanel(id) {
       lines = lines.concat(more).slice(-LOG_LINES);
       show();
     },
+    last: () => lines.at(-1) ?? '',
     clear() { lines = []; show(); },
   };
 }
@@ -133,7 +134,8 @@ export async function runPage({ id, signal, setTitle }) {
   function drawStatus() {
     bar.value = share(run.progress);
     curves.scale(run.progress?.steps / run.progress?.epochs);
-    setText(text, progressText(run));
+    // Before its first step a run prepares, and its log says what.
+    setText(text, [progressText(run), run.status === 'running' && !run.progress?.step ? log.last() : ''].filter(Boolean).join(' · '));
     progress.hidden = run.status === 'succeeded';
     const now = `${run.status} ${run.result ? 'with result' : ''} ${run.error?.type ?? ''}`;
     if (now === shownStatus) return;
@@ -188,9 +190,11 @@ export async function runPage({ id, signal, setTitle }) {
     if (type === 'step') {
       curves.step(data);
       if (run.status === 'running') advance(data);
+    } else if (type === 'log') {
+      log.add([data.line]);
+      if (!run.progress?.step) drawStatus();
     } else if (type === 'epoch') curves.epoch(data);
     else if (type === 'angles') angles.add(data);
-    else if (type === 'log') log.add([data.line]);
     else if (type === 'status') onStatus(data);
   }
 

@@ -61,7 +61,8 @@ export async function newRunPage({ params, signal, setTitle }) {
 
   const fields = makeFields(schema, models, sets);
   await prefill(fields, params, signal);
-  for (const [name, only] of [['model', models], ['dataset', sets]]) if (only.length === 1) fields.get(name).set(only[0].id);
+  const bases = models.filter((m) => m.kind === 'base');
+  for (const [name, only] of [['model', bases], ['dataset', sets]]) if (only.length === 1 && !fields.get(name).input.value) fields.get(name).set(only[0].id);
 
   // What the last launch was refused for stays beside its fields until the form changes, though the plan may find nothing wrong.
   let refused = { text: '', errors: [] };

@@ -1,7 +1,8 @@
 """What the browser tests share: a gonio of their own, a headless Chromium, pictures, archives, drops and screenshots.
 
 Needs Python's standard library and selenium (Debian's python3-selenium) only: the pictures are drawn and encoded as JPEG by
-Chromium itself. Environment: GONIO (the program), GONIO_SCREENSHOTS (a folder to keep pictures of every page in, optional).
+Chromium itself. Environment: GONIO (the program), GONIO_SCREENSHOTS (the folder that
+keeps pictures of every page; by default screenshots/ beside the program).
 """
 import base64
 import io
@@ -250,9 +251,7 @@ class Browser:
               .slice(0, 3).map((e) => e.outerHTML.slice(0, 120)).join('\\n');""")
 
     def screenshot(self, name):
-        folder = os.environ.get('GONIO_SCREENSHOTS')
-        if not folder:
-            return
+        folder = os.environ.get('GONIO_SCREENSHOTS') or os.path.join(os.path.dirname(os.environ['GONIO']), 'screenshots')
         os.makedirs(folder, exist_ok=True)
         shot = self.driver.execute_cdp_cmd('Page.captureScreenshot', {'format': 'png', 'captureBeyondViewport': True})
         with open(os.path.join(folder, f'{name}.png'), 'wb') as file:

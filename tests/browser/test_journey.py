@@ -16,6 +16,7 @@ class Journey(DashboardTest):
         self.long_run()
         self.short_run()
         self.every_page()
+        self.delete()
 
     def upload(self):
         b = self.browser
@@ -125,6 +126,18 @@ class Journey(DashboardTest):
                     self.assert_fits(f'{name} at {width}')
                     b.settle()
                     b.screenshot(f'{name}-{width}-{"dark" if dark else "light"}')
+
+    def delete(self):
+        b = self.browser
+        b.view(1280)
+        self.open('/runs/long')
+        b.wait(lambda: b.all('.head .danger'), 'button to delete')
+        b.find('.head .danger').click()
+        b.find('dialog .danger').click()
+        b.wait_text('.toasts', 'free again')
+        b.wait_text('h1', 'Runs')
+        b.wait(lambda: len(b.all('.table tbody tr')) == 1, 'list without the run')
+        self.assertEqual([run['name'] for run in self.gonio.get('/v1/runs')['items']], ['short'])
 
 
 if __name__ == '__main__':
