@@ -1,0 +1,285 @@
+// The model pool and the classifier: shared bases, eviction, forgetting, batches over threads that give what single images give.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <math.h>
+#include <pthread.h>
+
+#include <cmocka.h>
+
+#include "server/classifier.h"
+#include "server/service.h"
+#include "tests/support/client.h"
+#include "tests/support/pictures.h"
+
+enum { THREADS = 8, IMAGES = 24, CLASSES = 5 };
+
+static struct gn_service service;
+static char folder[128];
+
+static const struct gn_arch ARCH = {
+    .image_size = 16,
+    .patch_size = 8,
+    .dim = 16,
+    .depth = 2,
+    .heads = 2,
+    .mlp_dim = 32,
+    .classes = CLASSES,
+    .pool = GN_POOL_CLS,
+    .norm_eps = 1e-6F,
+    .class_token = true,
+    .pos_on_prefix = true,
+    .qkv_bias = true,
+    .patch_bias = true,
+};
+
+// Moves the staged model into the store; its id.
+static void add(const char *staged, const char *base, char id[GN_ID_SIZE])
+{
+	struct gn_row row = {.fields = json_object()};
+	struct gn_error err = {0};
+
+	snprintf(row.base, sizeof row.base, "%s", base);
+	assert_int_equal(gn_store_add(service.store, GN_KIND_MODEL, staged, &row, &err), 0);
+	snprintf(id, GN_ID_SIZE, "%s", row.id);
+	gn_row_release(&row);
+}
+
+static void stage(char staged[PATH_MAX], char path[PATH_MAX])
+{
+	struct gn_error err = {0};
+
+	assert_int_equal(gn_store_stage(service.store, staged, &err), 0);
+	snprintf(path, PATH_MAX, "%.4000s/model.safetensors", staged);
+}
+
+static void add_base(uint64_t seed, char id[GN_ID_SIZE])
+{
+	char staged[PATH_MAX], path[PATH_MAX];
+	struct gn_error err = {0};
+
+	stage(staged, path);
+	assert_int_equal(gn_model_write_random(path, &ARCH, seed, NULL, &err), 0);
+	add(staged, "", id);
+}
+
+// A tuned model of base: another head, filled with value.
+static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
+{
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	char staged[PATH_MAX], path[PATH_MAX];
+	const float *tensors[256] = {0};
+	float weights[CLASSES * 16];
+	struct gn_error err = {0};
+	struct gn_held *held;
+
+	assert_int_equal(gn_modelpool_hold(pool, base, &held, &err), 0);
+	const struct gn_model *model = held->model;
+	for (int i = 0; i < CLASSES * 16; i++)
+		weights[i] = value * (float)(i % 7 - 3);
+	tensors[gn_layout_find(&model->layout, GN_HEAD_W, -1)] = weights;
+	stage(staged, path);
+	const struct gn_model_parts parts = {.arch = &model->arch,
+	                                     .preprocess = &model->preprocess,
+	                                     .scheme = model->scheme,
+	                                     .pos_resample = model->pos_resample,
+	                                     .layout = &model->layout,
+	                                     .tensors = tensors};
+	assert_int_equal(gn_model_write(path, &parts, &err), 0);
+	gn_modelpool_drop(pool, held);
+	add(staged, base, id);
+}
+
+static void start(int64_t memory)
+{
+	struct gn_error err = {0};
+
+	memset(&service, 0, sizeof service);
+	temporary_folder(folder, sizeof folder);
+	service.config =
+	    (struct gn_config){.batch_max = 6, .batch_wait_ms = 2, .max_pixels = 1 << 20, .model_memory = memory};
+	assert_int_equal(gn_store_open(&service.store, folder, 0, &err), 0);
+	assert_int_equal(gn_metrics_new(&service.metrics, &err), 0);
+	assert_int_equal(gn_device_open(&service.device, "cpu", 1, &err), 0);
+	assert_int_equal(gn_classifier_new(&service.classifier, &service, &err), 0);
+}
+
+static void stop(void)
+{
+	gn_classifier_free(service.classifier);
+	gn_device_close(service.device);
+	gn_metrics_free(service.metrics);
+	gn_store_close(service.store);
+	temporary_remove(folder);
+}
+
+static void test_bases_are_shared(void **state)
+{
+	char base[GN_ID_SIZE], tuned[2][GN_ID_SIZE];
+	struct gn_held *a, *b;
+	struct gn_error err = {0};
+	int models;
+
+	(void)state;
+	start(1 << 30);
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	add_tuned(base, 0.1F, tuned[0]);
+	add_tuned(base, 0.2F, tuned[1]);
+	assert_int_equal(gn_modelpool_hold(pool, tuned[0], &a, &err), 0);
+	assert_int_equal(gn_modelpool_hold(pool, tuned[1], &b, &err), 0);
+	int qkv = gn_layout_find(&a->model->layout, GN_QKV_W, 1),
+	    head = gn_layout_find(&a->model->layout, GN_HEAD_W, -1);
+	assert_ptr_equal(a->base, b->base);
+	assert_ptr_equal(a->model->tensors[qkv], b->model->tensors[qkv]);
+	assert_ptr_not_equal(a->model->tensors[head], b->model->tensors[head]);
+	gn_modelpool_bytes(pool, &models);
+	assert_int_equal(models, 3);
+	gn_modelpool_drop(pool, a);
+	gn_modelpool_drop(pool, b);
+	assert_int_equal(gn_modelpool_hold(pool, "mdl_0000000000000000", &a, &err), -1);
+	assert_int_equal(err.code, GN_NOT_FOUND);
+	stop();
+}
+
+static void test_eviction_and_forgetting(void **state)
+{
+	char base[GN_ID_SIZE], other[GN_ID_SIZE], tuned[GN_ID_SIZE];
+	struct gn_held *held, *second;
+	struct gn_error err = {0};
+	int models;
+
+	(void)state;
+	start(1);
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	add_base(2, other);
+	add_tuned(base, 0.1F, tuned);
+	// nothing stays open that nobody holds, and what is held stays, with its base
+	assert_int_equal(gn_modelpool_hold(pool, tuned, &held, &err), 0);
+	assert_int_equal(gn_modelpool_hold(pool, other, &second, &err), 0);
+	gn_modelpool_drop(pool, second);
+	gn_modelpool_bytes(pool, &models);
+	assert_int_equal(models, 2);
+	gn_modelpool_forget(pool, tuned);
+	assert_int_equal(gn_modelpool_hold(pool, base, &second, &err), 0);
+	gn_modelpool_drop(pool, second);
+	assert_true(held->model->layout.count > 0);
+	gn_modelpool_drop(pool, held);
+	gn_modelpool_bytes(pool, &models);
+	assert_int_equal(models, 0);
+	stop();
+}
+
+// What one thread asks for: the same images, of two models in turn.
+struct asker {
+	const char *ids[2];
+	const struct blob *images;
+	float (*wanted)[IMAGES][CLASSES]; // [2]; NULL: fill `found` only
+	float found[2][IMAGES][CLASSES];
+	int number, bad;
+};
+
+static void ask(struct asker *asker, int model, int image)
+{
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	struct gn_ticket ticket = {0};
+	struct gn_error err = {0};
+	struct gn_held *held;
+
+	if (gn_modelpool_hold(pool, asker->ids[model], &held, &err)) {
+		asker->bad++;
+		return;
+	}
+	if (gn_classify_send(service.classifier, held, asker->images[image].bytes, asker->images[image].size, &ticket,
+	                     &err))
+		asker->bad++;
+	gn_classify_wait(service.classifier, &ticket);
+	if (!ticket.sent || ticket.error.code)
+		asker->bad++;
+	else
+		memcpy(asker->found[model][image], ticket.probabilities, sizeof asker->found[model][image]);
+	gn_ticket_release(&ticket);
+	gn_modelpool_drop(pool, held);
+}
+
+static void *ask_all(void *user)
+{
+	struct asker *asker = user;
+
+	for (int i = 0; i < 2 * IMAGES; i++) {
+		int image = (i / 2 + asker->number) % IMAGES, model = (i + asker->number) % 2;
+		ask(asker, model, image);
+		for (int k = 0; asker->wanted && k < CLASSES; k++)
+			asker->bad += !(fabsf(asker->found[model][image][k] - asker->wanted[model][image][k]) <= 1e-5F);
+	}
+	return NULL;
+}
+
+static void test_batches_give_what_single_images_give(void **state)
+{
+	char base[GN_ID_SIZE], tuned[GN_ID_SIZE];
+	struct blob images[IMAGES];
+	struct asker *alone = calloc(1, sizeof *alone), *askers = calloc(THREADS, sizeof *askers);
+	pthread_t threads[THREADS];
+
+	(void)state;
+	start(1); // models are opened and closed all the time
+	add_base(1, base);
+	add_tuned(base, 0.3F, tuned);
+	for (int i = 0; i < IMAGES; i++)
+		images[i] = picture_png(20 + i, 30, i);
+	*alone = (struct asker){.ids = {base, tuned}, .images = images};
+	ask_all(alone);
+	assert_int_equal(alone->bad, 0);
+	for (int t = 0; t < THREADS; t++) {
+		askers[t] = (struct asker){.ids = {base, tuned}, .images = images, .wanted = alone->found, .number = t};
+		assert_int_equal(pthread_create(&threads[t], NULL, ask_all, &askers[t]), 0);
+	}
+	for (int t = 0; t < THREADS; t++) {
+		pthread_join(threads[t], NULL);
+		assert_int_equal(askers[t].bad, 0);
+	}
+	assert_int_equal(gn_classifier_depth(service.classifier), 0);
+	for (int i = 0; i < IMAGES; i++)
+		blob_release(&images[i]);
+	free(alone);
+	free(askers);
+	stop();
+}
+
+static void test_pictures_that_are_none(void **state)
+{
+	char base[GN_ID_SIZE];
+	struct gn_modelpool *pool;
+	struct gn_ticket ticket = {0};
+	struct gn_error err = {0};
+	struct gn_held *held;
+
+	(void)state;
+	start(1 << 30);
+	pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	assert_int_equal(gn_modelpool_hold(pool, base, &held, &err), 0);
+	assert_int_equal(gn_classify_send(service.classifier, held, "text", 4, &ticket, &err), -1);
+	gn_classify_wait(service.classifier, &ticket);
+	gn_ticket_release(&ticket);
+	gn_modelpool_drop(pool, held);
+	stop();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_bases_are_shared),
+	    cmocka_unit_test(test_eviction_and_forgetting),
+	    cmocka_unit_test(test_batches_give_what_single_images_give),
+	    cmocka_unit_test(test_pictures_that_are_none),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
