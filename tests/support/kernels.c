@@ -7,15 +7,15 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define BAND 0
-#elif defined(__has_feature)
+#if defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define BAND 0
+#define __SANITIZE_ADDRESS__
 #endif
 #endif
-#ifndef BAND
-#define BAND 64 /* floats on each side */
+#if defined(__SANITIZE_ADDRESS__)
+static const size_t band = 0;
+#else
+static const size_t band = 64; /* floats on each side */
 #endif
 #define PATTERN 0x7fc0babeU /* a NaN: whatever reads it gives NaN */
 
@@ -37,33 +37,28 @@ static void *block_new(struct kt *t, float *floats, void *block, size_t n)
 	return floats ? (void *)floats : block;
 }
 
-/* One float off a 64-byte boundary, bands around it. */
+/* One float off a 64-byte boundary, bands around it; without bands, exact at its end. */
 static float *floats_new(struct kt *t, size_t n)
 {
-	size_t lead = BAND ? BAND + 1 : 0;
-	uint32_t *block = aligned_alloc(64, ((lead + n + BAND) * 4 + 63) / 64 * 64);
-#if BAND == 0
-	free(block);
-	block = malloc(n * 4 + 4); /* exact at its end */
-	lead = 1;
-#endif
+	size_t lead = band + 1;
+	uint32_t *block = band ? aligned_alloc(64, ((lead + n + band) * 4 + 63) / 64 * 64) : malloc((lead + n) * 4);
 	gn_assert(block);
 	for (size_t i = 0; i < lead; i++)
 		block[i] = PATTERN;
-	for (size_t i = 0; i < BAND; i++)
+	for (size_t i = 0; i < band; i++)
 		block[lead + n + i] = PATTERN;
 	return block_new(t, (float *)(void *)block + lead, block, n);
 }
 
 static void bands_check(struct kt *t, const struct kt_buffer *b)
 {
-	for (size_t i = 0; b->floats && i < BAND; i++) {
+	for (size_t i = 0; b->floats && i < band; i++) {
 		uint32_t before, after;
-		memcpy(&before, b->floats - BAND + i, 4);
+		memcpy(&before, b->floats - band + i, 4);
 		memcpy(&after, b->floats + b->n + i, 4);
 		if (before != PATTERN || after != PATTERN) {
 			printf("FAIL %s %s: wrote outside a buffer of %zu, at %zd\n", t->op, t->shape, b->n,
-			       after != PATTERN ? (ssize_t)(b->n + i) : (ssize_t)i - BAND);
+			       after != PATTERN ? (ssize_t)(b->n + i) : (ssize_t)i - (ssize_t)band);
 			t->failures++;
 			return;
 		}
