@@ -9,7 +9,7 @@ const LABELS = {
 const labelOf = (name) => LABELS[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
 
 /** One property: references followed, "or null" folded into `nullable`, the types in a list. */
-export function normalise(property, root) {
+function normalise(property, root) {
   let schema = property;
   if (schema.$ref?.startsWith('#/')) {
     const target = schema.$ref.slice(2).split('/').reduce((node, key) => node?.[key], root);
@@ -31,7 +31,7 @@ export function normalise(property, root) {
 }
 
 /** The names a strategy may have, wherever in the schema they are spelled. */
-export function kindsOf(schema) {
+function kindsOf(schema) {
   const own = schema.enum ?? (schema.const === undefined ? [] : [schema.const]);
   const nested = [...(schema.oneOf ?? []), ...(schema.anyOf ?? []), schema.properties?.kind].filter(Boolean).flatMap(kindsOf);
   return [...new Set([...own, ...nested])].filter((k) => typeof k === 'string');

@@ -10,6 +10,7 @@ import { isActive, pill, progressText, share } from '../status.js';
 const POLL_MS = 3000;
 const SOON_MS = 150;
 const LOG_LINES = 500;
+const LOG_MS = 100;
 // Shown elsewhere on the page, or no part of the request.
 const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
   'result', 'error', 'model', 'dataset', 'strategy'];
@@ -22,22 +23,28 @@ function settings(run) {
 }
 
 /** The log's last lines; stays at its end unless someone scrolled up. */
-function logPanel(id) {
+function logPanel(id, signal) {
   const pre = h('pre.log', { tabindex: '0', 'aria-label': 'Log' });
   let lines = [];
+  let timer = null;
+  // A past of many lines comes in one burst.
+  const soon = () => { timer ??= setTimeout(show, LOG_MS); };
   const show = () => {
+    timer = null;
     const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
-    setText(pre, lines.join('\n'));
+    setText(pre, lines.slice(-LOG_LINES).join('\n'));
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   };
+  signal.addEventListener('abort', () => clearTimeout(timer));
   return {
     element: section('Log', {}, pre, h('p.small', {}, h('a', { href: `/v1/runs/${enc(id)}/log`, target: '_blank', rel: 'noopener' }, 'The whole log'))),
     add(more) {
-      lines = lines.concat(more).slice(-LOG_LINES);
-      show();
+      lines.push(...more.slice(-LOG_LINES));
+      if (lines.length > 2 * LOG_LINES) lines = lines.slice(-LOG_LINES);
+      soon();
     },
     last: () => lines.at(-1) ?? '',
-    clear() { lines = []; show(); },
+    clear() { lines = []; soon(); },
   };
 }
 
@@ -109,7 +116,7 @@ export async function runPage({ id, signal, setTitle }) {
   const outcome = h('div.stack', { hidden: true });
   const curves = learningCurves({ epochs: run.epochs, signal });
   const angles = anglesPanel(signal);
-  const log = logPanel(run.id);
+  const log = logPanel(run.id, signal);
   let shownStatus = null;
   let following = false;
   let timer = null;

@@ -1,8 +1,8 @@
 """What the browser tests share: a gonio of their own, a headless Chromium, pictures, archives, drops and screenshots.
 
 Needs Python's standard library and selenium (Debian's python3-selenium) only: the pictures are drawn and encoded as JPEG by
-Chromium itself. Environment: GONIO (the program), GONIO_SCREENSHOTS (the folder that
-keeps pictures of every page; by default screenshots/ beside the program).
+Chromium itself. Environment: GONIO (the program), GONIO_SCREENSHOTS (the folder that keeps pictures of every page; by default
+screenshots/ beside the program).
 """
 import base64
 import io
