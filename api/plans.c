@@ -47,7 +47,7 @@ double gn_rate_flops(struct gn_rate *rate, int threads)
 	pthread_mutex_lock(&rate->lock);
 	if (!(rate->flops > 0)) {
 		struct gn_bench_options options = {
-		    .threads = threads, .seconds = 0.2, .only = "sgemm/", .on_row = take_best, .user = &rate->flops};
+		    .threads = threads, .seconds = 0.2, .only = "product/SGEMM", .on_row = take_best, .user = &rate->flops};
 		gn_bench(&options, NULL);
 		if (!(rate->flops > 0))
 			rate->flops = GUESS_PER_THREAD * (threads > 0 ? threads : 1);
