@@ -192,18 +192,32 @@ static int read_global_pool(struct gn_side *side, const json_t *object, struct g
 	return 0;
 }
 
+/* timm's models whose tensors have the names of a plain ViT, but whose blocks compute something else. */
+static int read_architecture(struct gn_side *side, const json_t *config, struct gn_error *err)
+{
+	const char *name = NULL;
+
+	if (gn_json_text(&name, config, "architecture", err))
+		return -1;
+	if (!name)
+		return 0;
+	if (strstr(name, "_rpn_"))
+		return gn_fail(err, GN_UNSUPPORTED, "architecture",
+		               "%.60s: blocks with a norm behind the residual branch are not supported", name);
+	if (strstr(name, "siglip"))
+		return gn_fail(err, GN_UNSUPPORTED, "architecture", "%.60s: SigLIP is not supported", name);
+	if (strstr(name, "quickgelu"))
+		side->activation = GN_ACT_QUICK_GELU;
+	return 0;
+}
+
 static int read_timm_config(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
 	const json_t *cfg = json_object_get(config, "pretrained_cfg"), *args = json_object_get(config, "model_args");
 	const json_t *labels = json_object_get(config, "label_names");
-	const char *architecture = NULL;
 
 	cfg = cfg ? cfg : config; /* old files have no inner object */
-	if (gn_json_text(&architecture, config, "architecture", err))
-		return -1;
-	if (architecture && strstr(architecture, "quickgelu"))
-		side->activation = GN_ACT_QUICK_GELU;
-	if (read_side(&side->image_size_timm, cfg, "input_size", err) ||
+	if (read_architecture(side, config, err) || read_side(&side->image_size_timm, cfg, "input_size", err) ||
 	    read_side(&side->image_size_timm, args, "img_size", err) ||
 	    read_side(&side->patch_size, args, "patch_size", err) ||
 	    gn_json_int(&side->heads, args, "num_heads", 1, INTEGER_LIMIT, err) ||

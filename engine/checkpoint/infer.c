@@ -345,11 +345,11 @@ static struct gn_preprocess habits(const struct gn_source *source, const struct 
 		mean = std = half;
 		p.crop_pct = 1.0f;
 		p.interpolation = GN_BILINEAR;
-	} else if (source->dinov2 || (arch->layer_scale && (arch->pos_on_prefix || arch->registers))) {
-		p.crop_pct = 1.0f;       /* DINOv2, also under timm's names */
 	} else if (!arch->class_token) { /* timm's "gap" models */
 		mean = std = half;
 		p.crop_pct = 0.95f;
+	} else if (source->dinov2 || (arch->layer_scale && (arch->pos_on_prefix || arch->registers))) {
+		p.crop_pct = 1.0f;                           /* DINOv2, also under timm's names */
 	} else if (!arch->layer_scale && !arch->distilled) { /* timm's augreg; with layer scale it is DeiT-3 */
 		mean = std = half;
 	}

@@ -162,6 +162,9 @@ static void test_what_is_wrong_is_named(void **state)
 	refuse("{\"use_swiglu_ffn\":true}", NULL, NULL, GN_UNSUPPORTED, "config.use_swiglu_ffn");
 	refuse("{\"id2label\":{\"0\":\"a\",\"2\":\"c\"}}", NULL, NULL, GN_INVALID, "config.id2label");
 	refuse("{\"id2label\":{\"0\":1}}", NULL, NULL, GN_INVALID, "config.id2label");
+	refuse("{\"architecture\":\"vit_base_patch16_rpn_224\"}", NULL, NULL, GN_UNSUPPORTED, "config.architecture");
+	refuse("{\"architecture\":\"vit_base_patch16_siglip_gap_224\"}", NULL, NULL, GN_UNSUPPORTED,
+	       "config.architecture");
 	refuse("{\"architecture\":\"vit\",\"global_pool\":\"map\"}", NULL, NULL, GN_UNSUPPORTED, "config.global_pool");
 	refuse("{\"architecture\":\"vit\",\"interpolation\":\"lanczos\"}", NULL, NULL, GN_UNSUPPORTED,
 	       "config.interpolation");
