@@ -322,6 +322,7 @@ const char *gn_name_refusal(const char *name)
 	    {"mlp.w12.", "a SwiGLU FFN (DINOv2 g) is not supported"},
 	    {"mlp.weights_in.", "a SwiGLU FFN (Dinov2 g) is not supported"},
 	    {"mlp.fc1_g.", "a gated FFN (SwiGLU) is not supported"},
+	    {"mlp.gate_proj.", "a gated FFN (SwiGLU) is not supported"}, /* Dinov2 g in memory of transformers 5 */
 	    {"attn.norm.", "a norm inside of the attention is not supported"},
 	    {"mlp.norm.", "a norm inside of the FFN is not supported"},
 	    {".attns.", "parallel blocks are not supported"},
