@@ -363,7 +363,7 @@ def make_timm():
     timm_case("timm_deit_distilled", 2, 6, distilled=True)
     timm_case("timm_clip", 2, 6, **quick_gelu_model_options())
     timm_case("timm_gelu_tanh", act_layer="gelu_tanh")
-    timm_case("timm_head80", depth=1, embed_dim=80, num_heads=1, mlp_ratio=1)
+    timm_case("timm_head80", depth=1, embed_dim=80, num_heads=1, mlp_ratio=0.5)
     timm_case("timm_head24", depth=1, embed_dim=48, num_heads=2, mlp_ratio=1)
     timm_case("timm_odd", 3, 10, img_size=40, patch_size=8, embed_dim=20, num_heads=4, mlp_ratio=2.5, depth=1)
     timm_no_embed_class()
@@ -510,6 +510,73 @@ def make_clip():
     assert torch.allclose(again(x), subject.logits(x), atol=1e-5), "timm and transformers must agree on one CLIP"
     write("openai_clip.model.safetensors", f32(original))
     write_logits("openai_clip", again, 16, 6, describe("clip", len(original), **timm_architecture(again, kw, 6)))
+
+
+# ------------------------------------------------------------------------------- models that must be refused
+
+
+TINY = dict(img_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=1, mlp_ratio=2, num_classes=3)
+
+
+def refuse(name, model, why):
+    """A real library's model of an architecture that gonio has not: loading it halfway would be the worst result."""
+    state = model if isinstance(model, dict) else model.state_dict()
+    write(f"{name}.refused.safetensors", {k: v.float() for k, v in state.items() if v.dtype.is_floating_point}, {"why": why})
+
+
+def make_refused_timm():
+    from timm.layers import SwiGLUPacked
+    from timm.models.beit import Beit
+    from timm.models.eva import Eva
+    from timm.models.swin_transformer import SwinTransformer
+    from timm.models.vision_transformer import ParallelThingsBlock
+    refuse("timm_qk_norm", VisionTransformer(**TINY, qk_norm=True), "normalised queries and keys")
+    refuse("timm_map", VisionTransformer(**TINY, class_token=False, global_pool="map"), "attention pooling")
+    refuse("timm_scale_norm", VisionTransformer(**TINY, scale_attn_norm=True), "a norm inside of the attention")
+    refuse("timm_embed_norm", VisionTransformer(**TINY, embed_norm_layer="layernorm"), "a norm inside of the patch embedding")
+    refuse("timm_swiglu", VisionTransformer(**TINY, mlp_layer=SwiGLUPacked), "a gated FFN under the usual names")
+    refuse("timm_no_pos", VisionTransformer(**TINY, pos_embed="none"), "no position embedding")
+    refuse("timm_diff", VisionTransformer(**{**TINY, "num_heads": 2}, attn_layer="diff"), "differential attention")
+    refuse("timm_parallel", VisionTransformer(**TINY, block_fn=ParallelThingsBlock), "parallel blocks")
+    refuse("timm_beit", Beit(**TINY, use_rel_pos_bias=True, use_abs_pos_emb=True), "relative position bias")
+    refuse("timm_eva", Eva(**{**TINY, "num_heads": 2}, use_rot_pos_emb=True, init_values=1.0), "rotary positions")
+    refuse("timm_swin", SwinTransformer(img_size=16, patch_size=4, embed_dim=8, depths=(1,), num_heads=(1,), window_size=2,
+                                        num_classes=3), "window attention")
+    state = VisionTransformer(**{**TINY, "depth": 2}).state_dict()
+    refuse("timm_lost_block", {k: v for k, v in state.items() if not k.startswith("blocks.0.")}, "the first block is missing")
+    refuse("timm_lost_tensor", {k: v for k, v in state.items() if k != "blocks.1.mlp.fc2.bias"}, "one bias is missing")
+    state = VisionTransformer(**TINY).state_dict()
+    refuse("timm_lost_head_bias", {k: v for k, v in state.items() if k != "head.bias"}, "half of a head")
+    refuse("timm_transposed", {**state, "blocks.0.mlp.fc1.weight": state["blocks.0.mlp.fc1.weight"].T}, "a transposed weight")
+    refuse("timm_both_norms", {**state, "fc_norm.weight": torch.ones(8), "fc_norm.bias": torch.zeros(8)}, "two final norms")
+    refuse("timm_extra", {**state, "blocks.0.adapter.weight": torch.ones(8, 8)}, "a tensor that nobody knows")
+
+
+def make_refused_others():
+    t = transformers
+    small = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+    refuse("hf_beit", t.BeitModel(t.BeitConfig(**small, intermediate_size=16, use_relative_position_bias=True)), "relative position bias")
+    refuse("hf_siglip", t.SiglipVisionModel(t.SiglipVisionConfig(**small, intermediate_size=16)), "attention pooling, no class token")
+    refuse("hf_dinov2_swiglu", t.Dinov2Model(t.Dinov2Config(**small, use_swiglu_ffn=True)), "a gated FFN")
+    refuse("hf_dinov2_head", t.Dinov2ForImageClassification(t.Dinov2Config(**small, num_labels=3)), "a head on class token and mean")
+    refuse("hf_dinov3", t.DINOv3ViTModel(t.DINOv3ViTConfig(**small, intermediate_size=16)), "rotary positions")
+    refuse("hf_yolos", t.YolosModel(t.YolosConfig(**{**small, "image_size": [8, 8]}, intermediate_size=16)), "detection tokens")
+    refuse("hf_mae", t.ViTMAEForPreTraining(t.ViTMAEConfig(**small, intermediate_size=16, decoder_hidden_size=8,
+                                                           decoder_num_hidden_layers=1, decoder_num_attention_heads=1,
+                                                           decoder_intermediate_size=16)), "a decoder beside the encoder")
+    refuse("hf_swin", t.SwinModel(t.SwinConfig(image_size=16, patch_size=4, embed_dim=8, depths=[1], num_heads=[1], window_size=2)),
+           "window attention")
+    small["num_hidden_layers"] = 2
+    vit = t.ViTForImageClassification(t.ViTConfig(**small, intermediate_size=16, num_labels=3)).state_dict()
+    refuse("hf_two_spellings", {k.replace("layers.1.", "encoder.layer.1."): v for k, v in vit.items()}, "two blocks in two spellings")
+    refuse("hf_lost_key", {k: v for k, v in vit.items() if "layers.1.attention.k_proj.weight" not in k}, "a third of qkv is missing")
+    options = dict(image_size=8, patch_size=4, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=16, num_classes=3)
+    refuse("tv_representation", TorchvisionViT(**options, representation_size=5), "a layer between features and head")
+    stem = [torchvision.models.vision_transformer.ConvStemConfig(4, 3, 4)]
+    refuse("tv_conv_stem", TorchvisionViT(**options, conv_stem_configs=stem), "a convolutional stem")
+    state = TorchvisionViT(**options).state_dict()
+    refuse("tv_doubled", {**state, **{k.replace("mlp.0", "mlp.linear_1"): v for k, v in state.items() if "mlp.0" in k}}, "one tensor twice")
+    refuse("tv_resnet", {k: v for k, v in torchvision.models.resnet18(num_classes=3).state_dict().items() if v.numel() < 200}, "no ViT")
 
 
 # ------------------------------------------------------------------------------------------------ torchvision
@@ -909,7 +976,7 @@ def make_angles():
         angles.append(float(mpmath.acos(max(min(cosine, mpmath.mpf(1)), mpmath.mpf(-1)))))
 
     for wanted in (1e-6, 3e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, math.pi / 2, 2.0, 3.0, 3.14, math.pi - 1e-3, math.pi - 1e-5):
-        n = 301 if wanted != 1e-3 else 4097
+        n = 301 if wanted != 1e-3 else 2049
         u = rng.normal(size=n)
         w = rng.normal(size=n)
         w -= u * (w @ u) / (u @ u)
@@ -936,6 +1003,8 @@ def main():
     make_transformers()
     make_torchvision()
     make_dinov2()
+    make_refused_timm()
+    make_refused_others()
     make_positions()
     make_resized_models()
     make_runs()
