@@ -40,18 +40,13 @@ char *golden_read(const char *name, size_t *size)
 	return bytes;
 }
 
-struct golden golden_open(const char *name)
+struct golden golden_parse(void *bytes, size_t size)
 {
-	struct golden g = {0};
-	char file[128];
+	struct golden g = {.bytes = bytes};
 	const char *config;
 	uint64_t length;
-	size_t size;
 
-	snprintf(file, sizeof file, "%s.ref.safetensors", name);
-	g.bytes = (uint8_t *)golden_read(file, &size);
-	if (!g.bytes)
-		fail_msg("no %s", file);
+	assert_true(size > 8);
 	memcpy(&length, g.bytes, 8);
 	assert_true(length < size - 8);
 	g.header = json_loadb((char *)g.bytes + 8, (size_t)length, 0, NULL);
@@ -60,6 +55,19 @@ struct golden golden_open(const char *name)
 	config = json_string_value(json_object_get(json_object_get(g.header, "__metadata__"), "config"));
 	g.config = config ? json_loads(config, 0, NULL) : NULL;
 	return g;
+}
+
+struct golden golden_open(const char *name)
+{
+	char file[128];
+	size_t size;
+	char *bytes;
+
+	snprintf(file, sizeof file, "%s.ref.safetensors", name);
+	bytes = golden_read(file, &size);
+	if (!bytes)
+		fail_msg("no %s", file);
+	return golden_parse(bytes, size);
 }
 
 void golden_release(struct golden *g)

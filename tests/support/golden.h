@@ -20,6 +20,8 @@ struct golden {
 void golden_path(char *path, size_t size, const char *name);
 /* All bytes of golden/NAME, with a 0 behind them; caller frees. NULL if there is no such file. */
 char *golden_read(const char *name, size_t *size);
+/* Reads a safetensors file's bytes, which become the result's. */
+struct golden golden_parse(void *bytes, size_t size);
 /* Opens golden/CASE.ref.safetensors. */
 struct golden golden_open(const char *name);
 void golden_release(struct golden *golden);
