@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include "data/image.h"
+#include "data/transform.h"
 #include "fileio.h"
 #include "random.h"
 
@@ -12,12 +13,14 @@
 #define WIDTH   348
 #define HEIGHT  464
 #define SIDE    248
+#define TALL    (SIDE * HEIGHT / WIDTH)
 #define SECTION "images"
 
 struct bench {
 	uint8_t *jpeg;
 	size_t jpeg_size;
 	struct gn_image photo;
+	uint8_t small[TALL * SIDE * 3];
 };
 
 static double seconds_now(void)
@@ -55,32 +58,21 @@ static int decode(struct bench *b, struct gn_error *err)
 	return 0;
 }
 
-static int resize_image(const struct gn_image *photo, struct gn_error *err)
-{
-	struct gn_image image;
-
-	if (gn_image_resize(&image, photo, (double[4]){0, 0, WIDTH, HEIGHT}, SIDE, SIDE * HEIGHT / WIDTH, GN_BICUBIC,
-	                    err))
-		return -1;
-	gn_image_release(&image);
-	return 0;
-}
-
 static int resize(struct bench *b, struct gn_error *err)
 {
-	return resize_image(&b->photo, err);
+	struct gn_resample job = {{0, 0, WIDTH, HEIGHT}, SIDE, TALL, GN_BICUBIC, {0, 0, SIDE, TALL}};
+
+	return gn_resample(b->small, &b->photo, &job, err);
 }
 
 static int decode_and_resize(struct bench *b, struct gn_error *err)
 {
-	struct gn_image image;
-	int rc;
+	struct gn_resample job = {{0, 0, WIDTH, HEIGHT}, SIDE, TALL, GN_BICUBIC, {0, 0, SIDE, TALL}};
+	struct gn_image_info info;
 
-	if (gn_image_decode(&image, b->jpeg, b->jpeg_size, UINT64_MAX, SIDE, NULL, NULL, err))
+	if (gn_image_probe(&info, b->jpeg, b->jpeg_size, UINT64_MAX, err))
 		return -1;
-	rc = resize_image(&image, err);
-	gn_image_release(&image);
-	return rc;
+	return gn_image_decode_resampled(b->small, b->jpeg, b->jpeg_size, &info, 1, &job, err);
 }
 
 static int measure(const struct gn_bench_options *options, struct bench *b, const char *name,

@@ -12,7 +12,7 @@
 struct format {
 	const char *media_type;
 	int (*probe)(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
-	int (*decode)(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+	int (*decode)(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
 	              int denominator, struct gn_error *err);
 };
 
@@ -86,8 +86,10 @@ int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, con
 	    .height = (info->height + denominator - 1) / denominator,
 	};
 
-	image.rgb = gn_alloc((size_t)image.width * (size_t)image.height, 3, err);
-	if (!image.rgb || formats[info->format].decode(image.rgb, bytes, size, info, denominator, err) ||
+	struct gn_rows rows = {0};
+
+	rows.whole = image.rgb = gn_alloc((size_t)image.width * (size_t)image.height, 3, err);
+	if (!image.rgb || formats[info->format].decode(&rows, bytes, size, info, denominator, err) ||
 	    gn_image_orient(&image, info->orientation, err)) {
 		gn_image_release(&image);
 		return -1;
@@ -112,9 +114,15 @@ int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64
 	return 0;
 }
 
+int gn_image_decode_rows(const struct gn_rows *rows, const void *bytes, size_t size, const struct gn_image_info *info,
+                         int denominator, struct gn_error *err)
+{
+	return formats[info->format].decode(rows, bytes, size, info, denominator, err);
+}
+
 int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err)
 {
-	return formats[info->format].decode(NULL, bytes, size, info, 1, err);
+	return gn_image_decode_rows(&(struct gn_rows){0}, bytes, size, info, 1, err);
 }
 
 /* The stored pixel (x, y) goes to pixel number origin + x * right + y * down of the upright image. */

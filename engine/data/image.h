@@ -20,6 +20,15 @@ static inline bool gn_image_turned(const struct gn_image_info *info)
 	return info->orientation >= 5;
 }
 
+/* Where a decoder's rows go, top to bottom: into one buffer, or strip by strip to a function, or, with neither, nowhere. */
+struct gn_rows {
+	uint8_t *whole; /* [height, width, 3] */
+	void (*take)(void *user, const uint8_t *rgb, int y,
+	             int count); /* rgb: [count, width, 3] from row y on; borrowed */
+	void *user;
+};
+#define GN_STRIP_ROWS 32 /* what take gets at a time, as far as a format allows */
+
 /* ---------------------------------------------------------------- any format ------------------------------------ */
 
 /* Reads the header. GN_UNSUPPORTED for what is no picture of ours, GN_TOO_LARGE past max_pixels; nothing is allocated for pixels. */
@@ -30,6 +39,9 @@ int gn_image_denominator(const struct gn_image_info *info, int width, int height
 /* Decodes at 1/denominator of the size (rounded up) with orientation applied. info: of the same bytes. */
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
                        int denominator, struct gn_error *err);
+/* Decodes strip by strip, as stored: orientation is the caller's. */
+int gn_image_decode_rows(const struct gn_rows *rows, const void *bytes, size_t size, const struct gn_image_info *info,
+                         int denominator, struct gn_error *err);
 /* Decodes every pixel and keeps none: a JPEG of one scan and a PNG need memory for a few rows only. info: of the same bytes. */
 int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err);
 /* Turns an image in place as an EXIF orientation asks for. */
@@ -40,18 +52,18 @@ int gn_exif_orientation(const uint8_t *bytes, size_t size);
 
 /* ---------------------------------------------------------------- one format ------------------------------------ */
 
-/* X_probe fills in width, height and orientation. X_decode fills rgb [ceil(height / denominator), ceil(width / denominator), 3], as
- * stored; rgb NULL: decode and keep nothing. The bytes must still have the header that info came from. */
+/* X_probe fills in width, height and orientation. X_decode gives the rows [ceil(height / denominator), ceil(width / denominator), 3]
+ * as stored. The bytes must still have the header that info came from. */
 int gn_jpeg_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
-int gn_jpeg_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                   struct gn_error *err);
+int gn_jpeg_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                   int denominator, struct gn_error *err);
 /* *jpeg is malloc'd; caller frees. */
 int gn_jpeg_encode(uint8_t **jpeg, size_t *jpeg_size, const struct gn_image *image, int quality, struct gn_error *err);
 int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
-int gn_png_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                  struct gn_error *err);
+int gn_png_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                  int denominator, struct gn_error *err);
 int gn_webp_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, struct gn_error *err);
-int gn_webp_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                   struct gn_error *err);
+int gn_webp_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                   int denominator, struct gn_error *err);
 
 #endif

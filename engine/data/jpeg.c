@@ -32,8 +32,8 @@ struct job {
 	char message[JMSG_LENGTH_MAX];
 	struct jpeg_decompress_struct in;
 	struct jpeg_compress_struct out;
-	uint8_t *
-	    scratch; /* decoding: a row, of ink or of pixels that nobody keeps; encoding: the buffer that made must stay in */
+	uint8_t *ink;   /* decoding: a row of four channels ... */
+	uint8_t *strip; /* ... and rows that lie in no whole picture; encoding: the buffer that made must stay in */
 	unsigned char *made;
 	unsigned long made_size;
 };
@@ -156,31 +156,55 @@ static void ink_to_rgb(uint8_t *rgb, const uint8_t *cmyk, int width, bool comple
 	}
 }
 
-/* Reads the rows into rgb, or into the scratch row when rgb is NULL. Returns by longjmp on any fault. */
-static void read_rows(struct job *job, uint8_t *rgb)
+/* Reads up to count rows from the present one on into rgb; returns how many. By longjmp on any fault. */
+static JDIMENSION read_rows(struct job *job, uint8_t *rgb, JDIMENSION count)
 {
-	enum { ROWS = 16 };
 	struct jpeg_decompress_struct *in = &job->in;
 	size_t stride = (size_t)in->output_width * 3;
-	bool ink = in->out_color_space == JCS_CMYK;
+	JSAMPROW rows[GN_STRIP_ROWS];
+
+	if (in->out_color_space == JCS_CMYK) {
+		rows[0] = job->ink;
+		count = jpeg_read_scanlines(in, rows, 1);
+		if (count)
+			ink_to_rgb(rgb, job->ink, (int)in->output_width, in->saw_Adobe_marker);
+		return count;
+	}
+	for (JDIMENSION i = 0; i < count; i++)
+		rows[i] = rgb + i * stride;
+	return jpeg_read_scanlines(in, rows, count);
+}
+
+/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. */
+static void read_strips(struct job *job, const struct gn_rows *to)
+{
+	struct jpeg_decompress_struct *in = &job->in;
+	size_t stride = (size_t)in->output_width * 3;
 
 	while (in->output_scanline < in->output_height) {
-		JSAMPROW rows[ROWS];
-		JDIMENSION first = in->output_scanline, count = in->output_height - first;
+		JDIMENSION first = in->output_scanline, left = in->output_height - first;
+		JDIMENSION count = left < GN_STRIP_ROWS ? left : GN_STRIP_ROWS;
+		uint8_t *strip = to->whole ? to->whole + first * stride : job->strip;
 
-		if (count > ROWS)
-			count = ROWS;
-		if (ink)
-			count = 1;
-		for (JDIMENSION i = 0; i < count; i++)
-			rows[i] = rgb && !ink ? rgb + (first + i) * stride : job->scratch;
-		count = jpeg_read_scanlines(in, rows, count);
-		if (ink && rgb && count)
-			ink_to_rgb(rgb + first * stride, job->scratch, (int)in->output_width, in->saw_Adobe_marker);
+		for (JDIMENSION done = 0; done < count;)
+			done += read_rows(job, strip + done * stride, count - done);
+		if (to->take)
+			to->take(to->user, strip, (int)first, (int)count);
 	}
 }
 
-static void decode(struct job *job, uint8_t *rgb, const struct gn_image_info *info, int denominator)
+static uint8_t *allocate(struct job *job, size_t size)
+{
+	uint8_t *bytes = gn_alloc(size, 1, NULL);
+
+	if (!bytes) {
+		job->errors.msg_code = JERR_OUT_OF_MEMORY;
+		on_error((j_common_ptr)&job->in);
+	}
+	return bytes;
+}
+
+static void decode(struct job *job, const struct gn_rows *rows, const struct gn_image_info *info, int denominator)
 {
 	struct jpeg_decompress_struct *in = &job->in;
 	bool ink = in->jpeg_color_space == JCS_CMYK || in->jpeg_color_space == JCS_YCCK;
@@ -193,27 +217,30 @@ static void decode(struct job *job, uint8_t *rgb, const struct gn_image_info *in
 	in->scale_num = 1;
 	in->scale_denom = (unsigned int)denominator;
 	jpeg_start_decompress(in);
-	if (ink || !rgb) {
-		job->scratch = gn_alloc(in->output_width, 4, NULL);
-		if (!job->scratch) {
-			job->errors.msg_code = JERR_OUT_OF_MEMORY;
-			on_error((j_common_ptr)in);
-		}
-	}
-	read_rows(job, rgb);
+	if (ink)
+		job->ink = allocate(job, (size_t)in->output_width * 4);
+	if (!rows->whole)
+		job->strip = allocate(job, (size_t)in->output_width * 3 * GN_STRIP_ROWS);
+	read_strips(job, rows);
+}
+
+static void release(struct job *job)
+{
+	jpeg_destroy_decompress(&job->in);
+	free(job->ink);
+	free(job->strip);
 }
 
 static int decode_failed(struct job *job, struct gn_error *err)
 {
 	bool memory = job->errors.msg_code == JERR_OUT_OF_MEMORY;
 
-	jpeg_destroy_decompress(&job->in);
-	free(job->scratch);
+	release(job);
 	return gn_fail(err, memory ? GN_NO_MEMORY : GN_MALFORMED, "", "the JPEG cannot be decoded: %s", job->message);
 }
 
-int gn_jpeg_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                   struct gn_error *err)
+int gn_jpeg_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                   int denominator, struct gn_error *err)
 {
 	struct job job = {0};
 
@@ -222,9 +249,8 @@ int gn_jpeg_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct
 	if (setjmp(job.failed))
 		return decode_failed(&job, err);
 	job_open(&job, bytes, size);
-	decode(&job, rgb, info, denominator);
-	jpeg_destroy_decompress(&job.in);
-	free(job.scratch);
+	decode(&job, rows, info, denominator);
+	release(&job);
 	return 0;
 }
 
@@ -257,21 +283,21 @@ int gn_jpeg_encode(uint8_t **jpeg, size_t *jpeg_size, const struct gn_image *ima
 {
 	struct job job = {.made_size = encoded_bound(image)};
 
-	job.scratch = job.made = gn_alloc(job.made_size, 1, err);
+	job.strip = job.made = gn_alloc(job.made_size, 1, err);
 	if (!job.made)
 		return -1;
 	job.out.err = job_errors(&job);
 	job.out.client_data = &job;
 	if (setjmp(job.failed)) {
 		jpeg_destroy_compress(&job.out);
-		free(job.scratch);
+		free(job.strip);
 		return gn_fail(err, GN_NO_MEMORY, "", "the JPEG cannot be written: %s", job.message);
 	}
 	jpeg_create_compress(&job.out);
 	jpeg_mem_dest(&job.out, &job.made, &job.made_size);
 	encode(&job, image, quality);
 	jpeg_destroy_compress(&job.out);
-	gn_assert(job.made == job.scratch);
+	gn_assert(job.made == job.strip);
 	*jpeg = job.made;
 	*jpeg_size = job.made_size;
 	return 0;

@@ -24,7 +24,7 @@ struct job {
 	png_infop info;
 	const uint8_t *bytes;
 	size_t left;
-	uint8_t *scratch; /* a row that nobody keeps */
+	uint8_t *buffer; /* rows that lie in no picture of the caller's */
 };
 
 static _Noreturn void on_error(png_structp png, png_const_charp text)
@@ -66,7 +66,7 @@ static int job_open(struct job *job, const uint8_t *bytes, size_t size, struct g
 static void job_close(struct job *job)
 {
 	png_destroy_read_struct(&job->png, &job->info, NULL);
-	free(job->scratch);
+	free(job->buffer);
 }
 
 static int job_failed(struct job *job, struct gn_error *err)
@@ -142,8 +142,49 @@ static void set_transforms(struct job *job)
 	png_set_strip_alpha(job->png);
 }
 
+static uint8_t *allocate(struct job *job, size_t count, size_t size)
+{
+	uint8_t *bytes = gn_alloc(count, size, NULL);
+
+	job->no_memory = !bytes;
+	if (!bytes)
+		png_error(job->png, "no memory for its pixels");
+	return bytes;
+}
+
+/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. When nobody wants the rows, there may be more passes. */
+static void read_strips(struct job *job, const struct gn_rows *to, const struct gn_image_info *info, int passes)
+{
+	size_t stride = (size_t)info->width * 3;
+
+	if (!to->whole)
+		job->buffer = allocate(job, GN_STRIP_ROWS, stride);
+	for (int pass = 0; pass < passes; pass++)
+		for (int y = 0; y < info->height; y += GN_STRIP_ROWS) {
+			int count = info->height - y < GN_STRIP_ROWS ? info->height - y : GN_STRIP_ROWS;
+			uint8_t *strip = to->whole ? to->whole + (size_t)y * stride : job->buffer;
+
+			for (int i = 0; i < count; i++)
+				png_read_row(job->png, strip + (size_t)i * stride, NULL);
+			if (to->take)
+				to->take(to->user, strip, y, count);
+		}
+}
+
 /* An interlaced picture arrives in seven passes that each fill in some pixels of a row. */
-static void decode(struct job *job, uint8_t *rgb, const struct gn_image_info *info)
+static void read_interlaced(struct job *job, const struct gn_rows *to, const struct gn_image_info *info, int passes)
+{
+	size_t stride = (size_t)info->width * 3;
+	uint8_t *whole = to->whole ? to->whole : (job->buffer = allocate(job, (size_t)info->height, stride));
+
+	for (int pass = 0; pass < passes; pass++)
+		for (int y = 0; y < info->height; y++)
+			png_read_row(job->png, whole + (size_t)y * stride, NULL);
+	if (to->take)
+		to->take(to->user, whole, 0, info->height);
+}
+
+static void decode(struct job *job, const struct gn_rows *rows, const struct gn_image_info *info)
 {
 	size_t stride = (size_t)info->width * 3;
 	int passes;
@@ -156,19 +197,14 @@ static void decode(struct job *job, uint8_t *rgb, const struct gn_image_info *in
 	png_read_update_info(job->png, job->info);
 	if (png_get_rowbytes(job->png, job->info) != stride)
 		png_error(job->png, "a pixel format that is not known");
-	if (!rgb) {
-		job->scratch = gn_alloc(stride, 1, NULL);
-		job->no_memory = !job->scratch;
-		if (job->no_memory)
-			png_error(job->png, "no memory for a row");
-	}
-	for (int pass = 0; pass < passes; pass++)
-		for (int y = 0; y < info->height; y++)
-			png_read_row(job->png, rgb ? rgb + (size_t)y * stride : job->scratch, NULL);
+	if (passes == 1 || (!rows->whole && !rows->take))
+		read_strips(job, rows, info, passes);
+	else
+		read_interlaced(job, rows, info, passes);
 }
 
-int gn_png_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                  struct gn_error *err)
+int gn_png_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                  int denominator, struct gn_error *err)
 {
 	struct job job;
 
@@ -178,7 +214,7 @@ int gn_png_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct 
 	if (setjmp(job.failed))
 		return job_failed(&job, err);
 	read_header(&job);
-	decode(&job, rgb, info);
+	decode(&job, rows, info);
 	job_close(&job);
 	return 0;
 }

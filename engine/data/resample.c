@@ -45,6 +45,7 @@ static void weights_release(struct weights *w)
 	free(w->first);
 	free(w->taps);
 	free(w->values);
+	*w = (struct weights){0};
 }
 
 /* One axis: length input pixels from start become size output pixels, of which [from, from + count) are wanted. */
@@ -118,90 +119,154 @@ static const int32_t *weights_of(const struct weights *w, int i)
 	return w->values + (size_t)i * (size_t)w->room;
 }
 
-/* The input positions that any output position reads: [*low, *high). */
+/* The input positions that any output position reads: [*low, *high). Both ends of a position's span grow with it. */
 static void weights_span(const struct weights *w, int *low, int *high)
 {
 	*low = w->first[0];
-	*high = w->first[0] + w->taps[0];
-	for (int i = 1; i < w->count; i++) {
-		if (w->first[i] < *low)
-			*low = w->first[i];
-		if (w->first[i] + w->taps[i] > *high)
-			*high = w->first[i] + w->taps[i];
-	}
+	*high = w->first[w->count - 1] + w->taps[w->count - 1];
 }
 
-/* out [rows, w->count, 3] from the rows first_row... of in. */
-static int horizontal(uint8_t *out, const struct gn_image *in, int first_row, int rows, const struct weights *w,
-                      struct gn_error *err)
+static int most_taps(const struct weights *w)
 {
-	enum { PIXEL = 3 * GROUP }; /* a pixel of GROUP rows, transposed */
-	size_t stride = (size_t)in->width * 3, out_stride = (size_t)w->count * 3;
-	int low, high;
-	uint8_t *columns, *sums;
+	int most = 0;
 
-	weights_span(w, &low, &high);
-	columns = gn_alloc((size_t)(high - low), PIXEL, err);
-	sums = gn_alloc((size_t)w->count, PIXEL, err);
-	for (int y = 0; columns && sums && y < rows; y += GROUP) {
-		int count = rows - y < GROUP ? rows - y : GROUP;
-		const uint8_t *from[GROUP];
-		uint8_t *to[GROUP];
-
-		for (int i = 0; i < GROUP; i++) {
-			int row = y + (i < count ? i : count - 1);
-
-			from[i] = in->rgb + (size_t)(first_row + row) * stride + (size_t)low * 3;
-			to[i] = out + (size_t)row * out_stride;
-		}
-		gn_transpose_in(columns, GROUP, from, (size_t)(high - low) * 3);
-		for (int x = 0; x < w->count; x++)
-			w->weigh->rows(sums + (size_t)x * PIXEL, columns + (size_t)(w->first[x] - low) * PIXEL, PIXEL,
-			               weights_of(w, x), w->taps[x], PIXEL);
-		gn_transpose_out(to, count, sums, GROUP, out_stride);
-	}
-	free(columns);
-	free(sums);
-	return columns && sums ? 0 : -1;
+	for (int i = 0; i < w->count; i++)
+		most = w->taps[i] > most ? w->taps[i] : most;
+	return most;
 }
 
-static int run(uint8_t *out, const struct gn_image *in, const struct weights *across, const struct weights *down,
-               struct gn_error *err)
-{
-	size_t stride = (size_t)across->count * 3;
-	int low, high;
-	uint8_t *middle;
+enum { PIXEL = 3 * GROUP }; /* a pixel of GROUP rows, transposed */
 
-	weights_span(down, &low, &high);
-	middle = gn_alloc((size_t)(high - low), stride, err);
-	if (!middle || horizontal(middle, in, low, high - low, across, err)) {
-		free(middle);
+/*
+ * Rows that have been through the horizontal pass wait in `middle` until the last output row that needs them is done; then the later ones
+ * move up. Nothing but these few rows is kept, so that a picture goes from decoder to square within the processor's cache.
+ */
+struct gn_resampler {
+	uint8_t *out;
+	int in_width;
+	struct weights across, down;
+	int column_low, column_high, row_low, row_high;
+	uint8_t *columns, *sums; /* [columns read, 3, GROUP], [columns made, 3, GROUP] */
+	uint8_t *middle;         /* [room, columns made, 3] */
+	int room, from, count;   /* rows from, from + 1, ... of the input are in it */
+	int made;                /* output rows that are done */
+};
+
+static int reserve(struct gn_resampler *r, struct gn_error *err)
+{
+	weights_span(&r->across, &r->column_low, &r->column_high);
+	weights_span(&r->down, &r->row_low, &r->row_high);
+	r->from = r->row_low;
+	r->room = most_taps(&r->down) + 2 * GROUP;
+	r->columns = gn_alloc((size_t)(r->column_high - r->column_low), PIXEL, err);
+	r->sums = gn_alloc((size_t)r->across.count, PIXEL, err);
+	r->middle = gn_alloc((size_t)r->room, (size_t)r->across.count * 3, err);
+	return r->columns && r->sums && r->middle ? 0 : -1;
+}
+
+int gn_resampler_new(struct gn_resampler **made, uint8_t *out, int in_width, int in_height,
+                     const struct gn_resample *job, struct gn_error *err)
+{
+	struct axis across = {in_width, job->width, job->window.x, job->window.width, job->box[0], job->box[2]};
+	struct axis down = {in_height, job->height, job->window.y, job->window.height, job->box[1], job->box[3]};
+	struct gn_resampler *r = gn_alloc(1, sizeof *r, err);
+
+	if (!r)
+		return -1;
+	r->out = out;
+	r->in_width = in_width;
+	if (weights_init(&r->across, &across, job->interpolation, err) ||
+	    weights_init(&r->down, &down, job->interpolation, err) || reserve(r, err)) {
+		gn_resampler_free(r);
 		return -1;
 	}
-	for (int y = 0; y < down->count; y++)
-		down->weigh->rows(out + (size_t)y * stride, middle + (size_t)(down->first[y] - low) * stride, stride,
-		                  weights_of(down, y), down->taps[y], stride);
-	free(middle);
+	*made = r;
 	return 0;
+}
+
+void gn_resampler_free(struct gn_resampler *r)
+{
+	if (!r)
+		return;
+	weights_release(&r->across);
+	weights_release(&r->down);
+	free(r->columns);
+	free(r->sums);
+	free(r->middle);
+	free(r);
+}
+
+/* The horizontal pass of up to GROUP rows, whose columns are transposed so that neighbours in a row become rows. */
+static void horizontal(struct gn_resampler *r, const uint8_t *rgb, int count)
+{
+	const struct weights *w = &r->across;
+	size_t stride = (size_t)r->in_width * 3, out_stride = (size_t)w->count * 3;
+	const uint8_t *from[GROUP];
+	uint8_t *to[GROUP];
+
+	for (int i = 0; i < GROUP; i++) {
+		int row = i < count ? i : count - 1;
+
+		from[i] = rgb + (size_t)row * stride + (size_t)r->column_low * 3;
+		to[i] = r->middle + (size_t)(r->count + row) * out_stride;
+	}
+	gn_transpose_in(r->columns, GROUP, from, (size_t)(r->column_high - r->column_low) * 3);
+	for (int x = 0; x < w->count; x++)
+		w->weigh->rows(r->sums + (size_t)x * PIXEL, r->columns + (size_t)(w->first[x] - r->column_low) * PIXEL,
+		               PIXEL, weights_of(w, x), w->taps[x], PIXEL);
+	gn_transpose_out(to, count, r->sums, GROUP, out_stride);
+	r->count += count;
+}
+
+/* The output rows whose input is complete. */
+static void vertical(struct gn_resampler *r)
+{
+	const struct weights *w = &r->down;
+	size_t stride = (size_t)r->across.count * 3;
+
+	for (; r->made < w->count && w->first[r->made] + w->taps[r->made] <= r->from + r->count; r->made++)
+		w->weigh->rows(r->out + (size_t)r->made * stride,
+		               r->middle + (size_t)(w->first[r->made] - r->from) * stride, stride,
+		               weights_of(w, r->made), w->taps[r->made], stride);
+}
+
+/* Drops the rows that no later output row reads. */
+static void move_up(struct gn_resampler *r)
+{
+	size_t stride = (size_t)r->across.count * 3;
+	int needed = r->made < r->down.count ? r->down.first[r->made] : r->from + r->count;
+	int drop = needed - r->from < r->count ? needed - r->from : r->count;
+
+	memmove(r->middle, r->middle + (size_t)drop * stride, (size_t)(r->count - drop) * stride);
+	r->from += drop;
+	r->count -= drop;
+}
+
+void gn_resampler_take(struct gn_resampler *r, const uint8_t *rgb, int y, int count)
+{
+	int end = y + count < r->row_high ? y + count : r->row_high;
+
+	for (int row = y > r->row_low ? y : r->row_low; row < end; row += GROUP) {
+		int rows = end - row < GROUP ? end - row : GROUP;
+
+		gn_assert(row == r->from + r->count);
+		if (r->count + rows > r->room)
+			move_up(r);
+		horizontal(r, rgb + (size_t)(row - y) * (size_t)r->in_width * 3, rows);
+		vertical(r);
+	}
 }
 
 int gn_resample(uint8_t *out, const struct gn_image *in, const struct gn_resample *job, struct gn_error *err)
 {
-	struct axis across = {in->width, job->width, job->window.x, job->window.width, job->box[0], job->box[2]};
-	struct axis down = {in->height, job->height, job->window.y, job->window.height, job->box[1], job->box[3]};
-	struct weights w_across, w_down;
-	int rc;
+	struct gn_resampler *resampler;
 
-	if (weights_init(&w_across, &across, job->interpolation, err))
+	if (gn_resampler_new(&resampler, out, in->width, in->height, job, err))
 		return -1;
-	if (weights_init(&w_down, &down, job->interpolation, err)) {
-		weights_release(&w_across);
-		return -1;
-	}
-	rc = run(out, in, &w_across, &w_down, err);
-	weights_release(&w_across);
-	weights_release(&w_down);
-	return rc;
+	gn_resampler_take(resampler, in->rgb, 0, in->height);
+	gn_assert(resampler->made == resampler->down.count);
+	gn_resampler_free(resampler);
+	return 0;
 }
 
 static bool box_fits(const double box[4], const struct gn_image *in)

@@ -17,7 +17,16 @@ struct gn_resample {
 	} window;
 };
 
-/* out: [window.height, window.width, 3]. in: any image that the box lies in. */
+/* A resampling in progress: rows of the input go in, from the top; rows of the window come out as soon as they can. */
+struct gn_resampler;
+/* out: [window.height, window.width, 3], the caller's. The box must lie in in_width x in_height. */
+int gn_resampler_new(struct gn_resampler **made, uint8_t *out, int in_width, int in_height,
+                     const struct gn_resample *job, struct gn_error *err);
+/* rgb: [count, in_width, 3], from row y on. Every row must come once, in order; 32 at a time are handled best. */
+void gn_resampler_take(struct gn_resampler *resampler, const uint8_t *rgb, int y, int count);
+void gn_resampler_free(struct gn_resampler *resampler);
+
+/* The same at once, from a whole image. */
 int gn_resample(uint8_t *out, const struct gn_image *in, const struct gn_resample *job, struct gn_error *err);
 
 /* ---------------------------------------------------------------- the inner loops (resample_kernels.c) ---------- */

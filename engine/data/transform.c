@@ -4,9 +4,6 @@
  */
 #include "data/transform.h"
 
-#include "data/image.h"
-#include "data/resample.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -19,17 +16,40 @@ int gn_image_eval_side(int image_size, float crop_pct)
 	return side > image_size ? side : image_size;
 }
 
-/* box: of the upright picture in full size, in pixels; the rest as gn_resample. */
-static int decode_and_resample(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                               int denominator, struct gn_resample *job, struct gn_error *err)
+static void take_rows(void *resampler, const uint8_t *rgb, int y, int count)
+{
+	gn_resampler_take(resampler, rgb, y, count);
+}
+
+/* Rows go from the decoder to the square as they come. */
+static int resample_rows(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                         int denominator, const struct gn_resample *job, struct gn_error *err)
+{
+	struct gn_rows rows = {.take = take_rows};
+	struct gn_resampler *resampler;
+	int rc;
+
+	if (gn_resampler_new(&resampler, out, (info->width + denominator - 1) / denominator,
+	                     (info->height + denominator - 1) / denominator, job, err))
+		return -1;
+	rows.user = resampler;
+	rc = gn_image_decode_rows(&rows, bytes, size, info, denominator, err);
+	gn_resampler_free(resampler);
+	return rc;
+}
+
+int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                              int denominator, struct gn_resample *job, struct gn_error *err)
 {
 	struct gn_image image;
 	int rc;
 
-	if (gn_image_decode_at(&image, bytes, size, info, denominator, err))
-		return -1;
 	for (int i = 0; i < 4; i++)
 		job->box[i] /= denominator;
+	if (info->orientation == 1)
+		return resample_rows(out, bytes, size, info, denominator, job, err);
+	if (gn_image_decode_at(&image, bytes, size, info, denominator, err))
+		return -1;
 	rc = gn_resample(out, &image, job, err);
 	gn_image_release(&image);
 	return rc;
@@ -59,8 +79,8 @@ int gn_image_eval(uint8_t *out, const void *bytes, size_t size, uint64_t max_pix
 	job.window.x = (int)rint((job.width - image_size) / 2.0);
 	job.window.y = (int)rint((job.height - image_size) / 2.0);
 	job.window.width = job.window.height = image_size;
-	return decode_and_resample(out, bytes, size, &info, gn_image_denominator(&info, width, height, side), &job,
-	                           err);
+	return gn_image_decode_resampled(out, bytes, size, &info, gn_image_denominator(&info, width, height, side),
+	                                 &job, err);
 }
 
 struct crop {
@@ -117,8 +137,8 @@ int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, uint64_t 
 	job.box[1] = crop.y;
 	job.box[2] = crop.width;
 	job.box[3] = crop.height;
-	return decode_and_resample(out, bytes, size, &info,
-	                           gn_image_denominator(&info, crop.width, crop.height, image_size), &job, err);
+	return gn_image_decode_resampled(out, bytes, size, &info,
+	                                 gn_image_denominator(&info, crop.width, crop.height, image_size), &job, err);
 }
 
 void gn_image_flip(uint8_t *pixels, int image_size)

@@ -4,6 +4,8 @@
 #ifndef GN_TRANSFORM_H
 #define GN_TRANSFORM_H
 
+#include "data/image.h"
+#include "data/resample.h"
 #include "gonio.h"
 #include "random.h"
 
@@ -11,6 +13,10 @@
  * for one picture size. */
 int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
                          const struct gn_preprocess *preprocess, struct gn_random *random, struct gn_error *err);
+/* Decodes at 1/denominator of the size and resamples; job->box is of the upright picture in full size, and is changed. out: [window.height,
+ * window.width, 3], of no use after an error. A picture that needs no turning never lies in memory as a whole. */
+int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                              int denominator, struct gn_resample *job, struct gn_error *err);
 /* Mirrors u8 [S, S, 3], left to right. */
 void gn_image_flip(uint8_t *pixels, int image_size);
 /* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */

@@ -44,11 +44,11 @@ int gn_webp_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size,
 	return 0;
 }
 
-int gn_webp_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct gn_image_info *info, int denominator,
-                   struct gn_error *err)
+int gn_webp_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
+                   int denominator, struct gn_error *err)
 {
 	size_t stride = (size_t)info->width * 3, total = stride * (size_t)info->height;
-	uint8_t *pixels = rgb ? rgb : gn_alloc(total, 1, err);
+	uint8_t *pixels = rows->whole ? rows->whole : gn_alloc(total, 1, err);
 	int width = 0, height = 0;
 	bool good;
 
@@ -57,7 +57,9 @@ int gn_webp_decode(uint8_t *rgb, const uint8_t *bytes, size_t size, const struct
 		return -1;
 	good = WebPGetInfo(bytes, size, &width, &height) && width == info->width && height == info->height &&
 	       WebPDecodeRGBInto(bytes, size, pixels, total, (int)stride);
-	if (!rgb)
+	if (good && rows->take)
+		rows->take(rows->user, pixels, 0, info->height);
+	if (!rows->whole)
 		free(pixels);
 	return good ? 0 : gn_fail(err, GN_MALFORMED, "", "the WebP cannot be decoded: damaged or cut");
 }
