@@ -76,11 +76,13 @@ static int job_failed(struct job *job, struct gn_error *err)
 	               job->message);
 }
 
-/* Our own limit on pixels is checked between probe and decode; libpng's bound what other chunks may take. */
+/* Chunks that say nothing about RGB (text, profiles, EXIF, ...) are skipped: libpng would allocate whatever length an eXIf chunk claims.
+ * Our own limit on pixels is checked between probe and decode. */
 static void read_header(struct job *job)
 {
 	png_set_read_fn(job->png, job, on_read);
 	png_set_crc_action(job->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+	png_set_keep_unknown_chunks(job->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
 	png_set_user_limits(job->png, INT_MAX, INT_MAX);
 	png_set_chunk_cache_max(job->png, 100);
 	png_set_chunk_malloc_max(job->png, 4 << 20);
