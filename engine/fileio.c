@@ -203,7 +203,8 @@ void gn_file_unmap(struct gn_file_map *map)
 
 void gn_file_forget(const void *bytes, size_t size)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)bytes + page - 1) / page * page, to = ((uintptr_t)bytes + size) / page * page;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)bytes + page - 1) / page * page,
+	          to = ((uintptr_t)bytes + size) / page * page;
 
 	if (from < to)
 		madvise((void *)from, to - from, MADV_DONTNEED);
@@ -292,6 +293,21 @@ int gn_sha256_of(char hex[65], const void *bytes, size_t size, struct gn_error *
 	if (gn_sha256_begin(&hash, err) != 0)
 		return -1;
 	gn_sha256_update(&hash, bytes, size);
+	gn_sha256_end(&hash, hex);
+	return 0;
+}
+
+int gn_sha256_of_map(char hex[65], const struct gn_file_map *map, struct gn_error *err)
+{
+	const size_t step = (size_t)16 << 20;
+	struct gn_sha256 hash;
+
+	if (gn_sha256_begin(&hash, err) != 0)
+		return -1;
+	for (size_t at = 0; at < map->size; at += step) {
+		gn_sha256_update(&hash, map->bytes + at, map->size - at < step ? map->size - at : step);
+		gn_file_forget(map->bytes, map->size);
+	}
 	gn_sha256_end(&hash, hex);
 	return 0;
 }

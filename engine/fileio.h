@@ -61,7 +61,8 @@ struct gn_file_map {
 /* Maps a regular file read-only. GN_NOT_FOUND when there is none. */
 int gn_file_map(struct gn_file_map *map, const char *path, struct gn_error *err);
 void gn_file_unmap(struct gn_file_map *map);
-/* Part of a read-only map that is not needed for now: its whole pages leave this process's memory, and come back from the file when they are read again. */
+/* Part of a read-only map that is not needed for now: its whole pages leave this process's memory, and come back from the file
+ * when they are read again. */
 void gn_file_forget(const void *bytes, size_t size);
 /* Reads a whole file of at most limit bytes (GN_TOO_LARGE past it). *bytes is malloc'd with a NUL behind; caller frees. */
 int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, struct gn_error *err);
@@ -75,7 +76,8 @@ int gn_sha256_begin(struct gn_sha256 *hash, struct gn_error *err);
 void gn_sha256_update(struct gn_sha256 *hash, const void *bytes, size_t size);
 /* Lower-case hexadecimal with a NUL behind. Releases the hash; hex may be NULL when only that is wanted. */
 void gn_sha256_end(struct gn_sha256 *hash, char hex[65]);
-/* Of size bytes in memory or in a map. */
 int gn_sha256_of(char hex[65], const void *bytes, size_t size, struct gn_error *err);
+/* Of a whole map, piece by piece, forgetting it on the way. */
+int gn_sha256_of_map(char hex[65], const struct gn_file_map *map, struct gn_error *err);
 
 #endif

@@ -365,6 +365,7 @@ static int write_tensors(struct gn_file_writer *writer, const struct import *in,
 		if (!result)
 			result = gn_file_write(writer, values, numel * sizeof *values, err);
 		free(values);
+		gn_file_forget(in->map.bytes, in->map.size);
 		if (result)
 			return -1;
 	}
@@ -430,7 +431,7 @@ static int finish_report(const struct import *in, struct gn_error *err)
 			return -1;
 		report->resized_count = 1;
 	}
-	return gn_sha256_of(report->sha256, in->map.bytes, in->map.size, err);
+	return gn_sha256_of_map(report->sha256, &in->map, err);
 }
 
 static void release(struct import *in)

@@ -125,6 +125,8 @@ static void test_maps(void **state)
 	/* a file that is replaced goes on under the map */
 	assert_int_equal(gn_file_put(path, "", 0, NULL), 0);
 	assert_memory_equal(map.bytes, "mapped", 6);
+	gn_file_forget(map.bytes, map.size);
+	assert_memory_equal(map.bytes, "mapped", 6);
 	gn_file_unmap(&map);
 	gn_file_unmap(&map);
 	assert_int_equal(gn_file_map(&map, path, NULL), 0);
@@ -153,11 +155,18 @@ static void test_sha256(void **state)
 {
 	char million[1000], hex[65];
 	struct gn_sha256 hash;
+	struct gn_file_map map;
 
 	(void)state;
 	/* FIPS 180-2, appendix B, and of nothing */
 	assert_int_equal(gn_sha256_of(hex, "abc", 3, NULL), 0);
 	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	assert_int_equal(gn_file_put(path, "abc", 3, NULL), 0);
+	assert_int_equal(gn_file_map(&map, path, NULL), 0);
+	memset(hex, 0, sizeof hex);
+	assert_int_equal(gn_sha256_of_map(hex, &map, NULL), 0);
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	gn_file_unmap(&map);
 	assert_int_equal(gn_sha256_of(hex, "", 0, NULL), 0);
 	assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 	memset(million, 'a', sizeof million);
