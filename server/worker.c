@@ -65,6 +65,7 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &stop, NULL);
 	sigaction(SIGINT, &stop, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of the write, as a full disk is */
 }
 
 /* One worker a folder. The one before may still be writing its last checkpoint: a while of patience. */
