@@ -14,7 +14,8 @@ int gn_store_chain(struct gn_store *store, const char *id, char ids[GN_CHAIN_MAX
 	while (next[0]) {
 		struct gn_row row;
 		if (count == GN_CHAIN_MAX)
-			return gn_fail(err, GN_INVALID, "", "more than %d models tuned one on another", GN_CHAIN_MAX - 1);
+			return gn_fail(err, GN_INVALID, "", "more than %d models tuned one on another",
+			               GN_CHAIN_MAX - 1);
 		if (gn_store_get(store, GN_KIND_MODEL, next, &row, err))
 			return -1;
 		memcpy(ids[count++], row.id, GN_ID_SIZE);

@@ -72,7 +72,8 @@ static void print_angles(const struct gn_angles *angles)
 	printf("%-20s %-10s %12s %5s\n", "layer", "group", "degrees", "rank");
 	for (int i = 0; i < angles->count; i++) {
 		const struct gn_layer_angle *layer = &angles->layers[i];
-		printf("%-20s %-10s %12.6f %5d\n", layer->name, gn_group_name(layer->group), layer->degrees, layer->rank);
+		printf("%-20s %-10s %12.6f %5d\n", layer->name, gn_group_name(layer->group), layer->degrees,
+		       layer->rank);
 	}
 }
 
@@ -88,7 +89,8 @@ int gn_command_angles(int argc, char **argv)
 		return usage("angles TUNED BASE");
 	paths[0] = argv[0];
 	paths[1] = argv[1];
-	if (gn_chain_open_paths(&chain, 2, paths, &err) || gn_angles_compute(&angles, chain.models[0], chain.models[1], &err))
+	if (gn_chain_open_paths(&chain, 2, paths, &err) ||
+	    gn_angles_compute(&angles, chain.models[0], chain.models[1], &err))
 		status = failed(&err);
 	else
 		print_angles(&angles);
@@ -103,7 +105,7 @@ struct classify {
 	struct gn_chain chain;
 	struct gn_device *device;
 	struct gn_infer *infer;
-	uint8_t *pixels;      /* [S, S, 3] */
+	uint8_t *pixels;       /* [S, S, 3] */
 	float *image, *logits; /* [3, S, S], [K] */
 	int top;
 };
@@ -218,8 +220,9 @@ struct bench {
 
 static void print_row_json(const struct bench *bench, const struct gn_bench_row *row)
 {
-	json_t *value = json_pack("{s:s,s:s,s:o,s:s,s:o}", "section", row->section, "name", row->name, "value",
-	                          gn_json_real(row->value), "unit", row->unit, "reference", gn_json_real(row->reference));
+	json_t *value =
+	    json_pack("{s:s,s:s,s:o,s:s,s:o}", "section", row->section, "name", row->name, "value",
+	              gn_json_real(row->value), "unit", row->unit, "reference", gn_json_real(row->reference));
 	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
 	printf("%s%s", bench->rows ? ",\n " : "[", text ? text : "null");
@@ -236,8 +239,8 @@ static void print_row(void *user, const struct gn_bench_row *row)
 	else if (isnan(row->reference))
 		printf("%-12s %-56s %12.4g %s\n", row->section, row->name, row->value, row->unit);
 	else
-		printf("%-12s %-56s %12.4g %-9s (of %.4g: %.3f)\n", row->section, row->name, row->value, row->unit, row->reference,
-		       row->value / row->reference);
+		printf("%-12s %-56s %12.4g %-9s (of %.4g: %.3f)\n", row->section, row->name, row->value, row->unit,
+		       row->reference, row->value / row->reference);
 	bench->rows++;
 	fflush(stdout);
 }

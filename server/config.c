@@ -14,12 +14,12 @@
 #include <sys/socket.h>
 
 enum option_type {
-	OPTION_TEXT,  /* char[size] */
-	OPTION_COUNT, /* int64_t */
-	OPTION_BYTES, /* int64_t; K, M, G, T are powers of 1024 */
-	OPTION_REAL,  /* double */
+	OPTION_TEXT,   /* char[size] */
+	OPTION_COUNT,  /* int64_t */
+	OPTION_BYTES,  /* int64_t; K, M, G, T are powers of 1024 */
+	OPTION_REAL,   /* double */
 	OPTION_CHOICE, /* int-sized enum; `choices` separated by | */
-	OPTION_FLAG   /* bool; the environment takes 1, true, yes, 0, false, no */
+	OPTION_FLAG    /* bool; the environment takes 1, true, yes, 0, false, no */
 };
 
 struct option_row {
@@ -51,7 +51,8 @@ static const struct option_row table[] = {
      "how long the first image of a batch waits for others"},
     {"model-memory", OPTION_BYTES, MEMBER(model_memory), 0, 1024 * TIB, "0", "BYTES",
      "memory for models kept ready; 0 takes a quarter of the machine's"},
-    {"cors", OPTION_TEXT, MEMBER(cors), 0, 0, "", "ORIGIN", "the origin that other sites' pages may call from; none by default"},
+    {"cors", OPTION_TEXT, MEMBER(cors), 0, 0, "", "ORIGIN",
+     "the origin that other sites' pages may call from; none by default"},
     {"log-format", OPTION_CHOICE, MEMBER(log_format), 0, 0, "text", "text|json", "form of the log lines on stderr"},
     {"log-level", OPTION_CHOICE, MEMBER(log_level), 0, 0, "info", "error|warn|info|debug", "how much is logged"},
     {"insecure", OPTION_FLAG, MEMBER(insecure), 0, 0, "0", NULL, "allow an address that other machines can reach"},
@@ -189,7 +190,8 @@ static int set_arguments(struct gn_config *config, int argc, char *const *argv, 
 		    length > 2 && memcmp(word, "--", 2) == 0 ? find_option(word + 2, length - 2) : NULL;
 
 		if (!row)
-			return gn_fail(err, GN_INVALID, "command line", "unknown option '%s' (see gonio serve --help)", word);
+			return gn_fail(err, GN_INVALID, "command line", "unknown option '%s' (see gonio serve --help)",
+			               word);
 		if (value)
 			value++;
 		else if (row->type == OPTION_FLAG)
@@ -218,9 +220,10 @@ int gn_config_parse(struct gn_config *config, int argc, char *const *argv, struc
 	if (gn_config_address(&address, &loopback, config->listen, err))
 		return -1;
 	if (!loopback && !config->insecure)
-		return gn_fail(err, GN_INVALID, "listen",
-		               "other machines can reach %s, and nothing asks them who they are: add --insecure if that is meant",
-		               config->listen);
+		return gn_fail(
+		    err, GN_INVALID, "listen",
+		    "other machines can reach %s, and nothing asks them who they are: add --insecure if that is meant",
+		    config->listen);
 	return 0;
 }
 
@@ -234,8 +237,10 @@ bool gn_config_wants_help(int argc, char *const *argv)
 
 void gn_config_help(FILE *out)
 {
-	fprintf(out, "usage: gonio serve --data DIR [options]\n\n"
-	             "Every option is also an environment variable: --batch-max is GONIO_BATCH_MAX. Sizes take K, M, G, T.\n\n");
+	fprintf(
+	    out,
+	    "usage: gonio serve --data DIR [options]\n\n"
+	    "Every option is also an environment variable: --batch-max is GONIO_BATCH_MAX. Sizes take K, M, G, T.\n\n");
 	for (int i = 0; i < TABLE_ROWS; i++) {
 		char left[64];
 		snprintf(left, sizeof left, "--%s%s%s", table[i].name, table[i].choices ? " " : "",

@@ -120,7 +120,8 @@ static int conn_open(struct gn_conn *conn, const char *path, bool writer, struct
 		return -1;
 	if (!writer)
 		return 0;
-	return gn_db_run(conn, "PRAGMA journal_mode=WAL", err) || gn_db_run(conn, "PRAGMA synchronous=FULL", err) ? -1 : 0;
+	return gn_db_run(conn, "PRAGMA journal_mode=WAL", err) || gn_db_run(conn, "PRAGMA synchronous=FULL", err) ? -1
+	                                                                                                          : 0;
 }
 
 static int user_version(struct gn_conn *conn, int *version, struct gn_error *err)
@@ -143,8 +144,8 @@ static int migrate(struct gn_conn *conn, struct gn_error *err)
 	if (user_version(conn, &version, err))
 		return -1;
 	if (version > known)
-		return gn_fail(err, GN_UNSUPPORTED, "gonio.db", "written by a newer gonio (schema %d; this one knows %d)", version,
-		               known);
+		return gn_fail(err, GN_UNSUPPORTED, "gonio.db",
+		               "written by a newer gonio (schema %d; this one knows %d)", version, known);
 	for (; version < known; version++) {
 		char stamp[64];
 		snprintf(stamp, sizeof stamp, "PRAGMA user_version=%d", version + 1);

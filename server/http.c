@@ -133,7 +133,9 @@ static int check_body(struct gn_request *r)
 {
 	const struct gn_route *route = r->route;
 
-	r->limit = route->body_limit ? route->body_limit : route->body == GN_BODY_JSON ? GN_JSON_LIMIT : r->http->options.max_upload;
+	r->limit = route->body_limit             ? route->body_limit
+	           : route->body == GN_BODY_JSON ? GN_JSON_LIMIT
+	                                         : r->http->options.max_upload;
 	if (route->body == GN_BODY_NONE)
 		return 0;
 	if (r->length > 0 && (uint64_t)r->length > r->limit) {
@@ -151,7 +153,8 @@ static int check_body(struct gn_request *r)
 static void preflight(struct gn_request *r)
 {
 	gn_reply_header(r, "Access-Control-Allow-Methods", "GET, POST, PATCH, DELETE");
-	gn_reply_header(r, "Access-Control-Allow-Headers", "Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Range");
+	gn_reply_header(r, "Access-Control-Allow-Headers",
+	                "Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Range");
 	gn_reply_header(r, "Access-Control-Max-Age", "600");
 	gn_reply_response(r, 204, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
@@ -181,7 +184,8 @@ static enum MHD_Result on_headers(struct gn_request *r)
 	const char *expect;
 
 	find_route(r);
-	if (!r->status && read_length(r) == 0 && check_ready(r) == 0 && check_body(r) == 0 && r->route->body == GN_BODY_STREAM) {
+	if (!r->status && read_length(r) == 0 && check_ready(r) == 0 && check_body(r) == 0 &&
+	    r->route->body == GN_BODY_STREAM) {
 		r->ring = malloc(GN_RING_BYTES);
 		if (r->ring)
 			start_job(r);
@@ -406,11 +410,12 @@ static int start_daemon(struct gn_http *http, int fd, struct gn_error *err)
 	unsigned timeout = http->options.timeout_seconds > 0 ? (unsigned)http->options.timeout_seconds : 60;
 
 	http->daemon = MHD_start_daemon(
-	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access,
-	    http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
-	    MHD_OPTION_CONNECTION_TIMEOUT, timeout, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-	    MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_END);
+	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+	    on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+	    MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_TIMEOUT, timeout, MHD_OPTION_CONNECTION_LIMIT,
+	    (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+	    MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
+	    MHD_OPTION_END);
 	return http->daemon ? 0 : gn_fail(err, GN_IO, http->options.listen, "cannot start the HTTP threads");
 }
 
@@ -436,8 +441,10 @@ int gn_http_start(struct gn_http **out, const struct gn_http_options *options, s
 	pthread_mutex_init(&http->claims_lock, NULL);
 	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
 		gn_log(GN_LOG_WARN, "http", "no random bytes: request ids repeat after a restart");
-	snprintf(http->id_prefix, sizeof http->id_prefix, "%02x%02x%02x%02x", random[0], random[1], random[2], random[3]);
-	if (gn_static_load(http, options->share_dirs, err) || gn_jobs_new(&http->jobs, JOB_THREADS, JOBS_WAITING, err) ||
+	snprintf(http->id_prefix, sizeof http->id_prefix, "%02x%02x%02x%02x", random[0], random[1], random[2],
+	         random[3]);
+	if (gn_static_load(http, options->share_dirs, err) ||
+	    gn_jobs_new(&http->jobs, JOB_THREADS, JOBS_WAITING, err) ||
 	    gn_jobs_new(&http->streams, STREAM_THREADS, JOBS_WAITING, err))
 		goto failed;
 	fd = open_socket(options->listen, err);

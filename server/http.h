@@ -71,7 +71,8 @@ int gn_query_real(struct gn_request *r, const char *name, double low, double hig
 /* limit (1..1000, default 50) and after (NULL or an id) of a list. Replies 422. */
 int gn_query_page(struct gn_request *r, int *limit, const char **after);
 /* Calls visit for every query parameter, in order: to refuse unknown ones. */
-void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value), void *user);
+void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value),
+                   void *user);
 /* A request header, or NULL. Names are matched without regard to case. */
 const char *gn_header(const struct gn_request *r, const char *name);
 /* The media type of the body in lower case without parameters ("multipart/form-data"), "" when not said. */
@@ -91,7 +92,7 @@ int64_t gn_body_length(const struct gn_request *r);
 json_t *gn_body_json(struct gn_request *r, size_t limit);
 /* Multipart/form-data, pulled part by part from the body of a STREAM route. Nothing is kept: a part that is not read is skipped. */
 struct gn_multipart;
-struct gn_part { /* borrowed until the next call of gn_multipart_next */
+struct gn_part {                  /* borrowed until the next call of gn_multipart_next */
 	const char *name;         /* "" when the part has none */
 	const char *filename;     /* "" when it has none; never a path to open */
 	const char *content_type; /* lower case without parameters; "" when not said */
@@ -120,7 +121,8 @@ void gn_reply_created(struct gn_request *r, const char *location, json_t *body);
 /* text: one reference is stolen; NULL answers 503. */
 void gn_reply_text(struct gn_request *r, int status, const char *media_type, struct gn_text *text);
 /* Bytes are copied. etag: NULL, or an opaque string without quotes: If-None-Match may make it a 304. */
-void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, const void *bytes, size_t size, const char *etag);
+void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, const void *bytes, size_t size,
+                    const char *etag);
 
 /* A body that is read piece by piece, for files and exports: honours Range (one range), If-Range, If-None-Match, HEAD. */
 struct gn_download {
@@ -135,7 +137,8 @@ struct gn_download {
 };
 void gn_reply_download(struct gn_request *r, const struct gn_download *download);
 /* A file of the data directory as a download; GN_NOT_FOUND is a 404. path is never made from a client's text. */
-void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag, const char *filename);
+void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag,
+                   const char *filename);
 
 /* Adds a header to the coming reply. Before the reply. */
 void gn_reply_header(struct gn_request *r, const char *name, const char *value);
@@ -150,7 +153,8 @@ void gn_reply_error(struct gn_request *r, const struct gn_error *err);
  * any element (or is NULL: 503); returns false when it is empty. */
 bool gn_reply_fields(struct gn_request *r, json_t *errors);
 /* The same for one field. pointer is a JSON pointer ("/epochs"; "/NAME" for a query parameter). */
-void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT 409, TOO_LARGE 413,
  * NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */

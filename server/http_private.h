@@ -18,13 +18,7 @@
 #include "server/jobs.h"
 #include "server/multipart.h"
 
-enum {
-	GN_PARAMS_MAX = 4,
-	GN_HEADERS_MAX = 8,
-	GN_RING_BYTES = 256 * 1024,
-	GN_JSON_LIMIT = 1 << 20,
-	GN_REQUEST_ID = 24
-};
+enum { GN_PARAMS_MAX = 4, GN_HEADERS_MAX = 8, GN_RING_BYTES = 256 * 1024, GN_JSON_LIMIT = 1 << 20, GN_REQUEST_ID = 24 };
 
 enum gn_body_fault { GN_FAULT_NONE, GN_FAULT_TOO_LARGE, GN_FAULT_NO_SPACE, GN_FAULT_STOPPING };
 
@@ -59,7 +53,7 @@ struct gn_request {
 	size_t text_capacity;
 	json_t *json;
 	struct gn_form *form; /* of a multipart body; also what a struct gn_multipart pointer stands for */
-	uint64_t unchecked; /* bytes since the disk was last looked at */
+	uint64_t unchecked;   /* bytes since the disk was last looked at */
 
 	/* Idempotency-Key */
 	EVP_MD_CTX *hash; /* fed while the body is read; NULL: not wanted */

@@ -58,7 +58,8 @@ void gn_log(enum gn_log_level level, const char *area, const char *format, ...)
 	gn_time_text(now, gn_now());
 
 	if (line_format == GN_LOG_JSON) {
-		used = (size_t)snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"", now,
+		used = (size_t)snprintf(line, sizeof line,
+		                        "{\"time\":\"%s\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"", now,
 		                        level_names[level], area);
 		used = append_escaped(line, used, message);
 		line[used++] = '"';

@@ -22,7 +22,8 @@ struct histogram {
 	atomic_uint_fast64_t buckets[BUCKETS_MAX], sum, count;
 };
 
-static const double second_bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60};
+static const double second_bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                       0.25,   0.5,   1,      2.5,   5,    10,    60};
 static const double batch_bounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 enum {
 	SECOND_BOUNDS = sizeof second_bounds / sizeof second_bounds[0],
@@ -88,11 +89,12 @@ static void observe(struct histogram *h, const double *bounds, int count, double
 	add(&h->count, 1);
 }
 
-static struct request_series *find_request(struct gn_metrics *m, int from, int to, const char *route, const char *method,
-                                           int status)
+static struct request_series *find_request(struct gn_metrics *m, int from, int to, const char *route,
+                                           const char *method, int status)
 {
 	for (int i = from; i < to; i++)
-		if (m->requests[i].status == status && !strcmp(m->requests[i].route, route) && !strcmp(m->requests[i].method, method))
+		if (m->requests[i].status == status && !strcmp(m->requests[i].route, route) &&
+		    !strcmp(m->requests[i].method, method))
 			return &m->requests[i];
 	return NULL;
 }
@@ -204,8 +206,8 @@ static void put_head(struct page *page, const char *name, const char *type, cons
 }
 
 /* labels: "" or `stage="decode",`, with the comma. */
-static void put_histogram(struct page *page, const char *name, const char *labels, struct histogram *h, const double *bounds,
-                          int count, double scale)
+static void put_histogram(struct page *page, const char *name, const char *labels, struct histogram *h,
+                          const double *bounds, int count, double scale)
 {
 	unsigned long long total = 0;
 	size_t n = strlen(labels);
@@ -217,8 +219,8 @@ static void put_histogram(struct page *page, const char *name, const char *label
 	total += atomic_load(&h->buckets[count]);
 	put(page, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, total);
 	if (n)
-		put(page, "%s_sum{%.*s} %.6f\n%s_count{%.*s} %llu\n", name, (int)n - 1, labels, (double)atomic_load(&h->sum) / scale,
-		    name, (int)n - 1, labels, total);
+		put(page, "%s_sum{%.*s} %.6f\n%s_count{%.*s} %llu\n", name, (int)n - 1, labels,
+		    (double)atomic_load(&h->sum) / scale, name, (int)n - 1, labels, total);
 	else
 		put(page, "%s_sum %.6f\n%s_count %llu\n", name, (double)atomic_load(&h->sum) / scale, name, total);
 }
@@ -229,8 +231,9 @@ static void put_requests(struct page *page, struct gn_metrics *m)
 
 	put_head(page, "gonio_http_requests_total", "counter", "Answers by route, method and status.");
 	for (int i = 0; i < count; i++)
-		put(page, "gonio_http_requests_total{route=\"%s\",method=\"%s\",status=\"%d\"} %llu\n", m->requests[i].route,
-		    m->requests[i].method, m->requests[i].status, (unsigned long long)atomic_load(&m->requests[i].count));
+		put(page, "gonio_http_requests_total{route=\"%s\",method=\"%s\",status=\"%d\"} %llu\n",
+		    m->requests[i].route, m->requests[i].method, m->requests[i].status,
+		    (unsigned long long)atomic_load(&m->requests[i].count));
 	put_head(page, "gonio_http_request_seconds", "histogram", "From the headers of a request to its answer.");
 	put_histogram(page, "gonio_http_request_seconds", "", &m->request_seconds, second_bounds, SECOND_BOUNDS, 1e6);
 }
@@ -246,7 +249,8 @@ static void put_runs(struct page *page, struct gn_metrics *m, const struct gn_ga
 
 static void put_classify(struct page *page, struct gn_metrics *m, const struct gn_gauges *gauges)
 {
-	static const char *const stages[GN_STAGE_COUNT] = {"stage=\"decode\",", "stage=\"queue\",", "stage=\"compute\","};
+	static const char *const stages[GN_STAGE_COUNT] = {"stage=\"decode\",", "stage=\"queue\",",
+	                                                   "stage=\"compute\","};
 
 	put_head(page, "gonio_classify_images_total", "counter", "Images classified, by model.");
 	pthread_mutex_lock(&m->lock);
@@ -259,7 +263,8 @@ static void put_classify(struct page *page, struct gn_metrics *m, const struct g
 	put_histogram(page, "gonio_classify_batch_size", "", &m->batch, batch_bounds, BATCH_BOUNDS, 1);
 	put_head(page, "gonio_classify_seconds", "histogram", "Time of one image in each stage.");
 	for (int s = 0; s < GN_STAGE_COUNT; s++)
-		put_histogram(page, "gonio_classify_seconds", stages[s], &m->stages[s], second_bounds, SECOND_BOUNDS, 1e6);
+		put_histogram(page, "gonio_classify_seconds", stages[s], &m->stages[s], second_bounds, SECOND_BOUNDS,
+		              1e6);
 	put_head(page, "gonio_queue_depth", "gauge", "Images that wait to be classified.");
 	put(page, "gonio_queue_depth %d\n", gauges->queue_depth);
 }
@@ -293,7 +298,8 @@ static void put_process(struct page *page, struct gn_metrics *m)
 	getrlimit(RLIMIT_NOFILE, &files);
 	put_head(page, "process_cpu_seconds_total", "counter", "CPU time, user and system.");
 	put(page, "process_cpu_seconds_total %.3f\n",
-	    (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+	    (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	        1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
 	put_head(page, "process_resident_memory_bytes", "gauge", "Resident memory.");
 	put(page, "process_resident_memory_bytes %lld\n", resident * sysconf(_SC_PAGESIZE));
 	put_head(page, "process_virtual_memory_bytes", "gauge", "Virtual memory.");

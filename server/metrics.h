@@ -18,13 +18,14 @@ void gn_metrics_free(struct gn_metrics *m);
 /* route: the pattern (a string that lives on), "static" or "none". */
 void gn_metrics_request(struct gn_metrics *m, const char *route, const char *method, int status, double seconds);
 void gn_metrics_run_images(struct gn_metrics *m, uint64_t images);
-void gn_metrics_classify_images(struct gn_metrics *m, const char *model_id, uint64_t images); /* past 64 models: "other" */
+void gn_metrics_classify_images(struct gn_metrics *m, const char *model_id,
+                                uint64_t images); /* past 64 models: "other" */
 void gn_metrics_classify_batch(struct gn_metrics *m, int images);
 void gn_metrics_classify_seconds(struct gn_metrics *m, enum gn_stage stage, double seconds);
 
 /* What is asked when the text is made. */
 struct gn_gauges {
-	int runs[5]; /* by enum gn_run_status */
+	int runs[5];     /* by enum gn_run_status */
 	int queue_depth; /* images that wait to be classified */
 	uint64_t disk_free_bytes;
 };

@@ -147,8 +147,8 @@ static int header_line(struct gn_form *form, const char *line, struct gn_error *
 		parameter(form->filename, sizeof form->filename, value, "filename");
 	} else if (length == 12 && strncasecmp(line, "Content-Type", 12) == 0) {
 		media_type(form->content_type, sizeof form->content_type, value);
-	} else if (length == 25 && strncasecmp(line, "Content-Transfer-Encoding", 25) == 0 && strcasecmp(value, "binary") &&
-	           strcasecmp(value, "8bit") && strcasecmp(value, "7bit")) {
+	} else if (length == 25 && strncasecmp(line, "Content-Transfer-Encoding", 25) == 0 &&
+	           strcasecmp(value, "binary") && strcasecmp(value, "8bit") && strcasecmp(value, "7bit")) {
 		return gn_fail(err, GN_UNSUPPORTED, "multipart", "part %d is encoded as '%.40s'", form->parts, value);
 	}
 	return 0;
@@ -168,14 +168,16 @@ static int read_headers(struct gn_form *form, struct gn_error *err)
 			if (got < 0)
 				return -1;
 			if (got == 0)
-				return gn_fail(err, GN_MALFORMED, "multipart", "the headers of part %d do not end", form->parts);
+				return gn_fail(err, GN_MALFORMED, "multipart", "the headers of part %d do not end",
+				               form->parts);
 			continue;
 		}
 		length = (size_t)(lf - line);
 		form->start += length + 1;
 		total += length + 1;
 		if (total > HEADER_LIMIT)
-			return gn_fail(err, GN_MALFORMED, "multipart", "the headers of part %d are too long", form->parts);
+			return gn_fail(err, GN_MALFORMED, "multipart", "the headers of part %d are too long",
+			               form->parts);
 		if (length && line[length - 1] == '\r')
 			length--;
 		if (length == 0)
@@ -200,8 +202,8 @@ int gn_form_new(struct gn_form **out, const char *content_type, gn_source_read *
 		return gn_fail(err, GN_UNSUPPORTED, "Content-Type", "the body is not multipart/form-data");
 	parameter(boundary, sizeof boundary, content_type, "boundary");
 	if (!boundary[0] || strlen(boundary) > GN_MULTIPART_BOUNDARY)
-		return gn_fail(err, GN_UNSUPPORTED, "Content-Type", "multipart/form-data without a boundary of 1 to %d characters",
-		               GN_MULTIPART_BOUNDARY);
+		return gn_fail(err, GN_UNSUPPORTED, "Content-Type",
+		               "multipart/form-data without a boundary of 1 to %d characters", GN_MULTIPART_BOUNDARY);
 	form = calloc(1, sizeof *form);
 	if (!form)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
@@ -281,7 +283,8 @@ static int after_separator(struct gn_form *form, struct gn_error *err)
 		if (c == '\n')
 			return 1;
 		if (got == 0 || (c != ' ' && c != '\t' && c != '\r'))
-			return gn_fail(err, GN_MALFORMED, "multipart", "no line end behind the boundary of part %d", form->parts + 1);
+			return gn_fail(err, GN_MALFORMED, "multipart", "no line end behind the boundary of part %d",
+			               form->parts + 1);
 	}
 }
 

@@ -76,11 +76,11 @@ static void reply(struct gn_request *r, int status, const char *detail, json_t *
 	struct gn_text *text;
 
 	snprintf(type, sizeof type, "urn:gonio:problem:%s", status_slug(status));
-	problem = json_pack("{s:s,s:s,s:i,s:s#}", "type", type, "title", gn_status_title(status), "status", status, "detail",
-	                    detail, (int)strlen(detail));
+	problem = json_pack("{s:s,s:s,s:i,s:s#}", "type", type, "title", gn_status_title(status), "status", status,
+	                    "detail", detail, (int)strlen(detail));
 	if (!problem) /* the detail is not UTF-8: it quotes what the client sent */
-		problem = json_pack("{s:s,s:s,s:i,s:s}", "type", type, "title", gn_status_title(status), "status", status, "detail",
-		                    gn_status_title(status));
+		problem = json_pack("{s:s,s:s,s:i,s:s}", "type", type, "title", gn_status_title(status), "status",
+		                    status, "detail", gn_status_title(status));
 	if (errors)
 		json_object_set_new(problem, "errors", errors);
 	text = gn_text_from_json(problem);

@@ -33,7 +33,8 @@ static void add_cors(struct gn_request *r, struct MHD_Response *response)
 	if (!origin || !*origin)
 		return;
 	MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
-	MHD_add_response_header(response, "Access-Control-Expose-Headers", "Location, ETag, X-Request-Id, Content-Disposition");
+	MHD_add_response_header(response, "Access-Control-Expose-Headers",
+	                        "Location, ETag, X-Request-Id, Content-Disposition");
 	MHD_add_response_header(response, "Vary", "Origin");
 }
 
@@ -61,7 +62,8 @@ void gn_reply_text(struct gn_request *r, int status, const char *media_type, str
 	struct MHD_Response *response = NULL;
 
 	if (text) {
-		response = MHD_create_response_from_buffer_with_free_callback_cls(text->bytes, text->data, gn_text_unref, text);
+		response = MHD_create_response_from_buffer_with_free_callback_cls(text->bytes, text->data,
+		                                                                  gn_text_unref, text);
 		if (!response)
 			gn_text_unref(text);
 		else
@@ -280,7 +282,8 @@ static void file_release(void *user)
 	free(user);
 }
 
-void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag, const char *filename)
+void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag,
+                   const char *filename)
 {
 	struct gn_download download = {media_type, etag, filename, 0, file_read, file_release, NULL};
 	int *fd = malloc(sizeof *fd);

@@ -179,7 +179,8 @@ static enum MHD_Result visit_one(void *cls, enum MHD_ValueKind kind, const char 
 	return MHD_YES;
 }
 
-void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value), void *user)
+void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value),
+                   void *user)
 {
 	struct each each = {visit, user};
 

@@ -107,7 +107,8 @@ static int end_line(int fd)
 
 static char *status_line(const struct gn_run *run)
 {
-	json_t *data = json_pack("{s:s,s:i}", "status", gn_run_status_name(run->row.status), "attempt", run->row.attempts);
+	json_t *data =
+	    json_pack("{s:s,s:i}", "status", gn_run_status_name(run->row.status), "attempt", run->row.attempts);
 
 	if (run->row.status == GN_RUN_FAILED && run->row.error)
 		json_object_set(data, "error", run->row.error);

@@ -78,7 +78,8 @@ static void slim(const struct gn_supervisor *s, const struct gn_run *run)
 }
 
 /* The resource members of the new model, by api/. */
-static int describe(struct gn_supervisor *s, struct gn_run *run, const char *file, json_t **fields, struct gn_error *err)
+static int describe(struct gn_supervisor *s, struct gn_run *run, const char *file, json_t **fields,
+                    struct gn_error *err)
 {
 	char ids[GN_CHAIN_MAX][GN_ID_SIZE], paths[GN_CHAIN_MAX][PATH_MAX];
 	const char *borrowed[GN_CHAIN_MAX] = {file};
@@ -124,7 +125,8 @@ static int register_model(struct gn_supervisor *s, struct gn_run *run, struct gn
 	gn_run_path(s, run, "model.safetensors", source);
 	memcpy(model.base, run->row.model, sizeof model.base);
 	memcpy(model.run, run->row.id, sizeof model.run);
-	if ((size_t)snprintf(target, sizeof target, "%s/model.safetensors", staged) >= sizeof target || link(source, target))
+	if ((size_t)snprintf(target, sizeof target, "%s/model.safetensors", staged) >= sizeof target ||
+	    link(source, target))
 		gn_fail_errno(err, source, "cannot take over the model");
 	else if (describe(s, run, target, &model.fields, err) == 0)
 		result = gn_store_finish_run(s->options.store, &run->row, staged, &model, err);
@@ -185,8 +187,9 @@ static void died(struct gn_supervisor *s, struct gn_run *run, int wait_status)
 	gn_log(GN_LOG_WARN, "runs", "the worker of %s died: %s", run->row.id, how);
 	if (++run->row.deaths >= GN_DEATHS_MAX) {
 		char detail[320];
-		snprintf(detail, sizeof detail, "the worker died %d times in a row, the last time by %s; see the run's log",
-		         run->row.deaths, how);
+		snprintf(detail, sizeof detail,
+		         "the worker died %d times in a row, the last time by %s; see the run's log", run->row.deaths,
+		         how);
 		fail_run(s, run, "crash_loop", detail);
 	} else {
 		queue_again(s, run, retry_seconds);

@@ -59,10 +59,11 @@ static int write_run_json(const struct gn_supervisor *s, const struct gn_run *ru
 
 	if (!models)
 		return -1;
-	whole = json_pack("{s:s,s:O,s:o,s:o,s:s,s:I,s:I,s:i}", "run", run->row.id, "request", run->row.request, "models", models,
-	                  "dataset", json_sprintf("../../datasets/%s", run->row.dataset), "device", s->options.device, "threads",
-	                  json_is_integer(threads) ? json_integer_value(threads) : (json_int_t)s->options.threads, "max_pixels",
-	                  (json_int_t)s->options.max_pixels, "attempt", run->row.attempts);
+	whole = json_pack("{s:s,s:O,s:o,s:o,s:s,s:I,s:I,s:i}", "run", run->row.id, "request", run->row.request,
+	                  "models", models, "dataset", json_sprintf("../../datasets/%s", run->row.dataset), "device",
+	                  s->options.device, "threads",
+	                  json_is_integer(threads) ? json_integer_value(threads) : (json_int_t)s->options.threads,
+	                  "max_pixels", (json_int_t)s->options.max_pixels, "attempt", run->row.attempts);
 	text = whole ? json_dumps(whole, JSON_INDENT(1)) : NULL;
 	json_decref(whole);
 	if (!text)
@@ -164,7 +165,8 @@ static struct gn_run *next_run(const struct gn_supervisor *s, double now)
 	struct gn_run *best = NULL;
 
 	for (struct gn_run *run = s->active; run; run = run->active_next)
-		if (run->row.status == GN_RUN_QUEUED && run->not_before <= now && (!best || run->row.priority > best->row.priority))
+		if (run->row.status == GN_RUN_QUEUED && run->not_before <= now &&
+		    (!best || run->row.priority > best->row.priority))
 			best = run;
 	return best;
 }

@@ -110,7 +110,8 @@ int gn_service_run(const struct gn_config *config)
 	if (start(&service, &err)) {
 		gn_log(GN_LOG_ERROR, "service", "%s%s%s", err.where, err.where[0] ? ": " : "", err.text);
 	} else {
-		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, data in %s", gn_version(), service.device_info.name, config->data);
+		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, data in %s", gn_version(), service.device_info.name,
+		       config->data);
 		gn_log(GN_LOG_INFO, "service", "listening on http://%s", gn_http_address(service.http));
 		sigwait(&awaited, &caught);
 		gn_log(GN_LOG_INFO, "service", "stopping: %s", strsignal(caught));

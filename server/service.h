@@ -20,8 +20,8 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 	struct gn_config config;
 	struct gn_store *store;
 	struct gn_metrics *metrics;
-	struct gn_device *device;           /* the classifier's: one thread at a time may use it */
-	struct gn_device_info device_info;  /* any thread may read it */
+	struct gn_device *device;          /* the classifier's: one thread at a time may use it */
+	struct gn_device_info device_info; /* any thread may read it */
 	struct gn_classifier *classifier;
 	struct gn_supervisor *supervisor;
 	struct gn_http *http;
@@ -37,7 +37,8 @@ const char *gn_service_not_ready(struct gn_service *service);
 /* ---------------------------------------------------------------- what api/ provides ----------------------------- */
 
 /* gn_supervisor_options.describe_model; defined in api/models.c. */
-int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run, struct gn_error *err);
+int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
+                          struct gn_error *err);
 /* Called once before and once after everything else of api/ (caches of open data sets); defined in api/routes.c. */
 int gn_api_start(struct gn_service *service, struct gn_error *err);
 void gn_api_stop(struct gn_service *service);

@@ -91,10 +91,13 @@ static int say_line(struct stream *stream, const char *line, size_t size)
 	if (!data || id <= stream->after)
 		return 0;
 	kind += sizeof kind_mark - 1;
-	n = snprintf(head, sizeof head, "id: %lld\nevent: %.*s\ndata: ", id, (int)(data - kind > 32 ? 32 : data - kind), kind);
+	n = snprintf(head, sizeof head, "id: %lld\nevent: %.*s\ndata: ", id, (int)(data - kind > 32 ? 32 : data - kind),
+	             kind);
 	data += sizeof data_mark - 1;
 	stream->after = id;
-	return say(stream, head, (size_t)n) || say(stream, data, (size_t)(end - 1 - data)) || say(stream, "\n\n", 2) ? -1 : 0;
+	return say(stream, head, (size_t)n) || say(stream, data, (size_t)(end - 1 - data)) || say(stream, "\n\n", 2)
+	           ? -1
+	           : 0;
 }
 
 /* ---------------------------------------------------------------- the file --------------------------------------- */

@@ -21,11 +21,19 @@ static const char *const chart_paths[] = {
 
 static const char *media_type(const char *path)
 {
-	static const char *const types[][2] = {
-	    {".html", "text/html; charset=utf-8"}, {".css", "text/css; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
-	    {".mjs", "text/javascript; charset=utf-8"}, {".svg", "image/svg+xml"}, {".png", "image/png"}, {".jpg", "image/jpeg"},
-	    {".webp", "image/webp"}, {".ico", "image/x-icon"}, {".json", "application/json"},
-	    {".yaml", "application/yaml"}, {".woff2", "font/woff2"}, {".txt", "text/plain; charset=utf-8"}};
+	static const char *const types[][2] = {{".html", "text/html; charset=utf-8"},
+	                                       {".css", "text/css; charset=utf-8"},
+	                                       {".js", "text/javascript; charset=utf-8"},
+	                                       {".mjs", "text/javascript; charset=utf-8"},
+	                                       {".svg", "image/svg+xml"},
+	                                       {".png", "image/png"},
+	                                       {".jpg", "image/jpeg"},
+	                                       {".webp", "image/webp"},
+	                                       {".ico", "image/x-icon"},
+	                                       {".json", "application/json"},
+	                                       {".yaml", "application/yaml"},
+	                                       {".woff2", "font/woff2"},
+	                                       {".txt", "text/plain; charset=utf-8"}};
 	const char *dot = strrchr(path, '.');
 
 	for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)

@@ -92,7 +92,8 @@ static int row_exists(struct gn_conn *conn, enum gn_kind kind, const char *id, s
 }
 
 /* Removes the entries of folder `name` of the data directory that no row names (all of them with conn NULL). */
-static int sweep(struct gn_store *store, const char *name, enum gn_kind kind, struct gn_conn *conn, struct gn_error *err)
+static int sweep(struct gn_store *store, const char *name, enum gn_kind kind, struct gn_conn *conn,
+                 struct gn_error *err)
 {
 	char path[PATH_MAX];
 	struct dirent *entry;
@@ -237,7 +238,8 @@ int gn_store_move(const char *from, const char *to, struct gn_error *err)
 	return sync_parent(to, err) || sync_parent(from, err) ? -1 : 0;
 }
 
-int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed, struct gn_error *err)
+int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,
+                         struct gn_error *err)
 {
 	char folder[PATH_MAX];
 	uint64_t bytes = 0;

@@ -16,7 +16,7 @@
 #include "gonio.h"
 #include "server/fields.h" /* GN_NAME_SIZE */
 
-#define GN_ID_SIZE 24   /* "mdl_" and 16 characters of [0-9a-z], NUL included */
+#define GN_ID_SIZE   24 /* "mdl_" and 16 characters of [0-9a-z], NUL included */
 #define GN_CHAIN_MAX 16 /* a tuned model, its base, the base's base, ... */
 
 enum gn_kind { GN_KIND_MODEL, GN_KIND_DATASET, GN_KIND_RUN };
@@ -61,9 +61,11 @@ void gn_row_release(struct gn_row *row);
 void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind);
 /* Moves the staged folder to its place and commits the row, both or neither. row: name, base, run and fields are used (borrowed); id,
  * created_at and bytes are set. GN_CONFLICT with where "/name" when the name is taken; GN_NOT_FOUND when base is gone. */
-int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row, struct gn_error *err);
+int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row,
+                 struct gn_error *err);
 /* By id or by name. GN_NOT_FOUND. Caller releases. */
-int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_name, struct gn_row *row, struct gn_error *err);
+int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_name, struct gn_row *row,
+                 struct gn_error *err);
 /* Newest first: up to limit rows that are older than the row `after` (NULL: from the newest; GN_INVALID "/after" when there is no such
  * row). visit gets each, borrowed. *more: whether rows remain. */
 int gn_store_list(struct gn_store *store, enum gn_kind kind, int limit, const char *after,
@@ -88,7 +90,14 @@ void gn_chain_close(struct gn_chain *chain);
 
 /* ---------------------------------------------------------------- rows of runs (for the supervisor) -------------- */
 
-enum gn_run_status { GN_RUN_QUEUED, GN_RUN_RUNNING, GN_RUN_SUCCEEDED, GN_RUN_FAILED, GN_RUN_CANCELLED, GN_RUN_STATUS_COUNT };
+enum gn_run_status {
+	GN_RUN_QUEUED,
+	GN_RUN_RUNNING,
+	GN_RUN_SUCCEEDED,
+	GN_RUN_FAILED,
+	GN_RUN_CANCELLED,
+	GN_RUN_STATUS_COUNT
+};
 const char *gn_run_status_name(enum gn_run_status status);
 int gn_run_status_from_name(const char *name); /* -1: no such status */
 
@@ -98,10 +107,10 @@ struct gn_run_row {
 	int64_t created_at, started_at, finished_at; /* milliseconds; 0: not yet */
 	enum gn_run_status status;
 	int priority, attempts;
-	int deaths;                        /* in a row without progress in between */
+	int deaths; /* in a row without progress in between */
 	char model[GN_ID_SIZE], dataset[GN_ID_SIZE];
-	json_t *request;                   /* all defaults filled in */
-	json_t *plan;                      /* members that the resource takes from the plan: tuned_layers, tuned_parameters */
+	json_t *request; /* all defaults filled in */
+	json_t *plan;    /* members that the resource takes from the plan: tuned_layers, tuned_parameters */
 	json_t *progress, *result, *error; /* NULL: null */
 };
 void gn_run_row_release(struct gn_run_row *row);
@@ -117,15 +126,16 @@ int gn_store_finish_run(struct gn_store *store, struct gn_run_row *row, const ch
                         struct gn_error *err);
 int gn_store_delete_run(struct gn_store *store, const char *id, uint64_t *freed, struct gn_error *err);
 /* Every run, oldest first; visit owns the row's content. */
-int gn_store_each_run(struct gn_store *store, void (*visit)(void *user, struct gn_run_row *row), void *user, struct gn_error *err);
+int gn_store_each_run(struct gn_store *store, void (*visit)(void *user, struct gn_run_row *row), void *user,
+                      struct gn_error *err);
 
 /* ---------------------------------------------------------------- idempotency (for http) ------------------------- */
 
 struct gn_answer {
 	int status;
-	char hash[65];     /* of the request that it answered */
+	char hash[65]; /* of the request that it answered */
 	char location[160];
-	char *body;        /* malloc'd */
+	char *body; /* malloc'd */
 	size_t bytes;
 };
 /* 1: an answer younger than 24 h is there (caller frees answer->body); 0: none; -1: error. */

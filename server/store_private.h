@@ -24,7 +24,8 @@ extern const char *const gn_kind_words[GN_KIND_COUNT]; /* "model", "data set", "
 /* Renames a folder of the data directory and syncs both parents. */
 int gn_store_move(const char *from, const char *to, struct gn_error *err);
 /* Takes a folder out of its place and removes it. *freed (may be NULL) receives the bytes. */
-int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed, struct gn_error *err);
+int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,
+                         struct gn_error *err);
 /* Inserts a model or data set row; part of a transaction. GN_CONFLICT "/name", GN_NOT_FOUND for the base. */
 int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn_row *row, struct gn_error *err);
 /* Parses a JSON column; an empty object for text that is not JSON (which only a damaged file has). NULL column: NULL. */

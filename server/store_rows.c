@@ -78,7 +78,8 @@ int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn
 	return gn_fail(err, sql.code, sql.where, "%s", sql.text);
 }
 
-int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row, struct gn_error *err)
+int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row,
+                 struct gn_error *err)
 {
 	char folder[PATH_MAX];
 	struct gn_conn *conn;
@@ -125,9 +126,11 @@ static void read_row(struct gn_row *row, sqlite3_stmt *stmt)
 }
 
 /* On a borrowed connection. id_or_name is a client's text. */
-static int get_row(struct gn_conn *conn, enum gn_kind kind, const char *id_or_name, struct gn_row *row, struct gn_error *err)
+static int get_row(struct gn_conn *conn, enum gn_kind kind, const char *id_or_name, struct gn_row *row,
+                   struct gn_error *err)
 {
-	static const char *const queries[] = {MODEL_COLUMNS "WHERE id=?1 OR name=?1", DATASET_COLUMNS "WHERE id=?1 OR name=?1"};
+	static const char *const queries[] = {MODEL_COLUMNS "WHERE id=?1 OR name=?1",
+	                                      DATASET_COLUMNS "WHERE id=?1 OR name=?1"};
 	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
 	int found;
 
@@ -143,7 +146,8 @@ static int get_row(struct gn_conn *conn, enum gn_kind kind, const char *id_or_na
 	return 0;
 }
 
-int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_name, struct gn_row *row, struct gn_error *err)
+int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_name, struct gn_row *row,
+                 struct gn_error *err)
 {
 	struct gn_conn *conn;
 	int result;
@@ -253,16 +257,16 @@ static int check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *i
 	gn_db_bind_text(stmt, 1, id);
 	found = gn_db_step(conn, stmt, err);
 	if (found == 1)
-		gn_fail(err, GN_CONFLICT, "", "%s %s needs this %s", sqlite3_column_text(stmt, 0), sqlite3_column_text(stmt, 1),
-		        gn_kind_words[kind]);
+		gn_fail(err, GN_CONFLICT, "", "%s %s needs this %s", sqlite3_column_text(stmt, 0),
+		        sqlite3_column_text(stmt, 1), gn_kind_words[kind]);
 	sqlite3_reset(stmt);
 	return found == 0 ? 0 : -1;
 }
 
 static int delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
 {
-	static const char *const queries[GN_KIND_COUNT] = {"DELETE FROM models WHERE id=?1", "DELETE FROM datasets WHERE id=?1",
-	                                                   "DELETE FROM runs WHERE id=?1"};
+	static const char *const queries[GN_KIND_COUNT] = {
+	    "DELETE FROM models WHERE id=?1", "DELETE FROM datasets WHERE id=?1", "DELETE FROM runs WHERE id=?1"};
 	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
 
 	if (!stmt)
@@ -334,7 +338,8 @@ int gn_store_answer_get(struct gn_store *store, const char *key, struct gn_answe
 
 int gn_store_answer_put(struct gn_store *store, const char *key, const struct gn_answer *answer, struct gn_error *err)
 {
-	static const char insert[] = "INSERT OR REPLACE INTO answers(key,created_at,hash,status,location,body) VALUES(?1,?2,?3,?4,?5,?6)";
+	static const char insert[] =
+	    "INSERT OR REPLACE INTO answers(key,created_at,hash,status,location,body) VALUES(?1,?2,?3,?4,?5,?6)";
 	static const char expire[] = "DELETE FROM answers WHERE created_at<?1";
 	struct gn_conn *conn = gn_db_writer(store->db);
 	sqlite3_stmt *stmt = gn_db_prepare(conn, expire, err);

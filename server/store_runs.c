@@ -106,8 +106,9 @@ int gn_store_add_run(struct gn_store *store, struct gn_run_row *row, struct gn_e
 
 static int update_run(struct gn_conn *conn, const struct gn_run_row *row, struct gn_error *err)
 {
-	static const char query[] = "UPDATE runs SET status=?2,started_at=?3,finished_at=?4,attempts=?5,deaths=?6,progress=?7,"
-	                            "result=?8,error=?9 WHERE id=?1";
+	static const char query[] =
+	    "UPDATE runs SET status=?2,started_at=?3,finished_at=?4,attempts=?5,deaths=?6,progress=?7,"
+	    "result=?8,error=?9 WHERE id=?1";
 	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
 
 	if (!stmt || gn_store_bind_json(stmt, 7, row->progress, err) || gn_store_bind_json(stmt, 8, row->result, err) ||
@@ -130,7 +131,6 @@ int gn_store_update_run(struct gn_store *store, const struct gn_run_row *row, st
 	gn_db_release(store->db, conn);
 	return result;
 }
-
 
 int gn_store_requeue_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err)
 {
@@ -212,8 +212,9 @@ static void read_run(struct gn_run_row *row, sqlite3_stmt *stmt)
 int gn_store_each_run(struct gn_store *store, void (*visit)(void *user, struct gn_run_row *row), void *user,
                       struct gn_error *err)
 {
-	static const char query[] = "SELECT id,name,created_at,started_at,finished_at,status,priority,attempts,deaths,model,dataset,"
-	                            "request,plan,progress,result,error FROM runs ORDER BY seq";
+	static const char query[] =
+	    "SELECT id,name,created_at,started_at,finished_at,status,priority,attempts,deaths,model,dataset,"
+	    "request,plan,progress,result,error FROM runs ORDER BY seq";
 	struct gn_conn *conn = gn_db_reader(store->db);
 	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
 	int got = -1;

@@ -183,8 +183,8 @@ static json_t *first_progress(const struct gn_run *run)
 {
 	json_t *epochs = json_object_get(run->row.request, "epochs");
 
-	return json_pack("{s:i,s:O?,s:i,s:n,s:n,s:n}", "epoch", 0, "epochs", epochs, "step", 0, "steps", "images_per_second",
-	                 "eta_seconds");
+	return json_pack("{s:i,s:O?,s:i,s:n,s:n,s:n}", "epoch", 0, "epochs", epochs, "step", 0, "steps",
+	                 "images_per_second", "eta_seconds");
 }
 
 static struct gn_text *make_text(const struct gn_run *run)
@@ -245,8 +245,8 @@ void gn_run_set_status(struct gn_supervisor *s, struct gn_run *run, enum gn_run_
 	if (!is_active(run))
 		leave_active(s, run);
 	if (gn_store_update_run(s->options.store, &run->row, &err))
-		gn_log(GN_LOG_ERROR, "runs", "%s is %s, but the store does not take it: %s", run->row.id, gn_run_status_name(status),
-		       err.text);
+		gn_log(GN_LOG_ERROR, "runs", "%s is %s, but the store does not take it: %s", run->row.id,
+		       gn_run_status_name(status), err.text);
 	gn_run_append_status(s, run);
 	gn_run_publish(s, run);
 	gn_log(GN_LOG_INFO, "runs", "%s is %s", run->row.id, gn_run_status_name(status));
@@ -362,7 +362,8 @@ void gn_supervisor_free(struct gn_supervisor *s)
 
 /* ---------------------------------------------------------------- changing runs ---------------------------------- */
 
-int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_run_new *new_run, char id[GN_ID_SIZE], struct gn_error *err)
+int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_run_new *new_run, char id[GN_ID_SIZE],
+                         struct gn_error *err)
 {
 	struct gn_run_row row = {.status = GN_RUN_QUEUED, .priority = new_run->priority};
 	struct gn_run *run;
@@ -539,7 +540,8 @@ struct page {
 };
 
 /* References to the texts of a page, so that they are put together without the lock. */
-static int collect(struct gn_supervisor *s, int status, int limit, const char *after, struct page *page, struct gn_error *err)
+static int collect(struct gn_supervisor *s, int status, int limit, const char *after, struct page *page,
+                   struct gn_error *err)
 {
 	const struct gn_run *limit_run = after ? find(s, after) : NULL, *last = NULL;
 	int i = s->count - 1;
@@ -579,13 +581,15 @@ static struct gn_text *join(const struct page *page)
 		memcpy(buffer + used, page->texts[i]->data, page->texts[i]->bytes);
 		used += page->texts[i]->bytes;
 	}
-	used += (size_t)snprintf(buffer + used, size - used, page->next[0] ? "],\"next\":\"%s\"}" : "],\"next\":null%s}", page->next);
+	used += (size_t)snprintf(buffer + used, size - used,
+	                         page->next[0] ? "],\"next\":\"%s\"}" : "],\"next\":null%s}", page->next);
 	text = gn_text_new(buffer, used);
 	free(buffer);
 	return text;
 }
 
-struct gn_text *gn_supervisor_list(struct gn_supervisor *s, int status, int limit, const char *after, struct gn_error *err)
+struct gn_text *gn_supervisor_list(struct gn_supervisor *s, int status, int limit, const char *after,
+                                   struct gn_error *err)
 {
 	struct page page = {.texts = calloc((size_t)limit, sizeof(struct gn_text *))};
 	struct gn_text *text = NULL;
@@ -608,7 +612,8 @@ struct gn_text *gn_supervisor_list(struct gn_supervisor *s, int status, int limi
 
 /* ---------------------------------------------------------------- listeners -------------------------------------- */
 
-int gn_supervisor_listen(struct gn_supervisor *s, const char *run_id, struct gn_listener *listener, struct gn_error *err)
+int gn_supervisor_listen(struct gn_supervisor *s, const char *run_id, struct gn_listener *listener,
+                         struct gn_error *err)
 {
 	struct gn_run *run;
 	int result = -1;

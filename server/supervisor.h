@@ -30,8 +30,8 @@ struct gn_supervisor_options {
 	const char *device; /* handed to workers: "cpu", "auto", "cuda:0" */
 	int threads;        /* of a run that does not say; 0 all */
 	uint64_t max_pixels;
-	const char *program;      /* NULL: /proc/self/exe. Started as PROGRAM train RUN_DIR */
-	double grace_seconds;     /* between SIGTERM and SIGKILL; 0: 30 */
+	const char *program;  /* NULL: /proc/self/exe. Started as PROGRAM train RUN_DIR */
+	double grace_seconds; /* between SIGTERM and SIGKILL; 0: 30 */
 	/* Makes the resource members of the model that a run leaves (gn_row.fields) from its file. chain: the tuned model and its bases, open.
 	 * run: the run's resource. New reference in *fields. On the supervisor's thread; may block. NULL: an empty object. */
 	int (*describe_model)(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
@@ -48,25 +48,29 @@ void gn_supervisor_free(struct gn_supervisor *s);
 /* ---------------------------------------------------------------- changing runs: job threads --------------------- */
 
 struct gn_run_new {
-	const char *name;       /* "" none; checked by the caller */
+	const char *name;            /* "" none; checked by the caller */
 	const char *model, *dataset; /* ids, not names */
-	int priority;           /* higher runs first */
-	const json_t *request;  /* every member of the request with its default; model and dataset as ids */
-	const json_t *plan;     /* {"tuned_layers":[...],"tuned_parameters":N} */
+	int priority;                /* higher runs first */
+	const json_t *request;       /* every member of the request with its default; model and dataset as ids */
+	const json_t *plan;          /* {"tuned_layers":[...],"tuned_parameters":N} */
 };
 /* Queues a run. id receives its id. GN_CONFLICT "/name", GN_NOT_FOUND "/model", "/dataset". */
-int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_run_new *run, char id[GN_ID_SIZE], struct gn_error *err);
+int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_run_new *run, char id[GN_ID_SIZE],
+                         struct gn_error *err);
 /* All take an id or a name. GN_NOT_FOUND; GN_CONFLICT when the status does not allow it. */
-int gn_supervisor_cancel(struct gn_supervisor *s, const char *run, struct gn_error *err); /* queued or running; returns at once */
+int gn_supervisor_cancel(struct gn_supervisor *s, const char *run,
+                         struct gn_error *err); /* queued or running; returns at once */
 int gn_supervisor_resume(struct gn_supervisor *s, const char *run, struct gn_error *err); /* failed or cancelled */
-int gn_supervisor_delete(struct gn_supervisor *s, const char *run, uint64_t *freed, struct gn_error *err); /* not active */
+int gn_supervisor_delete(struct gn_supervisor *s, const char *run, uint64_t *freed,
+                         struct gn_error *err); /* not active */
 
 /* ---------------------------------------------------------------- reading runs: never blocks --------------------- */
 
 /* The resource by id or name: one reference for the caller; NULL: no such run. */
 struct gn_text *gn_supervisor_get(struct gn_supervisor *s, const char *run);
 /* {"items":[...],"next":...}, newest first; status -1 is any. NULL with GN_INVALID "/after" when there is no such run. */
-struct gn_text *gn_supervisor_list(struct gn_supervisor *s, int status, int limit, const char *after, struct gn_error *err);
+struct gn_text *gn_supervisor_list(struct gn_supervisor *s, int status, int limit, const char *after,
+                                   struct gn_error *err);
 /* The id and status of a run by id or name; -1: no such run. */
 int gn_supervisor_find(struct gn_supervisor *s, const char *run, char id[GN_ID_SIZE], enum gn_run_status *status);
 void gn_supervisor_counts(struct gn_supervisor *s, int counts[GN_RUN_STATUS_COUNT]);
@@ -81,7 +85,8 @@ struct gn_listener {
 	struct gn_listener *next;
 	struct gn_run *run;
 };
-int gn_supervisor_listen(struct gn_supervisor *s, const char *run_id, struct gn_listener *listener, struct gn_error *err);
+int gn_supervisor_listen(struct gn_supervisor *s, const char *run_id, struct gn_listener *listener,
+                         struct gn_error *err);
 void gn_supervisor_unlisten(struct gn_supervisor *s, struct gn_listener *listener);
 
 #endif

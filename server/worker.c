@@ -110,7 +110,8 @@ static int read_request(struct worker *w, struct gn_error *err)
 	w->request_read = true;
 	first = json_array_get(errors, 0);
 	if (first)
-		gn_fail(err, GN_INVALID, "run.json", "request%s %s", json_string_value(json_object_get(first, "pointer")),
+		gn_fail(err, GN_INVALID, "run.json", "request%s %s",
+		        json_string_value(json_object_get(first, "pointer")),
 		        json_string_value(json_object_get(first, "detail")));
 	json_decref(errors);
 	return first ? -1 : 0;
@@ -195,10 +196,10 @@ static int write_result(json_t *whole, struct gn_error *err)
 
 static json_t *result_json(const struct gn_train_result *r)
 {
-	return json_pack("{s:{s:o,s:o,s:o,s:i,s:o,s:o,s:I}}", "result", "val_accuracy", gn_json_real(r->val_accuracy), "val_macro_f1",
-	                 gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss), "best_epoch", r->best_epoch,
-	                 "train_loss", gn_json_real(r->train_loss), "seconds", gn_json_real(r->seconds), "peak_memory_bytes",
-	                 (json_int_t)r->peak_memory_bytes);
+	return json_pack("{s:{s:o,s:o,s:o,s:i,s:o,s:o,s:I}}", "result", "val_accuracy", gn_json_real(r->val_accuracy),
+	                 "val_macro_f1", gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss),
+	                 "best_epoch", r->best_epoch, "train_loss", gn_json_real(r->train_loss), "seconds",
+	                 gn_json_real(r->seconds), "peak_memory_bytes", (json_int_t)r->peak_memory_bytes);
 }
 
 const char *gn_worker_error_type(enum gn_code code)
@@ -233,7 +234,9 @@ static int report_failure(const struct gn_error *failure)
 
 	snprintf(detail, sizeof detail, "%s%s%s", failure->where, failure->where[0] ? ": " : "", failure->text);
 	fprintf(stderr, "failed: %s\n", detail);
-	if (write_result(json_pack("{s:{s:s,s:s}}", "error", "type", gn_worker_error_type(failure->code), "detail", detail), &err))
+	if (write_result(
+	        json_pack("{s:{s:s,s:s}}", "error", "type", gn_worker_error_type(failure->code), "detail", detail),
+	        &err))
 		fprintf(stderr, "%s: %s\n", err.where, err.text);
 	return GN_WORKER_FAILED;
 }

@@ -25,8 +25,9 @@
 #include "tests/support/client.h"
 #include "tests/support/toy.h"
 
-static const char request[] = "{\"model\":\"toy\",\"dataset\":\"toy\",\"strategy\":\"full\",\"epochs\":40,\"batch_size\":8,\"lr\":0.001,"
-                              "\"augment\":\"standard\",\"checkpoint_every_seconds\":0.1,\"threads\":1,\"seed\":3}";
+static const char request[] =
+    "{\"model\":\"toy\",\"dataset\":\"toy\",\"strategy\":\"full\",\"epochs\":40,\"batch_size\":8,\"lr\":0.001,"
+    "\"augment\":\"standard\",\"checkpoint_every_seconds\":0.1,\"threads\":1,\"seed\":3}";
 
 struct fixture {
 	char *folder; /* model.safetensors, pictures/, and the runs reference/, killed/ ... */
@@ -39,7 +40,8 @@ static void pause_ms(long ms)
 	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
-static pid_t start_program(const char *command, const char *argument, const char *option, const char *value, const char *log)
+static pid_t start_program(const char *command, const char *argument, const char *option, const char *value,
+                           const char *log)
 {
 	const char *arguments[] = {getenv("GONIO"), command, argument, option, value, "--listen", "127.0.0.1:0", NULL};
 	posix_spawn_file_actions_t files;
@@ -72,10 +74,11 @@ static void make_run(const struct fixture *f, const char *name, char run[PATH_MA
 
 	snprintf(run, PATH_MAX, "%s/%s", f->folder, name);
 	assert_int_equal(mkdir(run, 0700), 0);
-	n = snprintf(text, sizeof text,
-	             "{\"run\":\"run_x\",\"request\":%s,\"models\":[\"../model.safetensors\"],\"dataset\":\"../pictures\","
-	             "\"device\":\"cpu\",\"threads\":1,\"max_pixels\":1000000,\"attempt\":1}",
-	             request);
+	n = snprintf(
+	    text, sizeof text,
+	    "{\"run\":\"run_x\",\"request\":%s,\"models\":[\"../model.safetensors\"],\"dataset\":\"../pictures\","
+	    "\"device\":\"cpu\",\"threads\":1,\"max_pixels\":1000000,\"attempt\":1}",
+	    request);
 	snprintf(path, sizeof path, "%s/run.json", run);
 	assert_int_equal(gn_file_replace(path, text, (size_t)n, NULL), 0);
 }
@@ -248,7 +251,8 @@ static void put_into_store(const struct fixture *f, struct gn_store *store, enum
 	assert_int_equal(gn_store_stage(store, staged, &err), 0);
 	for (int i = kind == GN_KIND_MODEL ? 0 : 1; i < (kind == GN_KIND_MODEL ? 1 : 3); i++) {
 		load(f->folder, files[i], &data, &size);
-		snprintf(path, sizeof path, "%s/%s", staged, strrchr(files[i], '/') ? strrchr(files[i], '/') + 1 : files[i]);
+		snprintf(path, sizeof path, "%s/%s", staged,
+		         strrchr(files[i], '/') ? strrchr(files[i], '/') + 1 : files[i]);
 		assert_int_equal(gn_file_replace(path, data, size, &err), 0);
 		free(data);
 	}
@@ -365,8 +369,9 @@ static void test_killed_service(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_killed_worker), cmocka_unit_test(test_one_worker),     cmocka_unit_test(test_full_disk),
-	    cmocka_unit_test(test_bad_folders),   cmocka_unit_test(test_killed_service),
+	    cmocka_unit_test(test_killed_worker),  cmocka_unit_test(test_one_worker),
+	    cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_bad_folders),
+	    cmocka_unit_test(test_killed_service),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -118,7 +118,8 @@ void client_request(const char *address, const char *method, const char *path, c
 {
 	int fd = client_connect(address);
 	char head[2048];
-	int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: t\r\n%sContent-Length: %zu\r\n\r\n", method, path, headers, size);
+	int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: t\r\n%sContent-Length: %zu\r\n\r\n", method, path,
+	                 headers, size);
 
 	assert_true(n > 0 && (size_t)n < sizeof head);
 	assert_int_equal(client_send(fd, head, (size_t)n), 0);

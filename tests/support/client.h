@@ -6,8 +6,8 @@
 
 struct reply {
 	int status;
-	char *head;  /* status line and headers */
-	char *body;  /* NUL-terminated */
+	char *head; /* status line and headers */
+	char *body; /* NUL-terminated */
 	size_t bytes;
 };
 /* Connects to "127.0.0.1:PORT". */

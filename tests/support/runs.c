@@ -62,7 +62,8 @@ static void add_row(struct runs *f, enum gn_kind kind, char id[GN_ID_SIZE])
 void runs_start(struct runs *f)
 {
 	struct gn_error err = {0};
-	struct gn_supervisor_options options = {.max_runs = 1, .device = "cpu", .program = f->program, .grace_seconds = 0.5};
+	struct gn_supervisor_options options = {
+	    .max_runs = 1, .device = "cpu", .program = f->program, .grace_seconds = 0.5};
 
 	assert_int_equal(gn_store_open(&f->store, f->folder, 0, &err), 0);
 	options.store = f->store;
@@ -107,8 +108,8 @@ int runs_teardown(void **state)
 void runs_submit(struct runs *f, const char *mode, const char *name, int priority, char id[GN_ID_SIZE])
 {
 	struct gn_error err = {0};
-	json_t *request = json_pack("{s:s,s:s,s:s,s:i,s:i}", "model", f->model, "dataset", f->dataset, "mode", mode, "epochs", 1,
-	                            "batch_size", 8);
+	json_t *request = json_pack("{s:s,s:s,s:s,s:i,s:i}", "model", f->model, "dataset", f->dataset, "mode", mode,
+	                            "epochs", 1, "batch_size", 8);
 	json_t *plan = json_pack("{s:[s],s:i}", "tuned_layers", "head", "tuned_parameters", 10);
 	struct gn_run_new run = {name, f->model, f->dataset, priority, request, plan};
 

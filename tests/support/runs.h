@@ -15,7 +15,7 @@ struct runs {
 /* cmocka fixture: *state becomes a struct runs whose supervisor is going. */
 int runs_setup(void **state);
 int runs_teardown(void **state);
-void runs_start(struct runs *f);  /* store and supervisor, on the folder as it is */
+void runs_start(struct runs *f); /* store and supervisor, on the folder as it is */
 void runs_stop(struct runs *f);
 
 /* Submits a run whose worker behaves as mode says (see runs.c). */

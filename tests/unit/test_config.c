@@ -51,7 +51,8 @@ static void test_values(void **state)
 	struct gn_error err;
 
 	(void)state;
-	assert_int_equal(parse(&config, &err, "--data=/d", "--max-upload=3M", "--batch-wait-ms=0.5", "--log-format=json", NULL), 0);
+	assert_int_equal(
+	    parse(&config, &err, "--data=/d", "--max-upload=3M", "--batch-wait-ms=0.5", "--log-format=json", NULL), 0);
 	assert_int_equal(config.max_upload, 3 << 20);
 	assert_true(config.batch_wait_ms == 0.5);
 	assert_int_equal(config.log_format, GN_LOG_JSON);
@@ -62,11 +63,23 @@ static void test_values(void **state)
 
 static void test_bad_values(void **state)
 {
-	static const char *const bad[][2] = {
-	    {"--max-runs", "0"}, {"--max-runs", "1.5"}, {"--max-runs", "x"}, {"--max-runs", ""}, {"--max-upload", "3X"},
-	    {"--max-upload", "-1"}, {"--batch-wait-ms", "nan"}, {"--log-level", "loud"}, {"--listen", "localhost:80"},
-	    {"--listen", "127.0.0.1"}, {"--listen", "127.0.0.1:65536"}, {"--listen", "127.0.0.1:1x"}, {"--listen", "[::1:80"},
-	    {"--insecure=maybe", NULL}, {"--nonsense", "1"}, {"-x", NULL}, {"--threads", NULL}};
+	static const char *const bad[][2] = {{"--max-runs", "0"},
+	                                     {"--max-runs", "1.5"},
+	                                     {"--max-runs", "x"},
+	                                     {"--max-runs", ""},
+	                                     {"--max-upload", "3X"},
+	                                     {"--max-upload", "-1"},
+	                                     {"--batch-wait-ms", "nan"},
+	                                     {"--log-level", "loud"},
+	                                     {"--listen", "localhost:80"},
+	                                     {"--listen", "127.0.0.1"},
+	                                     {"--listen", "127.0.0.1:65536"},
+	                                     {"--listen", "127.0.0.1:1x"},
+	                                     {"--listen", "[::1:80"},
+	                                     {"--insecure=maybe", NULL},
+	                                     {"--nonsense", "1"},
+	                                     {"-x", NULL},
+	                                     {"--threads", NULL}};
 	struct gn_config config;
 	struct gn_error err;
 
@@ -105,7 +118,8 @@ static void test_environment(void **state)
 
 static void test_only_loopback(void **state)
 {
-	static const char *const open_to_all[] = {"0.0.0.0:80", "192.168.1.2:80", "[::]:80", "[2001:db8::1]:80", "128.0.0.1:80"};
+	static const char *const open_to_all[] = {"0.0.0.0:80", "192.168.1.2:80", "[::]:80", "[2001:db8::1]:80",
+	                                          "128.0.0.1:80"};
 	static const char *const own[] = {"127.0.0.1:0", "127.8.8.8:80", "[::1]:80"};
 	struct gn_config config;
 	struct gn_error err;
@@ -115,7 +129,8 @@ static void test_only_loopback(void **state)
 		assert_int_equal(parse(&config, &err, "--data", "/d", "--listen", open_to_all[i], NULL), -1);
 		assert_string_equal(err.where, "listen");
 		assert_non_null(strstr(err.text, "--insecure"));
-		assert_int_equal(parse(&config, &err, "--data", "/d", "--insecure", "--listen", open_to_all[i], NULL), 0);
+		assert_int_equal(parse(&config, &err, "--data", "/d", "--insecure", "--listen", open_to_all[i], NULL),
+		                 0);
 	}
 	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
 		assert_int_equal(parse(&config, &err, "--data", "/d", "--listen", own[i], NULL), 0);
@@ -144,8 +159,8 @@ static void test_help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),        cmocka_unit_test(test_bad_values),
-	    cmocka_unit_test(test_environment),   cmocka_unit_test(test_only_loopback), cmocka_unit_test(test_help),
+	    cmocka_unit_test(test_defaults),    cmocka_unit_test(test_values),        cmocka_unit_test(test_bad_values),
+	    cmocka_unit_test(test_environment), cmocka_unit_test(test_only_loopback), cmocka_unit_test(test_help),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

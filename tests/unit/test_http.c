@@ -44,8 +44,9 @@ static void on_job(struct gn_request *r)
 
 	if (gn_query_int(r, "n", 1, 10, &n))
 		return;
-	gn_reply_json(r, 200, json_pack("{s:I,s:s?,s:s?}", "n", (json_int_t)n, "agent", gn_header(r, "X-Agent"), "accept",
-	                                gn_accepts(r, "text/csv", "application/json") ? "csv" : NULL));
+	gn_reply_json(r, 200,
+	              json_pack("{s:I,s:s?,s:s?}", "n", (json_int_t)n, "agent", gn_header(r, "X-Agent"), "accept",
+	                        gn_accepts(r, "text/csv", "application/json") ? "csv" : NULL));
 }
 
 static void on_json(struct gn_request *r)
@@ -140,7 +141,8 @@ static atomic_int released;
 
 static void on_download(struct gn_request *r)
 {
-	gn_reply_download(r, &(struct gn_download){"text/plain", "v1", "digits.txt", 300000, digits, on_release, &released});
+	gn_reply_download(
+	    r, &(struct gn_download){"text/plain", "v1", "digits.txt", 300000, digits, on_release, &released});
 }
 
 static void on_tagged(struct gn_request *r)
@@ -234,7 +236,8 @@ static int teardown(void **state)
 }
 
 // A request; checks the status; the reply is released by the caller.
-static struct reply ask(struct fixture *f, const char *method, const char *path, const char *headers, const char *body, int status)
+static struct reply ask(struct fixture *f, const char *method, const char *path, const char *headers, const char *body,
+                        int status)
 {
 	struct reply reply;
 
@@ -245,8 +248,8 @@ static struct reply ask(struct fixture *f, const char *method, const char *path,
 	return reply;
 }
 
-static void expect(struct fixture *f, const char *method, const char *path, const char *headers, const char *body, int status,
-                   const char *part)
+static void expect(struct fixture *f, const char *method, const char *path, const char *headers, const char *body,
+                   int status, const char *part)
 {
 	struct reply reply = ask(f, method, path, headers, body, status);
 
@@ -334,7 +337,8 @@ static void test_chunked(void **state)
 	struct fixture *f = *state;
 	int fd = client_connect(f->at);
 	char chunk[512 + 16];
-	const char *head = "POST /json HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+	const char *head =
+	    "POST /json HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 	const char *good = "4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n";
 	struct reply reply;
 
@@ -387,7 +391,8 @@ static void test_stream(void **state)
 static void test_expect(void **state)
 {
 	struct fixture *f = *state;
-	const char *head = "POST /upload HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 100000000\r\n\r\n";
+	const char *head =
+	    "POST /upload HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 100000000\r\n\r\n";
 	int fd = client_connect(f->at);
 	struct reply reply;
 
@@ -504,9 +509,11 @@ static void test_form(void **state)
 {
 	struct fixture *f = *state;
 
-	expect(f, "POST", "/form", form_head, form_body, 201, "{\"parts\":[{\"name\":\"one\",\"bytes\":1},{\"name\":\"two\",\"bytes\":2}]}");
+	expect(f, "POST", "/form", form_head, form_body, 201,
+	       "{\"parts\":[{\"name\":\"one\",\"bytes\":1},{\"name\":\"two\",\"bytes\":2}]}");
 	expect(f, "POST", "/form", "", form_body, 415, "multipart/form-data");
-	expect(f, "POST", "/form", form_head, "--AA\r\nContent-Disposition: form-data; name=\"one\"\r\n\r\n1", 400, "within");
+	expect(f, "POST", "/form", form_head, "--AA\r\nContent-Disposition: form-data; name=\"one\"\r\n\r\n1", 400,
+	       "within");
 	expect(f, "POST", "/form", form_head, "rubbish", 400, "bad-request");
 }
 
@@ -535,16 +542,19 @@ static void test_idempotent_form(void **state)
 	struct fixture *f = *state;
 	char other[sizeof form_body];
 
-	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=AA\r\n", form_body, 201, "parts");
+	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=AA\r\n",
+	       form_body, 201, "parts");
 	assert_int_equal(atomic_load(&seen.made), 1);
 	// the same form with another boundary is the same request
 	memcpy(other, form_body, sizeof other);
 	for (char *at = other; (at = strstr(at, "--AA"));)
 		memcpy(at, "--BB", 4);
-	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=BB\r\n", other, 201, "parts");
+	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=BB\r\n", other,
+	       201, "parts");
 	assert_int_equal(atomic_load(&seen.made), 1);
 	*strstr(other, "22") = '3';
-	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=BB\r\n", other, 422, "another");
+	expect(f, "POST", "/form", "Idempotency-Key: f\r\nContent-Type: multipart/form-data; boundary=BB\r\n", other,
+	       422, "another");
 	assert_int_equal(atomic_load(&seen.made), 1);
 }
 
@@ -677,8 +687,10 @@ static void test_metrics(void **state)
 	gn_metrics_classify_seconds(f->metrics, GN_STAGE_COMPUTE, 0.003);
 	gn_metrics_run_images(f->metrics, 64);
 	text = gn_metrics_text(f->metrics, &gauges);
-	assert_non_null(strstr(text->data, "gonio_http_requests_total{route=\"/inline/{id}\",method=\"GET\",status=\"200\"} 2\n"));
-	assert_non_null(strstr(text->data, "gonio_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"} 1\n"));
+	assert_non_null(
+	    strstr(text->data, "gonio_http_requests_total{route=\"/inline/{id}\",method=\"GET\",status=\"200\"} 2\n"));
+	assert_non_null(
+	    strstr(text->data, "gonio_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"} 1\n"));
 	assert_non_null(strstr(text->data, "gonio_http_request_seconds_count 3\n"));
 	assert_non_null(strstr(text->data, "gonio_http_request_seconds_bucket{le=\"+Inf\"} 3\n"));
 	assert_non_null(strstr(text->data, "gonio_runs{status=\"failed\"} 4\n"));

@@ -51,7 +51,8 @@ static void describe(char *out, size_t room, const char *content_type, struct so
 	while ((got = gn_form_next(form, &part, &err)) > 0) {
 		char buffer[16];
 		ssize_t n;
-		used += (size_t)snprintf(out + used, room - used, "[%s|%s|%s]", part.name, part.filename, part.content_type);
+		used += (size_t)snprintf(out + used, room - used, "[%s|%s|%s]", part.name, part.filename,
+		                         part.content_type);
 		while ((n = gn_form_read(form, buffer, sizeof buffer, &err)) > 0)
 			used += (size_t)snprintf(out + used, room - used, "%.*s", (int)n, buffer);
 		if (n < 0)
@@ -83,18 +84,21 @@ static void test_forms(void **state)
 	(void)state;
 	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nhello\r\n--XY--\r\n", "[a||]hello");
 	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nhello\r\n--XY\r\n"
-	       "content-disposition: form-data; name=b; filename=\"x y;.zip\"\r\nContent-Type: Application/ZIP; q=1\r\n\r\nPK\r\n\r\n--XY--",
+	       "content-disposition: form-data; name=b; filename=\"x y;.zip\"\r\nContent-Type: Application/ZIP; "
+	       "q=1\r\n\r\nPK\r\n\r\n--XY--",
 	       "[a||]hello[b|x y;.zip|application/zip]PK\r\n");
 	expect("preamble\r\n--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--XY--epilogue", "[a||]");
 	expect("--XY--\r\n", "");
 	// A part without any byte, whose separator follows the empty line directly.
 	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--XY--", "[a||]");
 	// What looks like a separator and is none.
-	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--X\r\n--XZ\r\r\n--XY--", "[a||]\r\n--X\r\n--XZ\r");
+	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--X\r\n--XZ\r\r\n--XY--",
+	       "[a||]\r\n--X\r\n--XZ\r");
 	// White space behind a separator; no headers at all.
 	expect("--XY  \r\n\r\nv\r\n--XY--", "[||]v");
 	// Escaped quotes.
-	expect("--XY\r\nContent-Disposition: form-data; filename=\"a\\\"b\"; name=\"q\"\r\n\r\nv\r\n--XY--", "[q|a\"b|]v");
+	expect("--XY\r\nContent-Disposition: form-data; filename=\"a\\\"b\"; name=\"q\"\r\n\r\nv\r\n--XY--",
+	       "[q|a\"b|]v");
 }
 
 static void test_broken_forms(void **state)
@@ -116,8 +120,9 @@ static void test_content_types(void **state)
 	expect_type("multipart/form-data", "", "NEW(3)");
 	expect_type("multipart/form-data; boundary=", "", "NEW(3)");
 	expect_type("multipart/mixed; boundary=XY", "", "NEW(3)");
-	expect_type("multipart/form-data; boundary=1234567890123456789012345678901234567890123456789012345678901234567890X", "",
-	            "NEW(3)");
+	expect_type(
+	    "multipart/form-data; boundary=1234567890123456789012345678901234567890123456789012345678901234567890X", "",
+	    "NEW(3)");
 	expect_type("Multipart/Form-Data; charset=x; boundary=\"XY\"", "--XY--", "");
 }
 
@@ -150,7 +155,8 @@ static void test_limits(void **state)
 	assert_string_equal(got, "ERR(2)");
 	assert_true(source.at < room);
 
-	n = snprintf(body, room, "--XY\r\nContent-Disposition: form-data; name=\"%01100d\"; filename=f\r\n\r\nv\r\n--XY--", 0);
+	n = snprintf(body, room,
+	             "--XY\r\nContent-Disposition: form-data; name=\"%01100d\"; filename=f\r\n\r\nv\r\n--XY--", 0);
 	source = (struct source){body, (size_t)n, 0, 65536, false};
 	describe(got, sizeof got, type, &source);
 	assert_string_equal(got, "[|f|]v");
@@ -160,8 +166,9 @@ static void test_limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_forms),       cmocka_unit_test(test_broken_forms), cmocka_unit_test(test_content_types),
-	    cmocka_unit_test(test_client_goes), cmocka_unit_test(test_limits),
+	    cmocka_unit_test(test_forms),         cmocka_unit_test(test_broken_forms),
+	    cmocka_unit_test(test_content_types), cmocka_unit_test(test_client_goes),
+	    cmocka_unit_test(test_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

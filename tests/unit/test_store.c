@@ -58,8 +58,8 @@ static bool exists(const char *path)
 }
 
 // Stages a folder with one file of `size` bytes and adds it. Returns the result of the add.
-static int add(struct fixture *f, enum gn_kind kind, const char *name, const char *base, size_t size, struct gn_row *row,
-               struct gn_error *err)
+static int add(struct fixture *f, enum gn_kind kind, const char *name, const char *base, size_t size,
+               struct gn_row *row, struct gn_error *err)
 {
 	char staged[PATH_MAX], path[PATH_MAX + 8], *bytes = calloc(1, size + 1);
 	int result;
@@ -203,8 +203,8 @@ static void test_delete_and_needs(void **state)
 	run = run_row(tuned.id, dataset.id);
 	assert_int_equal(gn_store_add_run(f->store, &run, &err), 0);
 
-	expect_conflict(f, GN_KIND_MODEL, base.id);     // the tuned model needs it
-	expect_conflict(f, GN_KIND_MODEL, tuned.id);    // the run does
+	expect_conflict(f, GN_KIND_MODEL, base.id);  // the tuned model needs it
+	expect_conflict(f, GN_KIND_MODEL, tuned.id); // the run does
 	expect_conflict(f, GN_KIND_DATASET, dataset.id);
 	run.status = GN_RUN_FAILED;
 	assert_int_equal(gn_store_update_run(f->store, &run, &err), 0);
@@ -355,7 +355,12 @@ static void test_answers(void **state)
 {
 	struct fixture *f = *state;
 	struct gn_error err = {0};
-	struct gn_answer answer = {.status = 201, .hash = "h", .location = "/v1/x", .body = (char *)(uintptr_t) "{}", .bytes = 2}, got;
+	struct gn_answer answer = {.status = 201,
+	                           .hash = "h",
+	                           .location = "/v1/x",
+	                           .body = (char *)(uintptr_t) "{}",
+	                           .bytes = 2},
+	                 got;
 
 	assert_int_equal(gn_store_answer_get(f->store, "k", &got, &err), 0);
 	assert_int_equal(gn_store_answer_put(f->store, "k", &answer, &err), 0);
@@ -430,9 +435,18 @@ static void test_newer_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_add_get),         CASE(test_names),    CASE(test_list),     CASE(test_delete_and_needs),
-	    CASE(test_run_needs_model_and_dataset), CASE(test_run_rows), CASE(test_clean_up), CASE(test_one_owner),
-	    CASE(test_permissions),     CASE(test_space),    CASE(test_answers),  CASE(test_race_for_a_name),
+	    CASE(test_add_get),
+	    CASE(test_names),
+	    CASE(test_list),
+	    CASE(test_delete_and_needs),
+	    CASE(test_run_needs_model_and_dataset),
+	    CASE(test_run_rows),
+	    CASE(test_clean_up),
+	    CASE(test_one_owner),
+	    CASE(test_permissions),
+	    CASE(test_space),
+	    CASE(test_answers),
+	    CASE(test_race_for_a_name),
 	    CASE(test_newer_schema),
 	};
 

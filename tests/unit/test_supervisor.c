@@ -49,7 +49,8 @@ static bool tell(void *user, const struct gn_event_record *record)
 	assert_true(record->id > story->last);
 	story->last = record->id;
 	if (!strcmp(record->kind, "status"))
-		snprintf(story->text + n, sizeof story->text - n, "%s ", json_string_value(json_object_get(record->data, "status")));
+		snprintf(story->text + n, sizeof story->text - n, "%s ",
+		         json_string_value(json_object_get(record->data, "status")));
 	return true;
 }
 
@@ -227,7 +228,8 @@ static int64_t started(struct runs *f, const char *id)
 {
 	json_t *run = get_final(f, id);
 	const char *text = json_string_value(json_object_get(run, "started_at"));
-	int64_t value = strtoll(text + 17, NULL, 10) * 1000 + strtoll(text + 20, NULL, 10) + strtoll(text + 14, NULL, 10) * 60000;
+	int64_t value =
+	    strtoll(text + 17, NULL, 10) * 1000 + strtoll(text + 20, NULL, 10) + strtoll(text + 14, NULL, 10) * 60000;
 
 	json_decref(run);
 	return value;
@@ -333,7 +335,8 @@ static void test_list(void **state)
 	text = gn_supervisor_list(f->supervisor, -1, 3, NULL, &err);
 	page = json_loadb(text->data, text->bytes, 0, NULL);
 	assert_int_equal(json_array_size(json_object_get(page, "items")), 3);
-	assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(page, "items"), 0), "id")), ids[3]);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(page, "items"), 0), "id")),
+	                    ids[3]);
 	assert_string_equal(json_string_value(json_object_get(page, "next")), ids[1]);
 	json_decref(page);
 	gn_text_unref(text);
@@ -377,9 +380,18 @@ static void test_names_and_missing_parts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_success),        CASE(test_reported_failure),     CASE(test_crash_loop),  CASE(test_crash_once),
-	    CASE(test_crash_with_progress), CASE(test_cancel),          CASE(test_queue_order), CASE(test_clean_stop_and_start),
-	    CASE(test_start_after_a_kill),  CASE(test_left_result),     CASE(test_list),        CASE(test_names_and_missing_parts),
+	    CASE(test_success),
+	    CASE(test_reported_failure),
+	    CASE(test_crash_loop),
+	    CASE(test_crash_once),
+	    CASE(test_crash_with_progress),
+	    CASE(test_cancel),
+	    CASE(test_queue_order),
+	    CASE(test_clean_stop_and_start),
+	    CASE(test_start_after_a_kill),
+	    CASE(test_left_result),
+	    CASE(test_list),
+	    CASE(test_names_and_missing_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,8 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
-	struct gn_http_options options = {.routes = routes, .listen = "127.0.0.1:0", .max_upload = 1000, .timeout_seconds = 5};
+	struct gn_http_options options = {
+	    .routes = routes, .listen = "127.0.0.1:0", .max_upload = 1000, .timeout_seconds = 5};
 	struct gn_error err = {0};
 
 	runs_setup((void **)(void *)&f->runs);
@@ -201,7 +202,8 @@ static void test_deleted_run(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {CASE(test_replay), CASE(test_live), CASE(test_hang_up_and_stop), CASE(test_deleted_run)};
+	const struct CMUnitTest tests[] = {CASE(test_replay), CASE(test_live), CASE(test_hang_up_and_stop),
+	                                   CASE(test_deleted_run)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
