@@ -142,6 +142,8 @@ struct gn_prepared {
 };
 /* Replies and returns -1 when anything does not fit. Caller releases in either case. */
 int gn_api_prepare(struct gn_request *r, struct gn_prepared *prepared, bool for_plan);
+/* Multiplications and additions of the whole run: training, the frozen prefix once where it is kept, the validations. */
+double gn_api_run_flops(const struct gn_prepared *prepared);
 void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *prepared);
 
 #endif

@@ -1,6 +1,7 @@
 /* What a run would cost: a run's JSON read, checked against its model and data set, and planned. Runs are launched from the same. */
 #include "api/api.h"
 
+#include <math.h>
 #include <pthread.h>
 
 /* ---------------------------------------------------------------- this machine's rate --------------------------- */
@@ -9,6 +10,8 @@
 #define TRAINING_SHARE 0.7
 /* What a thread is taken to reach where nothing could be measured. */
 #define GUESS_PER_THREAD 2e10
+/* Seconds that a run must have taken for its rate to count. */
+#define LONG_ENOUGH 2
 
 struct gn_rate {
 	pthread_mutex_t lock;
@@ -46,8 +49,11 @@ double gn_rate_flops(struct gn_rate *rate, int threads)
 
 	pthread_mutex_lock(&rate->lock);
 	if (!(rate->flops > 0)) {
-		struct gn_bench_options options = {
-		    .threads = threads, .seconds = 0.2, .only = "product/SGEMM", .on_row = take_best, .user = &rate->flops};
+		struct gn_bench_options options = {.threads = threads,
+		                                   .seconds = 0.2,
+		                                   .only = "product/SGEMM",
+		                                   .on_row = take_best,
+		                                   .user = &rate->flops};
 		gn_bench(&options, NULL);
 		if (!(rate->flops > 0))
 			rate->flops = GUESS_PER_THREAD * (threads > 0 ? threads : 1);
@@ -65,8 +71,7 @@ static double forward_flops(const struct gn_arch *arch)
 	return arch->depth * tokens * (8 * dim * dim + 4 * dim * mlp + 4 * tokens * dim);
 }
 
-/* Training's operations, the frozen prefix once where it is kept, and the validations. */
-static double run_flops(const struct gn_prepared *p)
+double gn_api_run_flops(const struct gn_prepared *p)
 {
 	const struct gn_plan *plan = &p->plan;
 	const struct gn_run_config *config = &p->request.config;
@@ -78,6 +83,44 @@ static double run_flops(const struct gn_prepared *p)
 	return plan->flops_first_epoch_step * (double)plan->steps_per_epoch +
 	       plan->flops_per_step * (double)(plan->steps - plan->steps_per_epoch) +
 	       forward_flops(&arch) * p->val_images * (1 + (evaluations - 1) * tail);
+}
+
+static double number(const json_t *object, const char *name)
+{
+	return json_number_value(json_object_get(object, name));
+}
+
+/* Operations per second of the newest run of this model that went on for a while; 0 when there is none. */
+static double rate_seen(struct gn_request *r, const char *model)
+{
+	struct gn_text *text = gn_supervisor_list(gn_request_service(r)->supervisor, GN_RUN_SUCCEEDED, 20, NULL, NULL);
+	json_t *list = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL, *run;
+	double rate = 0;
+	size_t index;
+
+	json_array_foreach(json_object_get(list, "items"), index, run)
+	{
+		const json_t *result = json_object_get(run, "result"), *progress = json_object_get(run, "progress");
+		double seconds = number(result, "seconds"), done = number(progress, "step") / number(progress, "steps");
+		if (strcmp(json_string_value(json_object_get(run, "model")), model) != 0 || seconds < LONG_ENOUGH)
+			continue;
+		rate = number(run, "flops") * done / seconds;
+		break;
+	}
+	json_decref(list);
+	gn_text_unref(text);
+	return isfinite(rate) && rate > 0 ? rate : 0;
+}
+
+/* How long the run would take: at the rate of an earlier run of this model, else at one taken from this machine's products. */
+static double estimate(struct gn_request *r, const struct gn_prepared *p)
+{
+	double rate = rate_seen(r, p->request.model);
+	int threads = p->request.threads ? p->request.threads : gn_request_service(r)->device_info.threads;
+
+	if (!(rate > 0))
+		rate = gn_rate_flops(gn_api_of(r)->rate, threads);
+	return gn_api_run_flops(p) / rate;
 }
 
 /* ---------------------------------------------------------------- preparing ------------------------------------- */
@@ -218,7 +261,7 @@ static json_t *memory_json(const struct gn_plan *plan)
 	                 (json_int_t)plan->memory.total);
 }
 
-static json_t *plan_json(const struct gn_prepared *p, double rate)
+static json_t *plan_json(const struct gn_prepared *p, double seconds)
 {
 	const struct gn_plan *plan = &p->plan;
 	json_t *object =
@@ -239,7 +282,7 @@ static json_t *plan_json(const struct gn_prepared *p, double rate)
 	json_object_set_new(object, "micro_batch_size", json_integer(plan->micro_batch_size));
 	json_object_set_new(object, "image_size", json_integer(plan->image_size));
 	json_object_set_new(object, "lr", gn_json_real(p->request.config.lr));
-	json_object_set_new(object, "estimated_seconds", gn_json_real(run_flops(p) / rate));
+	json_object_set_new(object, "estimated_seconds", gn_json_real(seconds));
 	return object;
 }
 
@@ -247,10 +290,7 @@ void gn_api_plans_post(struct gn_request *r)
 {
 	struct gn_prepared prepared;
 
-	if (!gn_api_prepare(r, &prepared, true)) {
-		int threads =
-		    prepared.request.threads ? prepared.request.threads : gn_request_service(r)->device_info.threads;
-		gn_reply_json(r, 200, plan_json(&prepared, gn_rate_flops(gn_api_of(r)->rate, threads)));
-	}
+	if (!gn_api_prepare(r, &prepared, true))
+		gn_reply_json(r, 200, plan_json(&prepared, estimate(r, &prepared)));
 	gn_api_prepared_release(r, &prepared);
 }

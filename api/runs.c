@@ -35,8 +35,8 @@ static void submit(struct gn_request *r, struct gn_prepared *prepared)
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE];
 	json_t *stored = gn_run_request_write(request);
-	json_t *plan = json_pack("{s:O,s:I}", "tuned_layers", prepared->tuned_layers, "tuned_parameters",
-	                         (json_int_t)prepared->plan.tuned_parameters);
+	json_t *plan = json_pack("{s:O,s:I,s:f}", "tuned_layers", prepared->tuned_layers, "tuned_parameters",
+	                         (json_int_t)prepared->plan.tuned_parameters, "flops", gn_api_run_flops(prepared));
 	struct gn_run_new run = {
 	    .name = request->name,
 	    .model = request->model,
