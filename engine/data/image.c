@@ -101,7 +101,7 @@ int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, con
 int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64_t max_pixels, int cover,
                     int *width_full, int *height_full, struct gn_error *err)
 {
-	struct gn_image_info info;
+	struct gn_image_info info = {0};
 
 	if (gn_image_probe(&info, bytes, size, max_pixels, err) ||
 	    gn_image_decode_at(out, bytes, size, &info, gn_image_denominator(&info, info.width, info.height, cover),

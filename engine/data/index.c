@@ -149,7 +149,8 @@ struct parser {
 
 static int malformed(struct gn_error *err, const char *what)
 {
-	return gn_fail(err, GN_MALFORMED, GN_INDEX_NAME, "the data set's index is damaged: %s", what);
+	gn_fail(err, GN_MALFORMED, GN_INDEX_NAME, "the data set's index is damaged: %s", what);
+	return -1;
 }
 
 /* Checks that the three tables fill the file exactly. */
@@ -164,8 +165,10 @@ static int parse_header(struct parser *p, const uint8_t *bytes, size_t size, uin
 	left -= sizeof *h;
 	if (memcmp(h->magic, magic, sizeof magic) != 0)
 		return malformed(err, "it is no index");
-	if (h->version != VERSION)
-		return gn_fail(err, GN_UNSUPPORTED, GN_INDEX_NAME, "version %u of the index is not known", h->version);
+	if (h->version != VERSION) {
+		gn_fail(err, GN_UNSUPPORTED, GN_INDEX_NAME, "version %u of the index is not known", h->version);
+		return -1;
+	}
 	if (h->pack_bytes != pack_bytes)
 		return malformed(err, "the pack has another size");
 	if (h->class_count < 1 || h->class_count > INT32_MAX || h->class_count > left / sizeof(uint64_t))

@@ -259,15 +259,13 @@ static void judge_name(struct reading *r, const struct gn_archive_entry *entry)
 	bool folder = entry->not_file && !*entry->not_file;
 
 	r->candidate = !why && !entry->not_file;
-	if (folder && (!why || !strcmp(entry->path, "./"))) {
-		give_up(r, SKIP, "");
-	} else if (why) {
+	if (why && !(folder && !strcmp(entry->path, "./"))) {
 		snprintf(r->path, sizeof r->path, "%s", entry->path);
 		give_up(r, REJECT, why);
+	} else if (folder || (!entry->not_file && gn_name_skipped(r->path))) {
+		give_up(r, SKIP, "");
 	} else if (entry->not_file) {
 		give_up(r, REJECT, entry->not_file);
-	} else if (gn_name_skipped(r->path)) {
-		give_up(r, SKIP, "");
 	}
 }
 
