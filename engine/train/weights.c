@@ -279,6 +279,7 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 	float *copy = NULL;
 	const float **values = current_values(t, &copy, err);
 	const float **base = gn_alloc((size_t)t->layout.count, sizeof *base, err);
+	struct gn_device_info device;
 	int result = -1;
 
 	if (values && base) {
@@ -289,7 +290,8 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 			if (!t->tuned[i])
 				values[i] = base[i];
 		}
-		result = gn_angles_of(out, &t->layout, values, base, forget_base, &(struct angle_base){t, base}, err);
+		t->backend->describe(t->ctx, &device);
+		result = gn_angles_of(out, &t->layout, values, base, device.threads, forget_base, &(struct angle_base){t, base}, err);
 	}
 	free(copy);
 	free(base);

@@ -6,6 +6,7 @@
 #include "tune/angles.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,14 +47,14 @@ static struct sums chunk_sums(const float *a, const float *b, size_t n, double s
 }
 
 /* difference false: (|a|^2, |b|^2). true: (|u - v|^2, |u + v|^2) with u = a scale_a, v = b scale_b. */
-static int part_sums(struct sums *total, const struct part *part, double scale_a, double scale_b, bool difference)
+static int part_sums(struct sums *total, const struct part *part, double scale_a, double scale_b, bool difference, int threads)
 {
 	size_t chunks = (part->n + CHUNK - 1) / CHUNK;
 	struct sums *partial = malloc(chunks * sizeof *partial);
 
 	if (!partial)
 		return -1;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
 	for (size_t c = 0; c < chunks; c++) {
 		size_t at = c * CHUNK, n = part->n - at < CHUNK ? part->n - at : CHUNK;
 
@@ -68,7 +69,7 @@ static int part_sums(struct sums *total, const struct part *part, double scale_a
 }
 
 /* Degrees between the concatenations of all a and all b; NAN where one of them is zero or no memory was left. */
-static double parts_angle(const struct part *parts, int count)
+static double parts_angle(const struct part *parts, int count, int threads)
 {
 	struct sums norm = {0, 0}, form = {0, 0};
 	bool frozen = true;
@@ -78,19 +79,19 @@ static double parts_angle(const struct part *parts, int count)
 	if (frozen)
 		return 0;
 	for (int i = 0; i < count; i++)
-		if (part_sums(&norm, &parts[i], 1, 1, false))
+		if (part_sums(&norm, &parts[i], 1, 1, false, threads))
 			return NAN;
 	if (!(norm.first > 0) || !(norm.second > 0))
 		return NAN;
 	for (int i = 0; i < count; i++)
-		if (part_sums(&form, &parts[i], 1 / sqrt(norm.first), 1 / sqrt(norm.second), true))
+		if (part_sums(&form, &parts[i], 1 / sqrt(norm.first), 1 / sqrt(norm.second), true, threads))
 			return NAN;
 	return 2 * atan2(sqrt(form.first), sqrt(form.second)) * (180 / 3.14159265358979323846);
 }
 
 double gn_angle(const float *a, const float *b, size_t n)
 {
-	return parts_angle(&(struct part){a, b, n}, 1);
+	return parts_angle(&(struct part){a, b, n}, 1, 1);
 }
 
 /* ---------------------------------------------------------------- layers ----------------------------------------- */
@@ -98,6 +99,7 @@ double gn_angle(const float *a, const float *b, size_t n)
 struct source {
 	const struct gn_layout *layout;
 	const float *const *tuned, *const *base;
+	int threads;
 };
 
 static struct part whole(const struct source *s, int tensor)
@@ -120,7 +122,7 @@ static void add_qkv_rows(struct gn_layer_angle *layer, const struct source *s, i
 	for (size_t r = 0; r < 3; r++) {
 		struct part third = {all.a + r * (all.n / 3), all.b + r * (all.n / 3), all.n / 3};
 
-		add_tensor(layer, s->layout->tensors[qkv].name, rows[r], all.a == all.b ? 0 : parts_angle(&third, 1));
+		add_tensor(layer, s->layout->tensors[qkv].name, rows[r], all.a == all.b ? 0 : parts_angle(&third, 1, s->threads));
 	}
 }
 
@@ -133,11 +135,11 @@ static void measure_layer(struct gn_layer_angle *layer, const struct source *s, 
 
 	*layer = (struct gn_layer_angle){.block = block, .group = group};
 	snprintf(layer->name, sizeof layer->name, "blocks.%d.%s", block, attention ? "attn" : "mlp");
-	layer->degrees = parts_angle(parts, 2);
-	add_tensor(layer, s->layout->tensors[first].name, "", parts_angle(&parts[0], 1));
+	layer->degrees = parts_angle(parts, 2, s->threads);
+	add_tensor(layer, s->layout->tensors[first].name, "", parts_angle(&parts[0], 1, s->threads));
 	if (attention)
 		add_qkv_rows(layer, s, first);
-	add_tensor(layer, s->layout->tensors[second].name, "", parts_angle(&parts[1], 1));
+	add_tensor(layer, s->layout->tensors[second].name, "", parts_angle(&parts[1], 1, s->threads));
 }
 
 /* Rank 1 is the largest of its group. Ties go to the lower block; an angle that does not exist comes last. */
@@ -157,10 +159,10 @@ static void rank_layers(struct gn_angles *angles)
 	}
 }
 
-int gn_angles_of(struct gn_angles *out, const struct gn_layout *layout, const float *const *tuned, const float *const *base,
+int gn_angles_of(struct gn_angles *out, const struct gn_layout *layout, const float *const *tuned, const float *const *base, int threads,
                  void (*done)(void *user, int tensor), void *user, struct gn_error *err)
 {
-	struct source source = {layout, tuned, base};
+	struct source source = {layout, tuned, base, threads};
 	int depth = 0;
 
 	for (int i = 0; i < layout->count; i++)
@@ -198,7 +200,7 @@ int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const
 		}
 		base_tensors[i] = j < 0 ? NULL : base->tensors[j];
 	}
-	result = gn_angles_of(out, t, tuned->tensors, base_tensors, NULL, NULL, err);
+	result = gn_angles_of(out, t, tuned->tensors, base_tensors, omp_get_max_threads(), NULL, NULL, err);
 done:
 	free(base_tensors);
 	return result;
