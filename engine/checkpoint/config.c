@@ -1,6 +1,6 @@
 /*
- * Side files: see config.h. Members that nobody here reads are left alone, whatever they hold; members that are read must
- * have the right type and a sane range, because a config that lies is worse than none.
+ * Side files: see config.h. Members that nobody here reads are left alone, whatever they hold; members that are read
+ * must have the right type and a sane range, because a config that lies is worse than none.
  */
 #include "checkpoint/config.h"
 
@@ -234,7 +234,8 @@ static int read_timm_config(struct gn_side *side, const json_t *config, struct g
 
 /* ---------------------------------------------------------------- preprocessor_config.json ---------------------- */
 
-/* size and crop_size, each a number or an object; from them the fraction that the centre crop keeps of the shorter side. */
+/* size and crop_size, each a number or an object; from them the fraction that the centre crop keeps of the shorter
+ * side. */
 static int read_crop(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
 	const json_t *size = json_object_get(config, "size");

@@ -1,6 +1,6 @@
 /*
- * What stands beside a checkpoint: Hugging Face's config.json and preprocessor_config.json, timm's config.json, a list of class
- * names.
+ * What stands beside a checkpoint: Hugging Face's config.json and preprocessor_config.json, timm's config.json, a
+ * list of class names.
  */
 #ifndef GN_CHECKPOINT_CONFIG_H
 #define GN_CHECKPOINT_CONFIG_H
@@ -26,8 +26,8 @@ struct gn_side {
 
 /* A side that says nothing. */
 void gn_side_init(struct gn_side *side);
-/* Adds the side files of the options; where of an error is "config.FIELD", "preprocessor.FIELD" or "labels". The caller releases
- * side, also after an error. */
+/* Adds the side files of the options; where of an error is "config.FIELD", "preprocessor.FIELD" or "labels". The
+ * caller releases side, also after an error. */
 int gn_side_read(struct gn_side *side, const struct gn_import_options *options, struct gn_error *err);
 void gn_side_release(struct gn_side *side);
 

@@ -1,6 +1,6 @@
 /*
- * The spelling of a foreign file: see detect.h. Detection goes by a few names that each library's ViT must have, in a fixed
- * order; every other name is then looked up in that spelling's table only.
+ * The spelling of a foreign file: see detect.h. Detection goes by a few names that each library's ViT must have, in a
+ * fixed order; every other name is then looked up in that spelling's table only.
  */
 #include "checkpoint/detect.h"
 

@@ -1,6 +1,7 @@
 /*
- * What a foreign file is: its spelling, what each of its tensors means, and the architecture that their shapes, the side files
- * and the user's options give together. Priority: options, side files, what the scheme's own library assumes.
+ * What a foreign file is: its spelling, what each of its tensors means, and the architecture that their shapes, the
+ * side files and the user's options give together. Priority: options, side files, what the scheme's own library
+ * assumes.
  */
 #ifndef GN_CHECKPOINT_DETECT_H
 #define GN_CHECKPOINT_DETECT_H
@@ -23,7 +24,8 @@ struct gn_source {
 	enum gn_spelling spelling;
 	bool dinov2; /* timm's spelling, but facebookresearch's DINOv2 */
 };
-/* Strips prefixes, refuses what gonio cannot compute, finds the spelling, looks up every name. The file must outlive it. */
+/* Strips prefixes, refuses what gonio cannot compute, finds the spelling, looks up every name. The file must outlive
+ * it. */
 int gn_source_read(struct gn_source *source, const struct gn_st_file *file, struct gn_error *err);
 void gn_source_release(struct gn_source *source);
 /* The first tensor of a role, in block 0 or any other; NULL if there is none. */

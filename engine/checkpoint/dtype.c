@@ -1,6 +1,7 @@
 /*
- * 16-bit floats: binary16 (1 sign, 5 exponent, 10 mantissa bits) and bfloat16 (the upper half of a float32), by their bits.
- * Byte order is the machine's, which is little-endian on every machine that gonio is built for, as in safetensors.
+ * 16-bit floats: binary16 (1 sign, 5 exponent, 10 mantissa bits) and bfloat16 (the upper half of a float32), by their
+ * bits. Byte order is the machine's, which is little-endian on every machine that gonio is built for, as in
+ * safetensors.
  */
 #include "checkpoint/dtype.h"
 

@@ -1,6 +1,7 @@
 /*
- * Exports: the header is made at once, the tensors are converted while they are read, so that an export of any size costs the
- * memory of its header. Reading changes nothing in the object: any number of threads may read different ranges.
+ * Exports: the header is made at once, the tensors are converted while they are read, so that an export of any size
+ * costs the memory of its header. Reading changes nothing in the object: any number of threads may read different
+ * ranges.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
- * Importing a foreign checkpoint: a plan first, bytes afterwards. Every tensor of the model gets its source tensors (one, or the
- * three thirds of qkv), with shapes and types checked; anything missing, doubled, wrongly shaped or left over ends the import
- * before a byte is written. Then the model file is written tensor by tensor from the mapped source, so that memory holds no
- * more than one tensor.
+ * Importing a foreign checkpoint: a plan first, bytes afterwards. Every tensor of the model gets its source tensors
+ * (one, or the three thirds of qkv), with shapes and types checked; anything missing, doubled, wrongly shaped or left
+ * over ends the import before a byte is written. Then the model file is written tensor by tensor from the mapped
+ * source, so that memory holds no more than one tensor.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * The architecture and the preprocessing of a foreign file: see gn_recipe_make in detect.h. What tensors can tell is read from
- * their shapes; what they cannot (heads, epsilon, activation, pixels' mean) comes from the options, then the side files, then
- * the habits of the library whose names the file has. Where habits differ, the user is asked.
+ * The architecture and the preprocessing of a foreign file: see gn_recipe_make in detect.h. What tensors can tell is
+ * read from their shapes; what they cannot (heads, epsilon, activation, pixels' mean) comes from the options, then
+ * the side files, then the habits of the library whose names the file has. Where habits differ, the user is asked.
  */
 #include "checkpoint/detect.h"
 

@@ -1,6 +1,6 @@
 /*
- * Bounded JSON: see json.h. The depth is measured before jansson sees the text, because jansson recurses and its own bound is
- * a compile-time constant of the distribution.
+ * Bounded JSON: see json.h. The depth is measured before jansson sees the text, because jansson recurses and its own
+ * bound is a compile-time constant of the distribution.
  */
 #include "checkpoint/json.h"
 
@@ -166,7 +166,8 @@ void gn_text_list_free(char **list, int count)
 char *gn_json_dump(const json_t *json, struct gn_error *err)
 {
 	const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
-	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is ours and large enough. */
+	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is ours and large
+	 * enough. */
 	size_t size = json ? json_dumpb(json, NULL, 0, flags) : 0;
 	char *text = size > 0 ? gn_alloc(size + 1, 1, err) : NULL;
 

@@ -1,6 +1,6 @@
 /*
- * Our own metadata: safetensors allows strings only, so the architecture, the preprocessing and the labels are JSON texts
- * inside of strings. Reading trusts nothing: the same file can be uploaded by anybody.
+ * Our own metadata: safetensors allows strings only, so the architecture, the preprocessing and the labels are JSON
+ * texts inside of strings. Reading trusts nothing: the same file can be uploaded by anybody.
  */
 #include "checkpoint/metadata.h"
 

@@ -1,6 +1,6 @@
 /*
- * gonio's own model files: opening them (alone, or as a delta on a base) and writing them. The file is mapped and stays so as
- * long as the model is open; nothing is copied but names and labels.
+ * gonio's own model files: opening them (alone, or as a delta on a base) and writing them. The file is mapped and
+ * stays so as long as the model is open; nothing is copied but names and labels.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * The name tables. '#' in a pattern stands for the block number. Sources: the published checkpoints and the state_dict()s
- * of timm 1.0, transformers 4 and 5, torchvision 0.29, facebookresearch/dinov2 and deit, openai/CLIP.
+ * The name tables. '#' in a pattern stands for the block number. Sources: the published checkpoints and the
+ * state_dict()s of timm 1.0, transformers 4 and 5, torchvision 0.29, facebookresearch/dinov2 and deit, openai/CLIP.
  */
 #include "checkpoint/names.h"
 
@@ -261,7 +261,8 @@ static bool starts_with(const char *text, const char *start)
 
 size_t gn_name_common_prefix(const char *const *names, int count)
 {
-	/* DataParallel, torch.compile, Lightning and friends, heads on a backbone, transformers' timm wrapper, I-JEPA. */
+	/* DataParallel, torch.compile, Lightning and friends, heads on a backbone, transformers' timm wrapper,
+	 * I-JEPA. */
 	static const char *const wrappers[] = {"module.",     "_orig_mod.",      "model.",       "backbone.",
 	                                       "timm_model.", "encoder.module.", "visual.trunk."};
 	size_t length = 0, found;

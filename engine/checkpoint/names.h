@@ -1,6 +1,6 @@
 /*
- * Tensor names: which name of which scheme means which parameter of ours, as data. A spelling is one way of naming a whole
- * ViT; the tables hold the names that are left when wrapper prefixes are stripped.
+ * Tensor names: which name of which scheme means which parameter of ours, as data. A spelling is one way of naming a
+ * whole ViT; the tables hold the names that are left when wrapper prefixes are stripped.
  */
 #ifndef GN_CHECKPOINT_NAMES_H
 #define GN_CHECKPOINT_NAMES_H
@@ -49,7 +49,7 @@ size_t gn_name_common_prefix(const char *const *names, int count);
 /* A name without the optional prefix that base models and classifiers differ in ("vit.", "vision_model."). */
 const char *gn_name_strip(const char *name);
 
-/* Tensors that no classifier needs and that are left out without a word. Stripped name. */
+/* Tensors that no classifier needs: left out without asking, only listed in the report. Stripped name. */
 bool gn_name_is_silent(const char *name);
 /* Why a tensor of this (stripped or whole) name cannot be taken: the architecture that it stands for; NULL: nothing is
  * known against it. */

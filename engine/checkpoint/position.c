@@ -1,7 +1,8 @@
 /*
- * Bicubic resampling of a position map, as PyTorch computes it (aten/src/ATen/native/cpu/UpSampleKernel.cpp): the weights of
- * both axes are equal, so one table of (first, count, weights) per output coordinate serves both passes, along x and then
- * along y. Sample points and weights are computed in float32 where PyTorch does, so that the taps are the same.
+ * Bicubic resampling of a position map, as PyTorch computes it (aten/src/ATen/native/cpu/UpSampleKernel.cpp): the
+ * weights of both axes are equal, so one table of (first, count, weights) per output coordinate serves both passes,
+ * along x and then along y. Sample points and weights are computed in float32 where PyTorch does, so that the taps
+ * are the same.
  */
 #include "checkpoint/position.h"
 

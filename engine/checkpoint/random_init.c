@@ -1,4 +1,5 @@
-/* Untrained models: timm's initialisation from named Philox streams, one per tensor, so that the file depends on the seed only. */
+/* Untrained models: timm's initialisation from named Philox streams, one per tensor, so that the file depends on the
+ * seed only. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /*
- * The safetensors reader and the writer of its header: see safetensors.h. One pass over the header makes a table entry per
- * tensor, each checked alone; then the entries are sorted by their place in the file, and neighbours must meet.
+ * The safetensors reader and the writer of its header: see safetensors.h. One pass over the header makes a table
+ * entry per tensor, each checked alone; then the entries are sorted by their place in the file, and neighbours must
+ * meet.
  */
 #include "checkpoint/safetensors.h"
 

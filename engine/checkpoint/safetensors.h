@@ -1,7 +1,7 @@
 /*
- * The safetensors format: 8 bytes of little-endian header length, a JSON object {name: {dtype, shape, data_offsets}}, the raw
- * tensors. The reader takes (buffer, size) and believes nothing: lengths, offsets, shapes and names are all checked before a
- * pointer is formed, and tensors must tile the data without a gap or an overlap.
+ * The safetensors format: 8 bytes of little-endian header length, a JSON object {name: {dtype, shape, data_offsets}},
+ * the raw tensors. The reader takes (buffer, size) and believes nothing: lengths, offsets, shapes and names are all
+ * checked before a pointer is formed, and tensors must tile the data without a gap or an overlap.
  */
 #ifndef GN_CHECKPOINT_SAFETENSORS_H
 #define GN_CHECKPOINT_SAFETENSORS_H
@@ -48,8 +48,8 @@ struct gn_st_file {
 	int count;
 	json_t *header; /* private: owns the names */
 };
-/* Reads the header of a whole file in memory, which must outlive it. Errors: GN_MALFORMED, where = the tensor's name if one is
- * to blame; GN_TOO_LARGE for a header past GN_ST_HEADER_LIMIT. */
+/* Reads the header of a whole file in memory, which must outlive it. Errors: GN_MALFORMED, where = the tensor's name
+ * if one is to blame; GN_TOO_LARGE for a header past GN_ST_HEADER_LIMIT. */
 int gn_st_parse(struct gn_st_file *file, const void *buffer, size_t size, struct gn_error *err);
 void gn_st_release(struct gn_st_file *file);
 /* A value of __metadata__, or NULL; borrowed from the file. */
@@ -57,8 +57,9 @@ const char *gn_st_metadata(const struct gn_st_file *file, const char *key);
 /* Writes "[768, 3, 16, 16]" into text; returns text. */
 const char *gn_st_shape_text(char *text, size_t size, const int64_t *shape, int rank);
 
-/* The bytes before the data of a new file: tensors of the layout for which has[i], in its order and dtype, and __metadata__ from an
- * object of strings. Padded with spaces so that the data starts at a multiple of GN_ST_ALIGN. *bytes is malloc'd. */
+/* The bytes before the data of a new file: tensors of the layout for which has[i], in its order and dtype, and
+ * __metadata__ from an object of strings. Padded with spaces so that the data starts at a multiple of GN_ST_ALIGN.
+ * *bytes is malloc'd. */
 int gn_st_write_header(uint8_t **bytes, size_t *size, const struct gn_layout *layout, const bool *has,
                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err);
 

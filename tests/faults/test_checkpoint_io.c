@@ -1,6 +1,7 @@
 /*
- * The n-th write, fsync, rename or allocation fails, for n = 1, 2, 3, ... until the call succeeds: each failure is reported with
- * its kind, and leaves no file behind. Run under AddressSanitizer it also shows that nothing leaks on the way out.
+ * The n-th write, fsync, rename or allocation fails, for n = 1, 2, 3, ... until the call succeeds: each failure is
+ * reported with its kind, and leaves no file behind. Run under AddressSanitizer it also shows that nothing leaks on
+ * the way out.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -183,7 +184,8 @@ static void set_up(struct place *place)
 	assert_int_equal(rename(place->out, place->in), 0);
 }
 
-/* A call may live through a fault (a label that need not be checked twice), but what it wrote must be what it always writes. */
+/* A call may live through a fault (a label that need not be checked twice), but what it wrote must be what it always
+ * writes. */
 static void check_output(const struct place *place, const char *want, size_t want_size)
 {
 	char *bytes;
@@ -197,7 +199,8 @@ static void check_output(const struct place *place, const char *want, size_t wan
 	unlink(place->out);
 }
 
-/* Fails the n-th of one kind of call until there are fewer than n; each failure must be of the given kind (GN_OK: any). */
+/* Fails the n-th of one kind of call until there are fewer than n; each failure must be of the given kind (GN_OK:
+ * any). */
 static int fail_until_success(call *what, const struct gn_sys_calls *faulty, void *(*json_malloc)(size_t),
                               enum gn_code code)
 {

@@ -1,4 +1,5 @@
-/* Files: whole or not at all, maps, bounded reading, SHA-256. Failing system calls are in tests/faults/test_checkpoint_io.c. */
+/* Files: whole or not at all, maps, bounded reading, SHA-256. Failing system calls are in
+ * tests/faults/test_checkpoint_io.c. */
 #include "fileio.h"
 
 #include <errno.h>

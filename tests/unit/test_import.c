@@ -1,6 +1,7 @@
 /*
- * Importing: files that timm, transformers and torchvision saved (tests/parity/golden), in pairs of spellings that must give
- * the same bits; then small files made here for every rule about heads, positions, registers, labels and options.
+ * Importing: files that timm, transformers and torchvision saved (tests/parity/golden), in pairs of spellings that
+ * must give the same bits; then small files made here for every rule about heads, positions, registers, labels and
+ * options.
  */
 #include "gonio.h"
 

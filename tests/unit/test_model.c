@@ -1,4 +1,5 @@
-/* gonio's own model files: written, opened alone and as deltas on a chain of bases, and refused when they do not fit. */
+/* gonio's own model files: written, opened alone and as deltas on a chain of bases, and refused when they do not fit.
+ * */
 #include "gonio.h"
 
 #include <math.h>

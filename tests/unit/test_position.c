@@ -1,4 +1,5 @@
-/* Position resampling: what holds for every method. tests/parity/test_positions.c holds the values against the libraries. */
+/* Position resampling: what holds for every method. tests/parity/test_positions.c holds the values against the
+ * libraries. */
 #include "checkpoint/position.h"
 
 #include <math.h>

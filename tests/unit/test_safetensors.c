@@ -1,6 +1,6 @@
 /*
- * The safetensors reader: every case of tests/cases/safetensors through a whole import, with the error's text pinned; a good
- * file cut at every length and damaged at every byte; what the header's writer makes.
+ * The safetensors reader: every case of tests/cases/safetensors through a whole import, with the error's text pinned;
+ * a good file cut at every length and damaged at every byte; what the header's writer makes.
  */
 #include "checkpoint/safetensors.h"
 
