@@ -156,11 +156,6 @@ ssize_t gn_body_read(void *request, void *buffer, size_t size)
 	return result;
 }
 
-int64_t gn_body_length(const struct gn_request *r)
-{
-	return r->length;
-}
-
 /* The hash of a form covers the order of its parts and what they say, not the separator, which clients draw anew each time. */
 static void hash_part(struct gn_request *r, const struct gn_part *part)
 {

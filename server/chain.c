@@ -38,24 +38,6 @@ int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *pa
 	return 0;
 }
 
-int gn_chain_open(struct gn_chain *chain, struct gn_store *store, const char *id, struct gn_error *err)
-{
-	char ids[GN_CHAIN_MAX][GN_ID_SIZE], paths[GN_CHAIN_MAX][PATH_MAX];
-	const char *borrowed[GN_CHAIN_MAX];
-	int count = gn_store_chain(store, id, ids, err);
-
-	if (count < 0)
-		return -1;
-	for (int i = 0; i < count; i++) {
-		size_t used;
-		gn_store_folder(store, GN_KIND_MODEL, ids[i], paths[i]);
-		used = strlen(paths[i]);
-		snprintf(paths[i] + used, PATH_MAX - used, "/model.safetensors");
-		borrowed[i] = paths[i];
-	}
-	return gn_chain_open_paths(chain, count, borrowed, err);
-}
-
 void gn_chain_close(struct gn_chain *chain)
 {
 	for (int i = 0; i < chain->count; i++)

@@ -97,18 +97,10 @@ static bool always_answered(const char *path)
 
 static int check_ready(struct gn_request *r)
 {
-	const struct gn_http_options *options = &r->http->options;
-	const char *reason = NULL;
-
-	if (always_answered(r->label))
+	if (!atomic_load(&r->http->stopping) || always_answered(r->label))
 		return 0;
-	if (atomic_load(&r->http->stopping))
-		reason = "the service is stopping";
-	else if (options->not_ready)
-		reason = options->not_ready(options->user);
-	if (reason)
-		gn_reply_problem(r, 503, "%s", reason);
-	return reason ? -1 : 0;
+	gn_reply_problem(r, 503, "the service is stopping");
+	return -1;
 }
 
 static int read_length(struct gn_request *r)

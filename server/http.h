@@ -58,18 +58,10 @@ extern const struct gn_route gn_routes[];
 /* ---------------------------------------------------------------- reading a request ------------------------------ */
 
 struct gn_service *gn_request_service(const struct gn_request *r);
-/* Unique; also the reply's X-Request-Id and in the log lines of this request. */
-const char *gn_request_id(const struct gn_request *r);
 /* The text that stood at {name} in the path, percent-decoded; never NULL for a name of the pattern. All borrowed until the reply. */
 const char *gn_path(const struct gn_request *r, const char *name);
 /* A query parameter, decoded, or NULL. "" when it stands there without a value. The first one counts. */
 const char *gn_query(const struct gn_request *r, const char *name);
-/* Numbers from the query: *out keeps its value when the parameter is absent. Not a number or out of bounds: replies 422 with the
- * pointer "/NAME", and returns -1. */
-int gn_query_int(struct gn_request *r, const char *name, int64_t low, int64_t high, int64_t *out);
-int gn_query_real(struct gn_request *r, const char *name, double low, double high, double *out);
-/* limit (1..1000, default 50) and after (NULL or an id) of a list. Replies 422. */
-int gn_query_page(struct gn_request *r, int *limit, const char **after);
 /* Calls visit for every query parameter, in order: to refuse unknown ones. */
 void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value),
                    void *user);
@@ -86,8 +78,6 @@ json_t *gn_request_json(const struct gn_request *r);
 /* Body of a STREAM route: fills buffer with at least one byte, returns the number; 0 at the end; -1 when the client went, the body
  * passed its limit, or the disk is full. Blocks. The signature is that of gn_ingest_options.read; `request` is the struct gn_request. */
 ssize_t gn_body_read(void *request, void *buffer, size_t size);
-/* Bytes announced by Content-Length; -1 when the client did not say (chunked). */
-int64_t gn_body_length(const struct gn_request *r);
 /* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and returns NULL. */
 json_t *gn_body_json(struct gn_request *r, size_t limit);
 /* Multipart/form-data, pulled part by part from the body of a STREAM route. Nothing is kept: a part that is not read is skipped. */
@@ -175,9 +165,6 @@ struct gn_http_options {
 	uint64_t max_upload;
 	int threads;         /* of the daemon; 0: 2 */
 	int timeout_seconds; /* of a silent client; 0: 60 */
-	/* Asked before any route but /healthz, /readyz, /metrics and the static files; NULL or returning NULL: go on. Otherwise 503 with that text. */
-	const char *(*not_ready)(void *user);
-	void *user;
 };
 int gn_http_start(struct gn_http **out, const struct gn_http_options *options, struct gn_error *err);
 /* The address it listens on, as in a URL: "127.0.0.1:8080". Borrowed. */

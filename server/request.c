@@ -1,6 +1,5 @@
 /* What a handler reads of a request, and the request's life: see http.h and http_private.h. */
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -89,11 +88,6 @@ struct gn_service *gn_request_service(const struct gn_request *r)
 	return r->http->options.service;
 }
 
-const char *gn_request_id(const struct gn_request *r)
-{
-	return r->id;
-}
-
 const char *gn_path(const struct gn_request *r, const char *name)
 {
 	size_t n = strlen(name);
@@ -113,56 +107,6 @@ const char *gn_query(const struct gn_request *r, const char *name)
 const char *gn_header(const struct gn_request *r, const char *name)
 {
 	return lookup(r, MHD_HEADER_KIND, name);
-}
-
-int gn_query_int(struct gn_request *r, const char *name, int64_t low, int64_t high, int64_t *out)
-{
-	const char *text = gn_query(r, name);
-	char pointer[64], *end = NULL;
-	long long value = 0;
-
-	if (!text)
-		return 0;
-	errno = 0;
-	if (*text == '-' || isdigit((unsigned char)*text))
-		value = strtoll(text, &end, 10);
-	if (end && end != text && !*end && !errno && value >= low && value <= high) {
-		*out = value;
-		return 0;
-	}
-	snprintf(pointer, sizeof pointer, "/%s", name);
-	gn_reply_field(r, pointer, "must be a whole number from %lld to %lld", (long long)low, (long long)high);
-	return -1;
-}
-
-int gn_query_real(struct gn_request *r, const char *name, double low, double high, double *out)
-{
-	const char *text = gn_query(r, name);
-	char pointer[64], *end = NULL;
-	double value = 0;
-
-	if (!text)
-		return 0;
-	if (*text == '-' || *text == '.' || isdigit((unsigned char)*text))
-		value = strtod(text, &end);
-	if (end && end != text && !*end && value >= low && value <= high) {
-		*out = value;
-		return 0;
-	}
-	snprintf(pointer, sizeof pointer, "/%s", name);
-	gn_reply_field(r, pointer, "must be a number from %g to %g", low, high);
-	return -1;
-}
-
-int gn_query_page(struct gn_request *r, int *limit, const char **after)
-{
-	int64_t value = 50;
-
-	if (gn_query_int(r, "limit", 1, 1000, &value))
-		return -1;
-	*limit = (int)value;
-	*after = gn_query(r, "after");
-	return 0;
 }
 
 struct each {
