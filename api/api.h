@@ -93,10 +93,6 @@ struct gn_page {
 	{                                                                                                              \
 		"after", GN_FIELD_REF, 0, offsetof(type, after), .help = "The last id of the page before."             \
 	}
-static inline const char *gn_page_after(const struct gn_page *page)
-{
-	return *page->after ? page->after : NULL;
-}
 /* For endpoints without parameters; costs next to nothing when there are none. */
 int gn_api_no_query(struct gn_request *r);
 
@@ -123,9 +119,6 @@ json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, co
 /* SHA-256 of a file, in hexadecimal. */
 int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
 
-/* A layer: the tensors of one block and group, named as timm would ("blocks.0.attn", "head"). */
-#define GN_LAYER_NAME_SIZE 32
-void gn_api_layer_name(char name[GN_LAYER_NAME_SIZE], const struct gn_tensor *tensor);
 /* The names of the layers with a tuned tensor, in network order. New reference. */
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);
 

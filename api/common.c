@@ -168,8 +168,8 @@ void gn_api_list(struct gn_request *r, enum gn_kind kind)
 	if (gn_api_query(r, PAGE, 2, &page))
 		return;
 	list.items = json_array();
-	if (gn_store_list(gn_request_service(r)->store, kind, page.limit, gn_page_after(&page), add_item, &list, &more,
-	                  &err)) {
+	if (gn_store_list(gn_request_service(r)->store, kind, page.limit, *page.after ? page.after : NULL, add_item,
+	                  &list, &more, &err)) {
 		json_decref(list.items);
 		gn_reply_error(r, &err);
 		return;

@@ -1,17 +1,20 @@
 /* Layers: the tensors of one block and group (METHOD 2), as GET /v1/models/{id}/layers lists and a run's tuned_layers names them. */
 #include "api/api.h"
 
-void gn_api_layer_name(char name[GN_LAYER_NAME_SIZE], const struct gn_tensor *tensor)
+enum { NAME_SIZE = 32 };
+
+/* As timm would name it: "blocks.0.attn", "head". */
+static void layer_name(char name[NAME_SIZE], const struct gn_tensor *tensor)
 {
 	switch (tensor->group) {
 	case GN_GROUP_ATTENTION:
-		snprintf(name, GN_LAYER_NAME_SIZE, "blocks.%d.attn", tensor->block);
+		snprintf(name, NAME_SIZE, "blocks.%d.attn", tensor->block);
 		break;
 	case GN_GROUP_FFN:
-		snprintf(name, GN_LAYER_NAME_SIZE, "blocks.%d.mlp", tensor->block);
+		snprintf(name, NAME_SIZE, "blocks.%d.mlp", tensor->block);
 		break;
 	default:
-		snprintf(name, GN_LAYER_NAME_SIZE, "%s", gn_group_name(tensor->group));
+		snprintf(name, NAME_SIZE, "%s", gn_group_name(tensor->group));
 	}
 }
 
@@ -32,7 +35,7 @@ static bool opens_layer(const struct gn_layout *layout, int index)
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned)
 {
 	json_t *layers = json_array();
-	char name[GN_LAYER_NAME_SIZE];
+	char name[NAME_SIZE];
 
 	for (int i = 0; i < layout->count; i++) {
 		bool any = false;
@@ -40,7 +43,7 @@ json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned)
 			continue;
 		for (int j = i; j < layout->count; j++)
 			any |= tuned[j] && same_layer(&layout->tensors[i], &layout->tensors[j]);
-		gn_api_layer_name(name, &layout->tensors[i]);
+		layer_name(name, &layout->tensors[i]);
 		if (any)
 			json_array_append_new(layers, json_string(name));
 	}
@@ -62,7 +65,7 @@ static json_t *layer_item(const struct gn_layout *layout, int first)
 	const struct gn_tensor *tensor = &layout->tensors[first];
 	json_t *tensors = json_array();
 	json_int_t parameters = 0;
-	char name[GN_LAYER_NAME_SIZE];
+	char name[NAME_SIZE];
 
 	for (int i = first; i < layout->count; i++) {
 		if (!same_layer(tensor, &layout->tensors[i]))
@@ -70,7 +73,7 @@ static json_t *layer_item(const struct gn_layout *layout, int first)
 		json_array_append_new(tensors, tensor_item(&layout->tensors[i]));
 		parameters += (json_int_t)layout->tensors[i].numel;
 	}
-	gn_api_layer_name(name, tensor);
+	layer_name(name, tensor);
 	return json_pack("{s:s,s:o,s:s,s:I,s:o}", "name", name, "block",
 	                 tensor->block < 0 ? json_null() : json_integer(tensor->block), "group",
 	                 gn_group_name(tensor->group), "parameters", parameters, "tensors", tensors);

@@ -6,7 +6,7 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/healthz", gn_api_healthz, GN_BODY_NONE, GN_INLINE, 0},
     {GN_GET, "/readyz", gn_api_readyz, GN_BODY_NONE, 0, 0},
     {GN_GET, "/metrics", gn_api_metrics, GN_BODY_NONE, 0, 0},
-    {GN_GET, "/v1/info", gn_api_info, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/v1/info", gn_api_info, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/schemas/run", gn_api_run_schema, GN_BODY_NONE, GN_INLINE, 0},
 
     {GN_GET, "/v1/datasets", gn_api_datasets_list, GN_BODY_NONE, 0, 0},

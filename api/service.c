@@ -43,9 +43,13 @@ void gn_api_info(struct gn_request *r)
 	              (json_int_t)config->batch_max, "disk_reserve_bytes", (json_int_t)config->disk_reserve);
 	json_t *about = json_pack("{s:s,s:s,s:I,s:i}", "backend", device->backend, "name", device->name, "memory_bytes",
 	                          (json_int_t)device->memory_bytes, "threads", device->threads);
+	int open;
+	uint64_t bytes = gn_modelpool_bytes(gn_api_models(r), &open);
+	json_t *models = json_pack("{s:i,s:I}", "open", open, "bytes", (json_int_t)bytes);
 	gn_reply_json(r, 200,
-	              json_pack("{s:s,s:o,s:o,s:o}", "version", gn_version(), "device", about, "limits", limits,
-	                        "uptime_seconds", gn_json_real((double)(gn_now() - service->started_at) / 1000)));
+	              json_pack("{s:s,s:o,s:o,s:o,s:o}", "version", gn_version(), "device", about, "limits", limits,
+	                        "models", models, "uptime_seconds",
+	                        gn_json_real((double)(gn_now() - service->started_at) / 1000)));
 }
 
 void gn_api_run_schema(struct gn_request *r)

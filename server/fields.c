@@ -76,7 +76,8 @@ static bool name_pattern(const char *text)
 	return true;
 }
 
-bool gn_name_valid(const char *text)
+/* Whether text may be a new name: the pattern, and not the look of an id. */
+static bool name_valid(const char *text)
 {
 	for (size_t i = 0; i < sizeof ID_PREFIXES / sizeof *ID_PREFIXES; i++)
 		if (!strncmp(text, ID_PREFIXES[i], 4))
@@ -169,7 +170,7 @@ static void read_text(const struct gn_field *field, const json_t *value, void *o
 
 	if (!text) {
 		gn_field_error(errors, pointer, "must be a string%s", or_null(field));
-	} else if (field->type == GN_FIELD_NAME && !gn_name_valid(text)) {
+	} else if (field->type == GN_FIELD_NAME && !name_valid(text)) {
 		gn_field_error(errors, pointer,
 		               "must match [a-z0-9][a-z0-9._-]{0,63} and not begin like an id (mdl_, dst_, run_, ...)");
 	} else if (field->type == GN_FIELD_REF && !name_pattern(text)) {

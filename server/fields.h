@@ -65,8 +65,6 @@ const struct gn_field *gn_field_find(const struct gn_field *table, int count, co
 void gn_field_error(json_t *errors, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* pointer = prefix/name with JSON Pointer's escapes, cut to fit. */
 void gn_field_pointer(char *pointer, size_t size, const char *prefix, const char *name);
-/* Whether text may be a new name: the pattern above, and not the look of an id ("mdl_..."). */
-bool gn_name_valid(const char *text);
 
 /* Parses a request's JSON text. Malformed text, duplicate keys and nesting past the parser's depth are GN_MALFORMED with
  * line and column. A number too large for its type is read as 9e307, so that the field's bounds report it. */

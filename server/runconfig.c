@@ -103,8 +103,11 @@ static void read_strategy(const json_t *value, void *out, const char *pointer, j
 		gn_field_error(errors, pointer, "custom needs patterns: {\"kind\":\"custom\",\"tune\":[...]}");
 }
 
-json_t *gn_strategy_write(const struct gn_strategy *strategy)
+/* The name, or for custom {"kind","tune"}. */
+static json_t *write_strategy(const void *in)
 {
+	const struct gn_strategy *strategy = &((const struct gn_run_request *)in)->config.strategy;
+
 	if (strategy->kind != GN_CUSTOM)
 		return json_string(gn_strategy_name(strategy->kind));
 
@@ -112,11 +115,6 @@ json_t *gn_strategy_write(const struct gn_strategy *strategy)
 	for (int i = 0; i < strategy->pattern_count; i++)
 		json_array_append_new(tune, json_string(strategy->patterns[i]));
 	return json_pack("{s:s,s:o}", "kind", gn_strategy_name(GN_CUSTOM), "tune", tune);
-}
-
-static json_t *write_strategy(const void *in)
-{
-	return gn_strategy_write(&((const struct gn_run_request *)in)->config.strategy);
 }
 
 static json_t *schema_strategy(void)
@@ -155,7 +153,6 @@ static void read_lr(const json_t *value, void *out, const char *pointer, json_t 
 		gn_field_error(errors, pointer, "must be between 0 and 100 or null");
 	} else {
 		request->config.lr = lr;
-		request->lr_given = true;
 	}
 }
 

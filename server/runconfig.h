@@ -13,12 +13,11 @@ struct gn_run_request {
 	char name[GN_NAME_SIZE];                         /* "": none */
 	char model[GN_NAME_SIZE], dataset[GN_NAME_SIZE]; /* ids or names, as given */
 	struct gn_run_config config;                     /* lr is the strategy's where none was given */
-	bool lr_given;
-	int priority;                          /* the larger goes first */
-	int threads;                           /* 0: the service's number */
-	int precision;                         /* enum gn_precision */
-	int classes, train_images, val_images; /* of a plan without a data set; classes 0: not given */
-	char **patterns;                       /* what config.strategy.patterns points to; owned */
+	int priority;                                    /* the larger goes first */
+	int threads;                                     /* 0: the service's number */
+	int precision;                                   /* enum gn_precision */
+	int classes, train_images, val_images;           /* of a plan without a data set; classes 0: not given */
+	char **patterns;                                 /* what config.strategy.patterns points to; owned */
 };
 
 /* Reads a run's JSON object, with all defaults. Every bad field goes into errors (see server/fields.h); the request is
@@ -30,7 +29,5 @@ void gn_run_request_release(struct gn_run_request *request);
 json_t *gn_run_request_write(const struct gn_run_request *request);
 /* GET /v1/schemas/run. A new reference. */
 json_t *gn_run_request_schema(void);
-/* A strategy in its JSON form: the name, or for custom {"kind","tune"}. A new reference. */
-json_t *gn_strategy_write(const struct gn_strategy *strategy);
 
 #endif

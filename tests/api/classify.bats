@@ -107,4 +107,6 @@ teardown_file() {
             expect 200
         done
     done
+    call GET /v1/info
+    expect 200 '.models == {"open":0,"bytes":0}'
 }

@@ -68,7 +68,7 @@ static void test_rates_by_strategy(void **state)
 		gn_run_request_release(&r);
 	}
 	read_text(&r, "{\"lr\":0.5,\"model\":\"m\",\"dataset\":\"d\",\"strategy\":\"full\"}", false, pointer);
-	assert_true(r.config.lr == 0.5 && r.lr_given);
+	assert_true(r.config.lr == 0.5);
 	gn_run_request_release(&r);
 }
 
