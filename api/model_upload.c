@@ -265,7 +265,12 @@ static void read_labels(const json_t *value, void *out, const char *pointer, jso
 		const char *text = json_string_value(json_array_get(value, i));
 		if (!text)
 			gn_field_error(errors, pointer, "must hold strings only");
-		fresh->labels[fresh->label_count++] = strdup(text ? text : "");
+		fresh->labels[i] = strdup(text ? text : "");
+		if (!fresh->labels[i]) {
+			gn_field_error(errors, pointer, "no memory for the class names");
+			break;
+		}
+		fresh->label_count++;
 	}
 }
 

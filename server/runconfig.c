@@ -63,6 +63,10 @@ static void read_patterns(struct gn_run_request *request, const json_t *tune, co
 			text = "";
 		}
 		request->patterns[i] = strdup(text);
+		if (!request->patterns[i]) {
+			gn_field_error(errors, pointer, "no memory for the patterns");
+			break;
+		}
 	}
 	request->config.strategy.patterns = (const char *const *)request->patterns;
 	request->config.strategy.pattern_count = (int)count;

@@ -154,6 +154,25 @@ long_run() {
     expect 200
 }
 
+@test "another picture size: positions are resampled, and the tuned model keeps it" {
+    post_json /v1/runs '{"name":"larger","model":"tiny","dataset":"three","strategy":"ffn","image_size":48,"epochs":1,"batch_size":32,"augment":"standard","schedule":"constant","optimizer":"sgd","class_weights":"balanced"}'
+    expect 201 '.image_size == 48'
+    wait_run larger succeeded
+    local model
+    model=$(field .result.model)
+    call GET "/v1/models/$model"
+    expect 200 '.architecture.image_size == 48'
+    call POST "/v1/models/$model/classify" -H 'Content-Type: image/png' --data-binary "@$IN/b.png"
+    expect 200 '(.predictions | length) == 3'
+    call GET "/v1/models/$model/angles"
+    expect 200 '.epochs[0].layers | map(select(.group == "attention").degrees) == [0,0]'
+    call GET "/v1/models/$model/checkpoint"
+    expect 200
+    cp "$BODY" "$BATS_TEST_TMPDIR/larger.safetensors"
+    upload '/v1/models?heads=2' "$BATS_TEST_TMPDIR/larger.safetensors"
+    expect 201 '.architecture.image_size == 48 and .architecture.classes == 3'
+}
+
 @test "cancel, resume, cancel; delete" {
     long_run long
     wait_run long running
