@@ -12,17 +12,18 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-#define BUFFER_BYTES (256 << 10)
-#define TAIL_BYTES   (66 << 10) /* a zip's end record with the longest comment */
-#define RATIO_MAX    200        /* photographs hardly shrink; zeros shrink a thousandfold */
-#define RATIO_FREE   ((uint64_t)64 << 20)
+#define BUFFER_BYTES   (256 << 10)
+#define TAIL_BYTES     (66 << 10)           /* a zip's end record with the longest comment */
+#define RATIO_MAX      200                  /* photographs hardly shrink; zeros shrink a thousandfold */
+#define DICTIONARY_MAX ((uint64_t)64 << 20) /* what xz -9 uses */
+#define RATIO_FREE     ((uint64_t)64 << 20)
 
 struct gn_archive {
 	const struct gn_archive_source *source;
 	struct archive *reader;
 	struct archive_entry *entry; /* libarchive's, of the present entry */
 	locale_t utf8, before;       /* names are converted to the thread's character set */
-	bool aborted, ended;
+	bool aborted, hungry, ended;
 	uint64_t packed, unpacked;
 	uint64_t data_end; /* of the entry before, in the unpacked stream */
 	int entries;
@@ -30,6 +31,55 @@ struct gn_archive {
 	uint8_t tail[TAIL_BYTES]; /* the last bytes that came */
 	uint8_t buffer[BUFFER_BYTES];
 };
+
+/* ---------------------------------------------------------------- memory ----------------------------------------- */
+
+/* A variable-length integer of xz; moves *at past it. UINT64_MAX if it is cut or too long. */
+static uint64_t xz_integer(const uint8_t *bytes, size_t size, size_t *at)
+{
+	uint64_t value = 0;
+
+	for (unsigned shift = 0; shift < 63 && *at < size; shift += 7) {
+		uint8_t byte = bytes[(*at)++];
+
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80))
+			return value;
+	}
+	return UINT64_MAX;
+}
+
+/*
+ * The dictionary that the first block of an xz stream asks for, 0 if there is none to be seen (The .xz File Format, 3.1 and 5.3.1). It
+ * decides how much memory unpacking takes, and libarchive sets no limit. Later blocks could ask for more; no packer does that.
+ */
+static uint64_t xz_dictionary(const uint8_t *bytes, size_t size)
+{
+	enum { STREAM_HEADER = 12, LZMA2 = 0x21, PROPERTY_MAX = 40 };
+	size_t at = STREAM_HEADER + 2;
+	uint8_t flags;
+
+	if (size <= at || memcmp(bytes,
+	                         "\xfd"
+	                         "7zXZ",
+	                         6) != 0)
+		return 0;
+	flags = bytes[STREAM_HEADER + 1];
+	for (int sizes = (flags >> 6 & 1) + (flags >> 7); sizes > 0; sizes--)
+		xz_integer(bytes, size, &at);
+	for (int filters = (flags & 3) + 1; filters > 0; filters--) {
+		uint64_t id = xz_integer(bytes, size, &at), length = xz_integer(bytes, size, &at);
+
+		if (length > 16 || length > size - at)
+			return 0;
+		if (id == LZMA2 && length == 1 && bytes[at] <= PROPERTY_MAX)
+			return (uint64_t)(2 | (bytes[at] & 1)) << (bytes[at] / 2 + 11);
+		at += length;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the source ------------------------------------- */
 
 static void keep_tail(struct gn_archive *archive, const uint8_t *bytes, size_t size)
 {
@@ -41,17 +91,39 @@ static void keep_tail(struct gn_archive *archive, const uint8_t *bytes, size_t s
 	archive->tail_size = old + fresh;
 }
 
+/* Fills the buffer with one piece, the first time with enough to see what it is: how many bytes, or -1. */
+static ssize_t read_piece(struct gn_archive *archive)
+{
+	enum { ENOUGH = 256 };
+	const struct gn_archive_source *source = archive->source;
+	ssize_t size = 0;
+
+	while (!archive->ended && (size == 0 || (archive->packed == 0 && size < ENOUGH))) {
+		ssize_t n = source->read(source->user, archive->buffer + size, BUFFER_BYTES - (size_t)size);
+
+		if (n < 0)
+			return -1;
+		archive->ended = n == 0;
+		size += n;
+	}
+	return size;
+}
+
 static la_ssize_t on_read(struct archive *reader, void *user, const void **bytes)
 {
 	struct gn_archive *archive = user;
-	ssize_t n = archive->ended ? 0 : archive->source->read(archive->source->user, archive->buffer, BUFFER_BYTES);
+	ssize_t n = read_piece(archive);
 
 	if (n < 0) {
 		archive->aborted = true;
 		archive_set_error(reader, EIO, "the upload was broken off");
 		return ARCHIVE_FATAL;
 	}
-	archive->ended = n == 0;
+	if (archive->packed == 0 && xz_dictionary(archive->buffer, (size_t)n) > DICTIONARY_MAX) {
+		archive->hungry = true;
+		archive_set_error(reader, ENOMEM, "the dictionary is too large");
+		return ARCHIVE_FATAL;
+	}
 	archive->packed += (uint64_t)n;
 	keep_tail(archive, archive->buffer, (size_t)n);
 	*bytes = archive->buffer;
@@ -64,6 +136,9 @@ static int reader_failed(struct gn_archive *archive, struct gn_error *err)
 
 	if (archive->aborted)
 		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
+	if (archive->hungry)
+		return gn_fail(err, GN_UNSUPPORTED, "", "the archive needs an xz dictionary of more than %llu bytes",
+		               (unsigned long long)DICTIONARY_MAX);
 	if (archive->packed == 0)
 		return gn_fail(err, GN_MALFORMED, "", "the archive is empty (0 bytes)");
 	if (archive_errno(archive->reader) == ENOMEM)
@@ -179,6 +254,15 @@ static int check_end(struct gn_archive *archive, struct gn_error *err)
 
 /* ---------------------------------------------------------------- entries ---------------------------------------- */
 
+/* A zip's entries stored or deflated: what every zip tool writes. Others (lzma, ppmd, ...) may ask for any amount of memory. */
+static bool plainly_packed(struct gn_archive *archive)
+{
+	const char *name = archive_format_name(archive->reader); /* "ZIP 2.0 (deflation)" */
+
+	return (archive_format(archive->reader) & ARCHIVE_FORMAT_BASE_MASK) != ARCHIVE_FORMAT_ZIP || !name ||
+	       strstr(name, "(uncompressed") || strstr(name, "(deflation");
+}
+
 static const char *kind_of(struct archive_entry *entry)
 {
 	if (archive_entry_symlink(entry) || archive_entry_filetype(entry) == AE_IFLNK)
@@ -218,6 +302,9 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	if (!entry->path)
 		entry->path = "";
 	entry->not_file = kind_of(archive->entry);
+	if (!plainly_packed(archive))
+		return gn_fail(err, GN_UNSUPPORTED, "", "the archive is packed as %s: store or deflate its entries",
+		               archive_format_name(archive->reader));
 	if (archive_entry_is_encrypted(archive->entry)) {
 		char shown[128];
 
