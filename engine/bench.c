@@ -14,7 +14,8 @@ bool gn_bench_wants(const struct gn_bench_options *options, const char *section,
 	return strstr(full, options->only) != NULL;
 }
 
-void gn_bench_row(const struct gn_bench_options *options, const char *section, const char *name, const char *unit, double value, double reference)
+void gn_bench_row(const struct gn_bench_options *options, const char *section, const char *name, const char *unit,
+                  double value, double reference)
 {
 	struct gn_bench_row row = {.value = value, .reference = reference};
 

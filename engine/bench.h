@@ -7,11 +7,14 @@
 /* Whether the user asked for this figure. */
 bool gn_bench_wants(const struct gn_bench_options *options, const char *section, const char *name);
 /* reference: NAN where there is none. */
-void gn_bench_row(const struct gn_bench_options *options, const char *section, const char *name, const char *unit, double value, double reference);
+void gn_bench_row(const struct gn_bench_options *options, const char *section, const char *name, const char *unit,
+                  double value, double reference);
 
-int gn_bench_ops(const struct gn_bench_options *options, struct gn_error *err);    /* backend/cpu/: products and every operation of the table */
+int gn_bench_ops(const struct gn_bench_options *options,
+                 struct gn_error *err); /* backend/cpu/: products and every operation of the table */
 int gn_bench_images(const struct gn_bench_options *options, struct gn_error *err); /* data/: decoding and resizing */
-int gn_bench_steps(const struct gn_bench_options *options, struct gn_error *err);  /* train/: steps, inference and memory of whole networks */
+int gn_bench_steps(const struct gn_bench_options *options,
+                   struct gn_error *err); /* train/: steps, inference and memory of whole networks */
 
 /* The rate of a float32 product of 2048 cubed on this device, in FLOP/s: what steps are compared with. */
 double gn_bench_sgemm_rate(const struct gn_bench_options *options, struct gn_device *device, struct gn_error *err);

@@ -9,7 +9,8 @@ int gn_device_open(struct gn_device **out, const char *spec, int threads, struct
 	struct gn_device *device;
 
 	if (!strncmp(spec, "cuda", 4))
-		return gn_fail(err, GN_UNSUPPORTED, "device", "this build of gonio has no CUDA backend: use --device cpu");
+		return gn_fail(err, GN_UNSUPPORTED, "device",
+		               "this build of gonio has no CUDA backend: use --device cpu");
 	if (strcmp(spec, "cpu") && strcmp(spec, "auto"))
 		return gn_fail(err, GN_INVALID, "device", "\"%.40s\" is not a device: cpu or auto", spec);
 	device = malloc(sizeof *device);

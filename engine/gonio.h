@@ -5,9 +5,11 @@
  * Conventions that hold for every function here:
  *   - int functions return 0, or -1 with *err filled in (err may be NULL; the first error in it wins).
  *   - "out" parameters come first and are left untouched on an error unless the comment says otherwise.
- *   - X_new/X_open allocate what X_free/X_close releases; a "borrowed" pointer lives as long as the object it came from.
+ *   - X_new/X_open allocate what X_free/X_close releases; a "borrowed" pointer lives as long as the object it came
+ *     from.
  *   - Nothing here prints, exits or keeps process-wide state. Sizes are bytes, durations seconds, angles degrees.
- *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width of the FFN, K classes,
+ *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width of the FFN, K
+ *     classes,
  *     S image side, L blocks.
  */
 #ifndef GONIO_H
@@ -56,7 +58,10 @@ const char *gn_version(void);
 
 /* ---------------------------------------------------------------- architecture ---------------------------------- */
 
-enum gn_pool { GN_POOL_CLS, GN_POOL_MEAN }; /* MEAN: of the patch tokens, without class, distillation and register tokens */
+enum gn_pool {
+	GN_POOL_CLS,
+	GN_POOL_MEAN
+}; /* MEAN: of the patch tokens, without class, distillation and register tokens */
 enum gn_activation { GN_ACT_GELU, GN_ACT_GELU_TANH, GN_ACT_QUICK_GELU }; /* exact erf; tanh form; x*sigmoid(1.702x) */
 
 /* A ViT. Token order is [cls][dist][registers...][patches]. T = prefix tokens + (image_size / patch_size)^2. */
@@ -77,7 +82,8 @@ struct gn_arch {
 	bool qkv_bias, patch_bias;
 };
 
-/* Checks every field against its bounds (dim divisible by heads, image by patch, ...); names the field in err->where. */
+/* Checks every field against its bounds (dim divisible by heads, image by patch, ...); names the field in
+ * err->where. */
 int gn_arch_check(const struct gn_arch *arch, struct gn_error *err);
 int gn_arch_tokens(const struct gn_arch *arch);        /* T */
 int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers */
@@ -86,11 +92,35 @@ enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_N
 const char *gn_group_name(enum gn_group group); /* "embedding", "attention", "ffn", "norm", "head" */
 
 enum gn_role { /* what a tensor does in the network; with the block number it identifies the tensor */
-	GN_CLS_TOKEN, GN_DIST_TOKEN, GN_REG_TOKEN, GN_POS_EMBED, GN_PATCH_W, GN_PATCH_B, GN_NORM_PRE_W, GN_NORM_PRE_B,
-	GN_NORM1_W, GN_NORM1_B, GN_QKV_W, GN_QKV_B, GN_PROJ_W, GN_PROJ_B, GN_LS1,
-	GN_NORM2_W, GN_NORM2_B, GN_FC1_W, GN_FC1_B, GN_FC2_W, GN_FC2_B, GN_LS2,
-	GN_NORM_W, GN_NORM_B, GN_HEAD_W, GN_HEAD_B, GN_HEAD_DIST_W, GN_HEAD_DIST_B,
-	GN_ROLE_COUNT
+	       GN_CLS_TOKEN,
+	       GN_DIST_TOKEN,
+	       GN_REG_TOKEN,
+	       GN_POS_EMBED,
+	       GN_PATCH_W,
+	       GN_PATCH_B,
+	       GN_NORM_PRE_W,
+	       GN_NORM_PRE_B,
+	       GN_NORM1_W,
+	       GN_NORM1_B,
+	       GN_QKV_W,
+	       GN_QKV_B,
+	       GN_PROJ_W,
+	       GN_PROJ_B,
+	       GN_LS1,
+	       GN_NORM2_W,
+	       GN_NORM2_B,
+	       GN_FC1_W,
+	       GN_FC1_B,
+	       GN_FC2_W,
+	       GN_FC2_B,
+	       GN_LS2,
+	       GN_NORM_W,
+	       GN_NORM_B,
+	       GN_HEAD_W,
+	       GN_HEAD_B,
+	       GN_HEAD_DIST_W,
+	       GN_HEAD_DIST_B,
+	       GN_ROLE_COUNT
 };
 
 /* One parameter tensor. Names are timm's ("blocks.3.attn.qkv.weight"). Linear weights are (out, in), row-major. */
@@ -102,9 +132,9 @@ struct gn_tensor {
 	int rank;
 	int64_t shape[4];
 	size_t numel;
-	size_t offset;  /* in floats, into a flat buffer of layout.floats; a multiple of 32 (128 bytes) */
-	bool matrix;    /* one of qkv, proj, fc1, fc2 weight: what a layer's angle is made of */
-	bool no_decay;  /* no weight decay: 1-D tensors, tokens, position embedding */
+	size_t offset; /* in floats, into a flat buffer of layout.floats; a multiple of 32 (128 bytes) */
+	bool matrix;   /* one of qkv, proj, fc1, fc2 weight: what a layer's angle is made of */
+	bool no_decay; /* no weight decay: 1-D tensors, tokens, position embedding */
 };
 
 /* Every tensor of an architecture, in network order. */
@@ -134,9 +164,9 @@ struct gn_preprocess {
 };
 
 /*
- * A model whose weights lie in memory-mapped files: gonio's own model.safetensors (F32, timm names, with the architecture, the
- * preprocessing and the labels in __metadata__). A tuned model's file holds its delta only; the other tensors point into
- * its base, which must outlive it. Read-only, so any number of threads may use one.
+ * A model whose weights lie in memory-mapped files: gonio's own model.safetensors (F32, timm names, with the
+ * architecture, the preprocessing and the labels in __metadata__). A tuned model's file holds its delta only; the
+ * other tensors point into its base, which must outlive it. Read-only, so any number of threads may use one.
  */
 struct gn_model {
 	struct gn_arch arch;
@@ -169,28 +199,33 @@ struct gn_model_parts {
 };
 /* Writes gonio's own file at path: temporary file beside it, fsync, rename, fsync of the folder. */
 int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err);
-/* Writes an untrained model: truncated normal of 0.02 for matrices, tokens and positions, 1 and 0 for norms, 0 for biases
- * (timm's initialisation); the same seed gives the same file. labels may be NULL. */
+/* Writes an untrained model: truncated normal of 0.02 for matrices, tokens and positions, 1 and 0 for norms, 0 for
+ * biases (timm's initialisation); the same seed gives the same file. labels may be NULL. */
 int gn_model_write_random(const char *path, const struct gn_arch *arch, uint64_t seed, const char *const *labels,
                           struct gn_error *err);
 
 /* What the user says about a checkpoint beyond its tensors. 0, NULL, NAN or -1 mean "not said". */
 struct gn_import_options {
 	int heads, image_size;
-	int activation; /* -1 or enum gn_activation */
-	float norm_eps; /* NAN: not said */
+	int activation;        /* -1 or enum gn_activation */
+	float norm_eps;        /* NAN: not said */
 	float mean[3], std[3]; /* mean[0] NAN: not said */
 	float crop_pct;        /* NAN: not said */
-	const char *config_json; size_t config_bytes;             /* Hugging Face or timm config.json, or NULL */
-	const char *preprocessor_json; size_t preprocessor_bytes; /* Hugging Face preprocessor_config.json, or NULL */
-	const char *labels_json; size_t labels_bytes;             /* JSON array of class names, or NULL */
+	const char *config_json;
+	size_t config_bytes; /* Hugging Face or timm config.json, or NULL */
+	const char *preprocessor_json;
+	size_t preprocessor_bytes; /* Hugging Face preprocessor_config.json, or NULL */
+	const char *labels_json;
+	size_t labels_bytes; /* JSON array of class names, or NULL */
 	bool allow_unused;
 };
 struct gn_import_report {
-	int mapped;               /* source tensors that went into the model */
-	char **ignored; int ignored_count;
-	char **resized; int resized_count;
-	char sha256[65];          /* of the source file's bytes */
+	int mapped; /* source tensors that went into the model */
+	char **ignored;
+	int ignored_count;
+	char **resized;
+	int resized_count;
+	char sha256[65]; /* of the source file's bytes */
 };
 /* Reads a foreign safetensors file (any scheme of CHECKPOINTS.md) and writes gonio's own file at out_path.
  * Every backbone tensor must be there exactly once, of the right shape and finite; err->where names the tensor. */
@@ -198,8 +233,8 @@ int gn_model_import(const char *out_path, const char *source_path, const struct 
                     struct gn_import_report *report, struct gn_error *err);
 void gn_import_report_release(struct gn_import_report *report);
 
-/* Exports: a safetensors stream in timm names. content: every tensor, or only those that differ from the base. The caller reads
- * it piece by piece, so that a large model never lies in memory twice. */
+/* Exports: a safetensors stream in timm names. content: every tensor, or only those that differ from the base. The
+ * caller reads it piece by piece, so that a large model never lies in memory twice. */
 enum gn_dtype { GN_F32, GN_F16, GN_BF16 };
 struct gn_export;
 int gn_export_open(struct gn_export **out, const struct gn_model *model, bool delta_only, enum gn_dtype dtype,
@@ -210,12 +245,13 @@ size_t gn_export_read(struct gn_export *e, uint64_t offset, void *buffer, size_t
 void gn_export_close(struct gn_export *e);
 
 /* Lists the tensors of any safetensors file: calls visit for each, in file order. */
-int gn_inspect(const char *path, void (*visit)(void *user, const char *name, const char *dtype, int rank, const int64_t *shape),
+int gn_inspect(const char *path,
+               void (*visit)(void *user, const char *name, const char *dtype, int rank, const int64_t *shape),
                void *user, struct gn_error *err);
 
 /* ---------------------------------------------------------------- images ---------------------------------------- */
 
-struct gn_image { /* 8-bit RGB, rows packed */
+struct gn_image {     /* 8-bit RGB, rows packed */
 	uint8_t *rgb; /* [height, width, 3] */
 	int width, height;
 };
@@ -228,9 +264,10 @@ const char *gn_image_media_type(enum gn_image_format format); /* "image/jpeg", .
 /* Decodes to RGB with EXIF orientation applied. max_pixels is checked in the header, before anything is allocated.
  * cover: 0 for full size; otherwise a JPEG may be decoded at a smaller DCT scale whose sides are both still >= cover.
  * width_full/height_full (may be NULL) receive the size after orientation and before scaling. */
-int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64_t max_pixels, int cover, int *width_full,
-                    int *height_full, struct gn_error *err);
-/* Antialiased resampling of the box (x, y, w, h; in source pixels, float) to out_width x out_height, as Pillow's resize(box=...) within 1 level. */
+int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64_t max_pixels, int cover,
+                    int *width_full, int *height_full, struct gn_error *err);
+/* Antialiased resampling of the box (x, y, w, h; in source pixels, float) to out_width x out_height, as Pillow's
+ * resize(box=...) within 1 level. */
 int gn_image_resize(struct gn_image *out, const struct gn_image *in, const double box[4], int out_width, int out_height,
                     enum gn_interpolation interpolation, struct gn_error *err);
 /* A JPEG of the whole picture that fits size x size. *jpeg is malloc'd; caller frees. */
@@ -254,7 +291,10 @@ struct gn_sample {
 	int32_t label;
 	enum gn_split split;
 };
-struct gn_dataset_class { const char *name; int counts[GN_SPLIT_COUNT]; };
+struct gn_dataset_class {
+	const char *name;
+	int counts[GN_SPLIT_COUNT];
+};
 /* A packed data set, memory-mapped and read-only. Samples are in a fixed order: split, then class, then path. */
 struct gn_dataset {
 	int class_count, sample_count;
@@ -268,7 +308,9 @@ struct gn_dataset {
 int gn_dataset_open(struct gn_dataset **out, const char *folder, struct gn_error *err);
 void gn_dataset_close(struct gn_dataset *dataset);
 
-struct gn_rejected { char *path, *reason; };
+struct gn_rejected {
+	char *path, *reason;
+};
 struct gn_ingest_options {
 	double val_fraction;
 	uint64_t seed;
@@ -276,8 +318,9 @@ struct gn_ingest_options {
 	uint64_t max_image_bytes; /* per entry of the archive */
 	uint64_t max_total_bytes; /* unpacked, in all: a bomb stops here */
 	int max_entries;
-	int threads;              /* decoders */
-	/* The archive's bytes: fills buffer with at least one byte, returns the number, 0 at the end, -1 to abort (the client has gone). May block. */
+	int threads; /* decoders */
+	/* The archive's bytes: fills buffer with at least one byte, returns the number, 0 at the end, -1 to abort
+	 * (the client has gone). May block. */
 	ssize_t (*read)(void *user, void *buffer, size_t size);
 	void *user;
 };
@@ -286,14 +329,16 @@ struct gn_ingest_report {
 	int rejected_listed;
 	int64_t rejected_count, skipped_count;
 	double mean_width, mean_height;
-	uint64_t bytes;  /* of everything in folder */
-	char sha256[65]; /* of the content, whatever the archive's form and order: over every sample in order, its split's name, its class, its
+	uint64_t bytes; /* of everything in folder */
+	char sha256
+	    [65]; /* of the content, whatever the archive's form and order: over every sample in order, its split's name, its class, its
 	                  * path, each with a NUL behind, and the 32 bytes of its own SHA-256 */
 };
-/* Reads an archive (zip, tar, tar.gz, tar.xz, tar.zst, by content) while it arrives, decodes every image whole, and leaves a packed data
- * set in folder (which exists and is empty; on an error the caller removes it). Memory grows by a table of about 200 bytes an image.
- * What is a class, what comes split and which copies go is told in engine/data/arrange.c. GN_MALFORMED: no archive, damaged or cut;
- * GN_UNSUPPORTED: encrypted; GN_TOO_LARGE: past a limit, a bomb; GN_INVALID: fewer than two classes, or a class with fewer than two images. */
+/* Reads an archive (zip, tar, tar.gz, tar.xz, tar.zst, by content) while it arrives, decodes every image whole,
+ * and leaves a packed data set in folder (which exists and is empty; on an error the caller removes it). Memory
+ * grows by a table of about 200 bytes an image. What is a class, what comes split and which copies go is told in
+ * engine/data/arrange.c. GN_MALFORMED: no archive, damaged or cut; GN_UNSUPPORTED: encrypted; GN_TOO_LARGE: past a
+ * limit, a bomb; GN_INVALID: fewer than two classes, or a class with fewer than two images. */
 int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *options, struct gn_ingest_report *report,
                       struct gn_error *err);
 void gn_ingest_report_release(struct gn_ingest_report *report);
@@ -304,13 +349,19 @@ struct gn_device;
 /* spec: "cpu", "auto", "cuda:0"; threads 0 = all. One thread at a time may use a device. */
 int gn_device_open(struct gn_device **out, const char *spec, int threads, struct gn_error *err);
 void gn_device_close(struct gn_device *device);
-struct gn_device_info { const char *backend; char name[96]; uint64_t memory_bytes; int threads; };
+struct gn_device_info {
+	const char *backend;
+	char name[96];
+	uint64_t memory_bytes;
+	int threads;
+};
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
 
-/* A model made ready on a device. On the CPU it uses the model's mapped weights where they lie: tuned models share their
- * base's pages. The model must outlive it. */
+/* A model made ready on a device. On the CPU it uses the model's mapped weights where they lie: tuned models share
+ * their base's pages. The model must outlive it. */
 struct gn_infer;
-int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch, struct gn_error *err);
+int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch,
+                 struct gn_error *err);
 /* images [B, 3, S, S] normalised -> logits [B, K]; B <= max_batch. One thread at a time per device. */
 int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *logits, struct gn_error *err);
 uint64_t gn_infer_bytes(const struct gn_infer *infer); /* memory beyond the mapped weights */
@@ -321,25 +372,43 @@ void gn_softmax(float *probabilities, const float *logits, int classes);
 /* ---------------------------------------------------------------- strategies and plans --------------------------- */
 
 enum gn_strategy_kind {
-	GN_FULL, GN_LINEAR, GN_ATTENTION, GN_FFN, GN_FIRST_THIRD, GN_MIDDLE_THIRD, GN_LAST_THIRD, GN_ODD, GN_EVEN, GN_NORM, GN_BIAS,
-	GN_CUSTOM, GN_STRATEGY_COUNT
+	GN_FULL,
+	GN_LINEAR,
+	GN_ATTENTION,
+	GN_FFN,
+	GN_FIRST_THIRD,
+	GN_MIDDLE_THIRD,
+	GN_LAST_THIRD,
+	GN_ODD,
+	GN_EVEN,
+	GN_NORM,
+	GN_BIAS,
+	GN_CUSTOM,
+	GN_STRATEGY_COUNT
 };
 const char *gn_strategy_name(enum gn_strategy_kind kind);
 int gn_strategy_kind_from_name(const char *name); /* -1: no such name */
 struct gn_strategy {
 	enum gn_strategy_kind kind;
-	const char *const *patterns; /* CUSTOM: globs over timm tensor names with {a..b} ranges; "head" means head.*; borrowed */
+	const char *const
+	    *patterns; /* CUSTOM: globs over timm tensor names with {a..b} ranges; "head" means head.*; borrowed */
 	int pattern_count;
 };
-/* tuned[i] for each tensor of the layout; the head is always tuned. A pattern that matches nothing is an error whose where is "/strategy/tune/N". */
-int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy, struct gn_error *err);
+/* tuned[i] for each tensor of the layout; the head is always tuned. A pattern that matches nothing is an error
+ * whose where is "/strategy/tune/N". */
+int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
+                       struct gn_error *err);
 /* METHOD 8's learning rate for a strategy. */
 double gn_strategy_lr(enum gn_strategy_kind kind);
 
 enum gn_optimizer { GN_ADAMW, GN_SGD };
 enum gn_schedule { GN_COSINE, GN_CONSTANT };
 enum gn_augment { GN_AUGMENT_NONE, GN_AUGMENT_FLIP, GN_AUGMENT_STANDARD };
-enum gn_head_init { GN_HEAD_ZERO, GN_HEAD_RANDOM, GN_HEAD_KEEP }; /* KEEP: the model's own head; its classes must match */
+enum gn_head_init {
+	GN_HEAD_ZERO,
+	GN_HEAD_RANDOM,
+	GN_HEAD_KEEP
+}; /* KEEP: the model's own head; its classes must match */
 enum gn_class_weights { GN_WEIGHTS_NONE, GN_WEIGHTS_BALANCED };
 
 /* Everything that decides a run's result, all defaults filled in. */
@@ -369,49 +438,67 @@ struct gn_plan {
 	int frozen_prefix_blocks; /* blocks whose output never changes: 0..depth */
 	bool prefix_cached, prefix_in_memory;
 	struct {
-		uint64_t weights, gradients, optimizer, activations, prefix_cache, process, total; /* process: code, libraries, decoding */
+		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,
+		    total; /* process: code, libraries, decoding */
 	} memory;
-	double flops_per_step;       /* multiply and add counted apart; forward and backward of one whole batch after the prefix is cached */
-	double flops_first_epoch_step; /* the same with the frozen prefix computed */
+	double
+	    flops_per_step; /* multiply and add counted apart; forward and backward of one whole batch after the prefix is cached */
+	double flops_first_epoch_step;  /* the same with the frozen prefix computed */
 	double ideal_units, full_units; /* METHOD 7: block passes; full tuning costs 3 a block */
 	double ideal_units_cached;      /* the same once the frozen prefix is kept */
 	int64_t steps, steps_per_epoch, warmup_steps;
 	int micro_batch_size;
 	int image_size;
 };
-/* train_images, val_images: how many; memory_limit: bytes that the run may use (0: the machine's memory). micro_batch_size 0 in
- * the config becomes the largest divisor-free split of the batch that fits and still makes products larger (about 2048 token rows
- * on a CPU). Fails with GN_NO_MEMORY, naming bytes needed and present, when not even one image fits. */
-int gn_plan_make(struct gn_plan *plan, const struct gn_arch *arch, const struct gn_run_config *config, int classes, int train_images,
-                 int val_images, uint64_t memory_limit, struct gn_error *err);
+/* train_images, val_images: how many; memory_limit: bytes that the run may use (0: the machine's memory).
+ * micro_batch_size 0 in the config becomes the largest divisor-free split of the batch that fits and still makes
+ * products larger (about 2048 token rows on a CPU). Fails with GN_NO_MEMORY, naming bytes needed and present, when
+ * not even one image fits. */
+int gn_plan_make(struct gn_plan *plan, const struct gn_arch *arch, const struct gn_run_config *config, int classes,
+                 int train_images, int val_images, uint64_t memory_limit, struct gn_error *err);
 
 /* ---------------------------------------------------------------- angles ----------------------------------------- */
 
-/* METHOD 4, in degrees. Kahan's form, double accumulation; 0 for equal bits. Both vectors must be non-zero, else NAN. */
+/* METHOD 4, in degrees. Kahan's form, double accumulation; 0 for equal bits. Both vectors must be non-zero, else
+ * NAN. */
 double gn_angle(const float *a, const float *b, size_t n);
 
 struct gn_layer_angle { /* an attention or FFN layer */
-	char name[32]; /* "blocks.0.attn" */
+	char name[32];  /* "blocks.0.attn" */
 	int block;
 	enum gn_group group;
 	double degrees;
 	int rank; /* 1 is the largest of its group; equal angles: the lower block first */
 	int tensor_count;
-	struct { char name[48]; double degrees; } tensors[5]; /* qkv, its q, k and v rows, proj; or fc1, fc2 */
+	struct {
+		char name[48];
+		double degrees;
+	} tensors[5]; /* qkv, its q, k and v rows, proj; or fc1, fc2 */
 };
-struct gn_angles { int count; struct gn_layer_angle *layers; /* network order: attn, mlp of block 0, ... */ };
+struct gn_angles {
+	int count;
+	struct gn_layer_angle *layers; /* network order: attn, mlp of block 0, ... */
+};
 /* tuned against base: same layout for all attention and FFN matrices. Caller releases. */
-int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const struct gn_model *base, struct gn_error *err);
+int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const struct gn_model *base,
+                      struct gn_error *err);
 void gn_angles_release(struct gn_angles *angles);
 
 /* ---------------------------------------------------------------- training --------------------------------------- */
 
-enum gn_event_kind { GN_EVENT_START, GN_EVENT_STEP, GN_EVENT_EPOCH, GN_EVENT_ANGLES, GN_EVENT_CHECKPOINT, GN_EVENT_LOG };
+enum gn_event_kind {
+	GN_EVENT_START,
+	GN_EVENT_STEP,
+	GN_EVENT_EPOCH,
+	GN_EVENT_ANGLES,
+	GN_EVENT_CHECKPOINT,
+	GN_EVENT_LOG
+};
 struct gn_event {
 	enum gn_event_kind kind;
-	int64_t step, steps; /* optimiser steps done, and of the whole run */
-	int epoch, epochs;   /* epoch counts from 1 */
-	double loss, lr, grad_norm, images_per_second, eta_seconds;      /* STEP; loss is the mean of the batch */
+	int64_t step, steps;                                        /* optimiser steps done, and of the whole run */
+	int epoch, epochs;                                          /* epoch counts from 1 */
+	double loss, lr, grad_norm, images_per_second, eta_seconds; /* STEP; loss is the mean of the batch */
 	double train_loss, val_loss, val_accuracy, val_macro_f1, seconds; /* EPOCH; val_* NAN when not evaluated */
 	const struct gn_angles *angles;                                   /* ANGLES; borrowed during the call */
 	const char *text;                                                 /* LOG, START; borrowed */
@@ -428,24 +515,30 @@ struct gn_train_options {
 	const struct gn_model *model;
 	const struct gn_dataset *dataset;
 	const struct gn_run_config *config;
-	const char *folder;       /* checkpoint.bin, prefix cache; model.safetensors (the delta of the best epoch) is left here */
+	const char
+	    *folder; /* checkpoint.bin, prefix cache; model.safetensors (the delta of the best epoch) is left here */
 	uint64_t max_pixels;
-	int loader_threads;       /* 0: chosen */
-	void (*on_event)(void *user, const struct gn_event *event); /* from the calling thread; must not block for long */
+	int loader_threads; /* 0: chosen */
+	void (*on_event)(void *user,
+	                 const struct gn_event *event); /* from the calling thread; must not block for long */
 	void *user;
 	const volatile int *stop; /* != 0: write a checkpoint, return GN_CANCELLED. May be NULL */
 };
-/* Trains from the pre-trained weights, or from folder/checkpoint.bin if one is there, bit for bit as if never interrupted. */
+/* Trains from the pre-trained weights, or from folder/checkpoint.bin if one is there, bit for bit as if never
+ * interrupted. */
 int gn_train(struct gn_train_result *result, const struct gn_train_options *options, struct gn_error *err);
 
 /* ---------------------------------------------------------------- bench ------------------------------------------ */
 
 /* One measured figure. unit: "GFLOP/s", "GB/s", "images/s", "s", "bytes", "ratio". */
-struct gn_bench_row { char section[24], name[72], unit[16]; double value, reference; /* reference NAN: none */ };
+struct gn_bench_row {
+	char section[24], name[72], unit[16];
+	double value, reference; /* reference NAN: none */
+};
 struct gn_bench_options {
 	int threads;
-	double seconds;    /* per figure, about */
-	const char *only;  /* a substring of section/name, or NULL */
+	double seconds;   /* per figure, about */
+	const char *only; /* a substring of section/name, or NULL */
 	void (*on_row)(void *user, const struct gn_bench_row *row);
 	void *user;
 };

@@ -1,7 +1,7 @@
 /*
  * Random numbers without state to save: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
- * SC 2011). A stream is named by (seed, purpose, a, b), for example (seed, AUGMENT, epoch, sample), so that a resumed run
- * draws the same numbers by naming the same stream, and the order in which streams are used does not matter.
+ * SC 2011). A stream is named by (seed, purpose, a, b), for example (seed, AUGMENT, epoch, sample), so that a resumed
+ * run draws the same numbers by naming the same stream, and the order in which streams are used does not matter.
  */
 #ifndef GN_RANDOM_H
 #define GN_RANDOM_H
@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum gn_purpose { /* values are part of what a seed means: never renumber */
-	GN_RANDOM_ORDER = 1,   /* a: epoch */
-	GN_RANDOM_AUGMENT = 2, /* a: epoch, b: sample */
-	GN_RANDOM_HEAD = 3,    /* a: tensor index */
-	GN_RANDOM_INIT = 4,    /* a: tensor index */
-	GN_RANDOM_SPLIT = 5,   /* a: class */
-	GN_RANDOM_BENCH = 6
+enum gn_purpose {                        /* values are part of what a seed means: never renumber */
+	          GN_RANDOM_ORDER = 1,   /* a: epoch */
+	          GN_RANDOM_AUGMENT = 2, /* a: epoch, b: sample */
+	          GN_RANDOM_HEAD = 3,    /* a: tensor index */
+	          GN_RANDOM_INIT = 4,    /* a: tensor index */
+	          GN_RANDOM_SPLIT = 5,   /* a: class */
+	          GN_RANDOM_BENCH = 6
 };
 
 struct gn_random {

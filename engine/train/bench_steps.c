@@ -1,9 +1,10 @@
 /*
- * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224 pixels. A step is the one that gn_train
- * takes; images are noise. Rates are set against the product rate of the same run and against METHOD 7's ideal units.
+ * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224 pixels. A step is
+ * the one that gn_train takes; images are noise. Rates are set against the product rate of the same run and against
+ * METHOD 7's ideal units.
  *
- * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any framework, so that work which
- * gonio saves shows as speed.
+ * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any framework, so that
+ * work which gonio saves shows as speed.
  */
 #include "bench.h"
 #include "fileio.h"
@@ -23,7 +24,8 @@ struct network {
 	const char *name;
 	int dim, heads, batch, inference_batch;
 };
-static const struct network networks[] = {{"ViT-Ti/16", 192, 3, 32, 64}, {"ViT-S/16", 384, 6, 16, 32}, {"ViT-B/16", 768, 12, 16, 32}};
+static const struct network networks[] = {
+    {"ViT-Ti/16", 192, 3, 32, 64}, {"ViT-S/16", 384, 6, 16, 32}, {"ViT-B/16", 768, 12, 16, 32}};
 
 enum { COUNT = sizeof networks / sizeof networks[0] };
 
@@ -44,8 +46,18 @@ static float *noise(size_t n, double reach, struct gn_error *err)
 /* A model of noise, mapped from a file as every model is; the file has no name any more. */
 static int open_model(struct gn_model **out, const struct network *n, struct gn_error *err)
 {
-	const struct gn_arch arch = {.image_size = 224, .patch_size = 16, .dim = n->dim, .depth = 12, .heads = n->heads, .mlp_dim = 4 * n->dim, .classes = CLASSES,
-	                             .norm_eps = 1e-6f, .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true};
+	const struct gn_arch arch = {.image_size = 224,
+	                             .patch_size = 16,
+	                             .dim = n->dim,
+	                             .depth = 12,
+	                             .heads = n->heads,
+	                             .mlp_dim = 4 * n->dim,
+	                             .classes = CLASSES,
+	                             .norm_eps = 1e-6f,
+	                             .class_token = true,
+	                             .pos_on_prefix = true,
+	                             .qkv_bias = true,
+	                             .patch_bias = true};
 	const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 0.9f, GN_BICUBIC};
 	const char *folder = getenv("TMPDIR");
 	struct gn_layout layout;
@@ -62,7 +74,10 @@ static int open_model(struct gn_model **out, const struct network *n, struct gn_
 	if (weights && tensors) {
 		for (int i = 0; i < layout.count; i++)
 			tensors[i] = weights + layout.tensors[i].offset;
-		if (gn_model_write(path, &(struct gn_model_parts){.arch = &arch, .preprocess = &preprocess, .layout = &layout, .tensors = tensors}, err) == 0)
+		if (gn_model_write(path,
+		                   &(struct gn_model_parts){
+		                       .arch = &arch, .preprocess = &preprocess, .layout = &layout, .tensors = tensors},
+		                   err) == 0)
 			result = gn_model_open(out, path, NULL, err);
 		unlink(path);
 	}
@@ -77,12 +92,13 @@ static double forward_flops(const struct gn_arch *a)
 {
 	double T = gn_arch_tokens(a), C = a->dim, patches = T - gn_arch_prefix_tokens(a);
 
-	return a->depth * (2 * T * (4 * C * C + 2 * C * a->mlp_dim) + 4 * T * T * C) + 2 * patches * 3 * a->patch_size * a->patch_size * C + 2 * C * a->classes;
+	return a->depth * (2 * T * (4 * C * C + 2 * C * a->mlp_dim) + 4 * T * T * C) +
+	       2 * patches * 3 * a->patch_size * a->patch_size * C + 2 * C * a->classes;
 }
 
 /* ---------------------------------------------------------------- steps ------------------------------------------ */
 
-struct figures { /* seconds of a step */
+struct figures {              /* seconds of a step */
 	double first, cached; /* cached NAN where no prefix is kept */
 	uint64_t planned, measured;
 };
@@ -107,7 +123,8 @@ static int compare_double(const void *a, const void *b)
 }
 
 /* The median step after one that is not counted. */
-static int time_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, double budget, struct gn_error *err)
+static int time_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels,
+                      const int32_t *samples, double budget, struct gn_error *err)
 {
 	enum { MOST = 400 };
 	double times[MOST], from = gn_clock();
@@ -130,18 +147,32 @@ static int time_steps(double *seconds, struct gn_trainer *t, const float *images
 
 static struct gn_trainer trainer_for(const struct gn_train_options *options, const struct gn_run_config *config)
 {
-	return (struct gn_trainer){.options = options, .config = *config, .backend = options->device->backend, .ctx = options->device->ctx, .dataset = options->dataset};
+	return (struct gn_trainer){.options = options,
+	                           .config = *config,
+	                           .backend = options->device->backend,
+	                           .ctx = options->device->ctx,
+	                           .dataset = options->dataset};
 }
 
 /* Steps from the images on (epochs 1) or from the kept prefix (epochs 2). */
-static int measure(double *seconds, struct figures *figures, struct gn_device *device, const struct gn_model *m, const struct network *n,
-                   enum gn_strategy_kind kind, bool cached, double budget, struct gn_error *err)
+static int measure(double *seconds, struct figures *figures, struct gn_device *device, const struct gn_model *m,
+                   const struct network *n, enum gn_strategy_kind kind, bool cached, double budget,
+                   struct gn_error *err)
 {
 	struct gn_dataset_class classes[CLASSES] = {{0}};
-	struct gn_dataset dataset = {.class_count = CLASSES, .sample_count = n->batch, .classes = classes, .totals = {n->batch, 0, 0}};
+	struct gn_dataset dataset = {
+	    .class_count = CLASSES, .sample_count = n->batch, .classes = classes, .totals = {n->batch, 0, 0}};
 	struct gn_train_options options = {.device = device, .model = m, .dataset = &dataset};
-	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = cached ? 2 : 1, .batch_size = n->batch, .lr = 1e-6, .weight_decay = 0.05, .clip_norm = 1,
-	                               .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1, .schedule = GN_CONSTANT};
+	struct gn_run_config config = {.strategy = {.kind = kind},
+	                               .epochs = cached ? 2 : 1,
+	                               .batch_size = n->batch,
+	                               .lr = 1e-6,
+	                               .weight_decay = 0.05,
+	                               .clip_norm = 1,
+	                               .layer_decay = 1,
+	                               .warmup_steps = 0,
+	                               .eval_every_epochs = 1,
+	                               .schedule = GN_CONSTANT};
 	struct gn_trainer t = trainer_for(&options, &config);
 	float *images = noise((size_t)n->batch * 3 * 224 * 224, 1, err);
 	int32_t labels[64], samples[64];
@@ -164,7 +195,8 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 		if (!t.prefix.rows)
 			goto done;
 	}
-	if (gn_trainer_open_pass(&t, err) == 0 && time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
+	if (gn_trainer_open_pass(&t, err) == 0 &&
+	    time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
 		figures->planned = t.plan.memory.total;
 		figures->measured = gn_peak_memory();
 		result = 0;
@@ -189,10 +221,16 @@ static bool steps_wanted(const struct gn_bench_options *o, const struct network 
 	return false;
 }
 
-static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device, const struct gn_model *m, const struct network *n,
-                          enum gn_strategy_kind kind, double sgemm, struct gn_error *err)
+static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device,
+                          const struct gn_model *m, const struct network *n, enum gn_strategy_kind kind, double sgemm,
+                          struct gn_error *err)
 {
-	struct gn_run_config config = {.strategy = {.kind = kind}, .epochs = 2, .batch_size = n->batch, .layer_decay = 1, .warmup_steps = 0, .eval_every_epochs = 1};
+	struct gn_run_config config = {.strategy = {.kind = kind},
+	                               .epochs = 2,
+	                               .batch_size = n->batch,
+	                               .layer_decay = 1,
+	                               .warmup_steps = 0,
+	                               .eval_every_epochs = 1};
 	struct figures f = {0};
 	struct gn_plan plan;
 	char name[72];
@@ -201,7 +239,8 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	snprintf(name, sizeof name, "%s %s batch %d", n->name, gn_strategy_name(kind), n->batch);
 	if (kind != GN_FULL && !gn_bench_wants(o, "step", name)) /* full is what the others are compared with */
 		return 0;
-	if (gn_plan_make(&plan, &m->arch, &config, CLASSES, n->batch, 0, 0, err) || measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
+	if (gn_plan_make(&plan, &m->arch, &config, CLASSES, n->batch, 0, 0, err) ||
+	    measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
 		return -1;
 	if (kind == GN_FULL)
 		*full_seconds = seconds;
@@ -210,7 +249,8 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	if (kind == GN_FULL)
 		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / sgemm, NAN);
 	else
-		gn_bench_row(o, "step / full x ideal", name, "ratio", seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
+		gn_bench_row(o, "step / full x ideal", name, "ratio",
+		             seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
 	gn_bench_row(o, "memory planned", name, "bytes", (double)f.planned, NAN);
 	gn_bench_row(o, "memory measured", name, "bytes", (double)f.measured, (double)f.planned);
 	if (!plan.prefix_cached)
@@ -219,21 +259,25 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 		return -1;
 	snprintf(name, sizeof name, "%s %s batch %d, prefix kept", n->name, gn_strategy_name(kind), n->batch);
 	gn_bench_row(o, "step", name, "images/s", n->batch / seconds, NAN);
-	gn_bench_row(o, "step / full", name, "ratio", seconds / *full_seconds, plan.ideal_units_cached / plan.full_units);
+	gn_bench_row(o, "step / full", name, "ratio", seconds / *full_seconds,
+	             plan.ideal_units_cached / plan.full_units);
 	return 0;
 }
 
 /* ---------------------------------------------------------------- inference -------------------------------------- */
 
-static int time_inference(double *seconds, struct gn_device *device, const struct gn_model *model, int batch, double budget, struct gn_error *err)
+static int time_inference(double *seconds, struct gn_device *device, const struct gn_model *model, int batch,
+                          double budget, struct gn_error *err)
 {
 	enum { MOST = 2000 };
 	double times[MOST], from;
-	float *images = noise((size_t)batch * 3 * 224 * 224, 1, err), *logits = gn_alloc((size_t)batch * CLASSES, sizeof *logits, err);
+	float *images = noise((size_t)batch * 3 * 224 * 224, 1, err),
+	      *logits = gn_alloc((size_t)batch * CLASSES, sizeof *logits, err);
 	struct gn_infer *infer = NULL;
 	int n = 0, result = -1;
 
-	if (!images || !logits || gn_infer_new(&infer, device, model, batch, err) || gn_infer_run(infer, images, batch, logits, err))
+	if (!images || !logits || gn_infer_new(&infer, device, model, batch, err) ||
+	    gn_infer_run(infer, images, batch, logits, err))
 		goto done;
 	from = gn_clock();
 	do {
@@ -253,8 +297,8 @@ done:
 	return result;
 }
 
-static int bench_inference(const struct gn_bench_options *o, struct gn_device *device, const struct gn_model *m, const struct network *n, double sgemm,
-                           struct gn_error *err)
+static int bench_inference(const struct gn_bench_options *o, struct gn_device *device, const struct gn_model *m,
+                           const struct network *n, double sgemm, struct gn_error *err)
 {
 	char name[72];
 	double seconds;
@@ -264,7 +308,8 @@ static int bench_inference(const struct gn_bench_options *o, struct gn_device *d
 		if (time_inference(&seconds, device, m, n->inference_batch, o->seconds, err))
 			return -1;
 		gn_bench_row(o, "inference", name, "images/s", n->inference_batch / seconds, NAN);
-		gn_bench_row(o, "inference / SGEMM rate", name, "ratio", forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
+		gn_bench_row(o, "inference / SGEMM rate", name, "ratio",
+		             forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
 	}
 	snprintf(name, sizeof name, "%s one image", n->name);
 	if (gn_bench_wants(o, "inference", name)) {
@@ -284,7 +329,8 @@ static bool inference_wanted(const struct gn_bench_options *o, const struct netw
 	return gn_bench_wants(o, "inference", one) || gn_bench_wants(o, "inference", many);
 }
 
-static int bench_network(const struct gn_bench_options *o, struct gn_device *device, const struct network *n, double sgemm, struct gn_error *err)
+static int bench_network(const struct gn_bench_options *o, struct gn_device *device, const struct network *n,
+                         double sgemm, struct gn_error *err)
 {
 	bool steps = steps_wanted(o, n), inference = inference_wanted(o, n);
 	struct gn_model *m = NULL;

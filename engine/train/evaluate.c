@@ -1,4 +1,5 @@
-/* Validation: accuracy, mean cross-entropy without smoothing or class weights, and the F1 score averaged over classes. */
+/* Validation: accuracy, mean cross-entropy without smoothing or class weights, and the F1 score averaged over
+ * classes. */
 #include "train/trainer.h"
 
 #include "fileio.h"
@@ -50,10 +51,12 @@ static void summarise(struct gn_evaluation *out, const struct tally *tally, int 
 	out->loss = tally->loss / (double)tally->images;
 }
 
-static int forward_logits(struct gn_trainer *t, struct tally *tally, float *logits, const int32_t *labels, int n, struct gn_error *err)
+static int forward_logits(struct gn_trainer *t, struct tally *tally, float *logits, const int32_t *labels, int n,
+                          struct gn_error *err)
 {
 	gn_vit_forward(t->pass, &t->weights, n, false);
-	t->backend->download(t->ctx, logits, gn_pass_output(t->pass), (size_t)n * (size_t)t->arch.classes * sizeof *logits);
+	t->backend->download(t->ctx, logits, gn_pass_output(t->pass),
+	                     (size_t)n * (size_t)t->arch.classes * sizeof *logits);
 	if (t->backend->sync(t->ctx, err))
 		return -1;
 	if (gn_train_stopped(t))
@@ -62,7 +65,8 @@ static int forward_logits(struct gn_trainer *t, struct tally *tally, float *logi
 	return 0;
 }
 
-static int evaluate_images(struct gn_trainer *t, struct tally *tally, float *logits, const int32_t *samples, int count, struct gn_error *err)
+static int evaluate_images(struct gn_trainer *t, struct tally *tally, float *logits, const int32_t *samples, int count,
+                           struct gn_error *err)
 {
 	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
 	float *images;
@@ -80,7 +84,8 @@ static int evaluate_images(struct gn_trainer *t, struct tally *tally, float *log
 	return end < 0 ? -1 : 0;
 }
 
-static int evaluate_rows(struct gn_trainer *t, struct tally *tally, float *logits, int32_t *labels, const int32_t *samples, int count, struct gn_error *err)
+static int evaluate_rows(struct gn_trainer *t, struct tally *tally, float *logits, int32_t *labels,
+                         const int32_t *samples, int count, struct gn_error *err)
 {
 	for (int at = 0; at < count; at += t->pass->batch) {
 		int n = count - at < t->pass->batch ? count - at : t->pass->batch;

@@ -1,6 +1,7 @@
 /*
- * The frozen prefix's outputs. They are computed once, by a pass that keeps nothing else, and live in anonymous memory or, past the plan's
- * limit, in a file of the run's folder that has no name any more: it disappears with the process.
+ * The frozen prefix's outputs. They are computed once, by a pass that keeps nothing else, and live in anonymous
+ * memory or, past the plan's limit, in a file of the run's folder that has no name any more: it disappears with the
+ * process.
  */
 #include "train/trainer.h"
 
@@ -60,9 +61,12 @@ static int fill(struct gn_trainer *t, struct gn_pass *pass, const int32_t *sampl
 	if (gn_loader_begin(t->loader, samples, count, pass->batch, 0, false, err))
 		return -1;
 	while ((end = gn_loader_next(t->loader, &images, &labels, &batch, &n, err)) == 0) {
-		t->backend->upload(t->ctx, gn_pass_input(pass), images, (size_t)n * 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size * sizeof *images);
+		t->backend->upload(t->ctx, gn_pass_input(pass), images,
+		                   (size_t)n * 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size *
+		                       sizeof *images);
 		gn_vit_forward(pass, &t->weights, n, false);
-		t->backend->download(t->ctx, t->prefix.rows + (size_t)batch[0] * t->prefix.row_bytes, gn_pass_output(pass), (size_t)n * t->prefix.row_bytes);
+		t->backend->download(t->ctx, t->prefix.rows + (size_t)batch[0] * t->prefix.row_bytes,
+		                     gn_pass_output(pass), (size_t)n * t->prefix.row_bytes);
 		if (t->backend->sync(t->ctx, err))
 			return -1;
 		if (gn_train_stopped(t))
@@ -103,8 +107,8 @@ int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err)
 	gn_pass_free(pass);
 	free(samples);
 	if (result == 0)
-		gn_train_log(t, "frozen prefix: %d images in %.2f s, %zu bytes %s", count, gn_clock() - from, t->prefix.bytes,
-		             t->plan.prefix_in_memory ? "in memory" : "in a file");
+		gn_train_log(t, "frozen prefix: %d images in %.2f s, %zu bytes %s", count, gn_clock() - from,
+		             t->prefix.bytes, t->plan.prefix_in_memory ? "in memory" : "in a file");
 	return result;
 }
 

@@ -1,7 +1,8 @@
 /*
- * checkpoint.bin: everything that a run needs to go on bit for bit. Random numbers need no state (random.h), the frozen prefix is computed
- * again, so it is the progress, the tuned weights and their moments. Layout: magic, fingerprint of the run, gn_progress, then the flat buffers
- * w, m and, for AdamW, v. The fingerprint ties the file to the configuration, the architecture and the data set's size: a file of another run is refused.
+ * checkpoint.bin: everything that a run needs to go on bit for bit. Random numbers need no state (random.h), the
+ * frozen prefix is computed again, so it is the progress, the tuned weights and their moments. Layout: magic,
+ * fingerprint of the run, gn_progress, then the flat buffers w, m and, for AdamW, v. The fingerprint ties the file to
+ * the configuration, the architecture and the data set's size: a file of another run is refused.
  */
 #include "train/trainer.h"
 
@@ -38,10 +39,12 @@ static int fingerprint(char hex[65], const struct gn_trainer *t, struct gn_error
 
 	if (gn_sha256_begin(&hash, err))
 		return -1;
-	snprintf(text, sizeof text, "%d %d %d %a %a %a %a %a %d %d %lld %d %d %d %llu %d %d %d %zu %d %d %d", c->epochs, c->batch_size, t->plan.micro_batch_size, c->lr,
-	         c->weight_decay, c->label_smoothing, c->clip_norm, c->layer_decay, c->optimizer, c->schedule, (long long)t->plan.warmup_steps, c->augment,
-	         t->arch.image_size, c->head, (unsigned long long)c->seed, c->eval_every_epochs, c->early_stop_epochs, c->class_weights, t->layout.parameters,
-	         t->dataset->sample_count, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
+	snprintf(text, sizeof text, "%d %d %d %a %a %a %a %a %d %d %lld %d %d %d %llu %d %d %d %zu %d %d %d", c->epochs,
+	         c->batch_size, t->plan.micro_batch_size, c->lr, c->weight_decay, c->label_smoothing, c->clip_norm,
+	         c->layer_decay, c->optimizer, c->schedule, (long long)t->plan.warmup_steps, c->augment,
+	         t->arch.image_size, c->head, (unsigned long long)c->seed, c->eval_every_epochs, c->early_stop_epochs,
+	         c->class_weights, t->layout.parameters, t->dataset->sample_count, t->dataset->totals[GN_TRAIN],
+	         t->dataset->totals[GN_VAL]);
 	hash_text(&hash, text);
 	for (int i = 0; i < t->layout.count; i++)
 		if (t->tuned[i])
@@ -101,10 +104,13 @@ static int check_header(const struct gn_trainer *t, const struct header *header,
 		return gn_fail(err, GN_MALFORMED, "checkpoint.bin", "not a checkpoint of this version of gonio");
 	if (fingerprint(hex, t, err))
 		return -1;
-	if (memcmp(header->fingerprint, hex, sizeof hex) || header->tuned_floats != t->tuned_floats || header->buffers != (uint64_t)buffers(list, t))
-		return gn_fail(err, GN_CONFLICT, "checkpoint.bin", "belongs to a run with another configuration, model or data set");
+	if (memcmp(header->fingerprint, hex, sizeof hex) || header->tuned_floats != t->tuned_floats ||
+	    header->buffers != (uint64_t)buffers(list, t))
+		return gn_fail(err, GN_CONFLICT, "checkpoint.bin",
+		               "belongs to a run with another configuration, model or data set");
 	if (size != sizeof *header + header->buffers * t->tuned_floats * sizeof(float))
-		return gn_fail(err, GN_MALFORMED, "checkpoint.bin", "has %zu bytes, which is not the size of this run's checkpoint", size);
+		return gn_fail(err, GN_MALFORMED, "checkpoint.bin",
+		               "has %zu bytes, which is not the size of this run's checkpoint", size);
 	return 0;
 }
 

@@ -16,10 +16,12 @@ static int init_class_weights(struct gn_trainer *t, struct gn_error *err)
 		return -1;
 	for (int k = 0; k < K; k++)
 		with_images += t->dataset->classes[k].counts[GN_TRAIN] > 0;
-	for (int k = 0; k < K; k++) { /* every class weighs the same in an epoch; one without training images never occurs */
+	for (int k = 0; k < K;
+	     k++) { /* every class weighs the same in an epoch; one without training images never occurs */
 		int images = t->dataset->classes[k].counts[GN_TRAIN];
 
-		t->class_weights[k] = images ? (float)((double)t->dataset->totals[GN_TRAIN] / ((double)with_images * images)) : 0;
+		t->class_weights[k] =
+		    images ? (float)((double)t->dataset->totals[GN_TRAIN] / ((double)with_images * images)) : 0;
 	}
 	t->device_class_weights = t->backend->alloc(t->ctx, (size_t)K * sizeof(float), err);
 	if (!t->device_class_weights)
@@ -34,8 +36,10 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 
 	if (t->dataset->totals[GN_TRAIN] < 1)
 		return gn_fail(err, GN_INVALID, "dataset", "has no training images");
-	if (gn_plan_make(&t->plan, &model->arch, &t->config, t->dataset->class_count, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL], 0, err) ||
-	    gn_run_arch(&t->arch, &model->arch, &t->config, t->dataset->class_count, err) || gn_layout_init(&t->layout, &t->arch, err))
+	if (gn_plan_make(&t->plan, &model->arch, &t->config, t->dataset->class_count, t->dataset->totals[GN_TRAIN],
+	                 t->dataset->totals[GN_VAL], 0, err) ||
+	    gn_run_arch(&t->arch, &model->arch, &t->config, t->dataset->class_count, err) ||
+	    gn_layout_init(&t->layout, &t->arch, err))
 		return -1;
 	t->tuned = gn_alloc((size_t)t->layout.count, sizeof *t->tuned, err);
 	if (!t->tuned || gn_strategy_select(t->tuned, &t->layout, &t->config.strategy, err) ||
@@ -80,5 +84,6 @@ int gn_trainer_init(struct gn_trainer *t, struct gn_error *err)
 
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err)
 {
-	return gn_pass_new(&t->pass, t->backend, t->ctx, &t->arch, &t->grad, t->plan.micro_batch_size, t->stage, t->arch.depth + 2, err);
+	return gn_pass_new(&t->pass, t->backend, t->ctx, &t->arch, &t->grad, t->plan.micro_batch_size, t->stage,
+	                   t->arch.depth + 2, err);
 }

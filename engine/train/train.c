@@ -1,6 +1,6 @@
 /*
- * The training loop. Whatever a step needs is a function of (configuration, weights, moments, progress): an interrupted run continues
- * bit for bit.
+ * The training loop. Whatever a step needs is a function of (configuration, weights, moments, progress): an
+ * interrupted run continues bit for bit.
  */
 #include "train/trainer.h"
 
@@ -71,13 +71,19 @@ static void emit_step(struct gn_trainer *t, const struct gn_step *step)
 		return;
 	t->last_step_event = t->started;
 	rate = (double)t->attempt_images / t->attempt_seconds;
-	emit(t, &(struct gn_event){.kind = GN_EVENT_STEP, .epoch = t->progress.epoch + 1, .loss = step->loss, .lr = step->lr, .grad_norm = step->grad_norm,
+	emit(t, &(struct gn_event){.kind = GN_EVENT_STEP,
+	                           .epoch = t->progress.epoch + 1,
+	                           .loss = step->loss,
+	                           .lr = step->lr,
+	                           .grad_norm = step->grad_norm,
 	                           .images_per_second = rate,
-	                           .eta_seconds = (double)(t->plan.steps - t->progress.step) * (double)t->config.batch_size / rate});
+	                           .eta_seconds = (double)(t->plan.steps - t->progress.step) *
+	                                          (double)t->config.batch_size / rate});
 }
 
 /* A step, and what is reported and written after it. */
-static int train_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n, struct gn_error *err)
+static int train_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+                      struct gn_error *err)
 {
 	struct gn_step step;
 
@@ -173,7 +179,8 @@ static int judge_epoch(struct gn_trainer *t, const struct gn_evaluation *e, stru
 {
 	struct gn_progress *p = &t->progress;
 
-	p->evaluations_since_best = p->best_epoch == 0 || e->accuracy > p->best_accuracy ? 0 : p->evaluations_since_best + 1;
+	p->evaluations_since_best =
+	    p->best_epoch == 0 || e->accuracy > p->best_accuracy ? 0 : p->evaluations_since_best + 1;
 	p->stopped = t->config.early_stop_epochs > 0 && p->evaluations_since_best >= t->config.early_stop_epochs;
 	if (!is_best(p, e))
 		return 0;
@@ -204,8 +211,13 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 	if (evaluate && (gn_evaluate(&evaluation, t, err) || judge_epoch(t, &evaluation, err)))
 		return -1;
 	account(t);
-	emit(t, &(struct gn_event){.kind = GN_EVENT_EPOCH, .epoch = p->epoch + 1, .train_loss = p->last_train_loss, .val_loss = evaluation.loss,
-	                           .val_accuracy = evaluation.accuracy, .val_macro_f1 = evaluation.macro_f1, .seconds = p->epoch_seconds});
+	emit(t, &(struct gn_event){.kind = GN_EVENT_EPOCH,
+	                           .epoch = p->epoch + 1,
+	                           .train_loss = p->last_train_loss,
+	                           .val_loss = evaluation.loss,
+	                           .val_accuracy = evaluation.accuracy,
+	                           .val_macro_f1 = evaluation.macro_f1,
+	                           .seconds = p->epoch_seconds});
 	if (emit_angles(t, err))
 		return -1;
 	p->epoch++;
@@ -236,18 +248,22 @@ static void start_event(struct gn_trainer *t, bool resumed)
 	char text[160];
 
 	if (resumed)
-		snprintf(text, sizeof text, "going on from step %lld of %lld", (long long)t->progress.step, (long long)t->plan.steps);
+		snprintf(text, sizeof text, "going on from step %lld of %lld", (long long)t->progress.step,
+		         (long long)t->plan.steps);
 	else
-		snprintf(text, sizeof text, "%lld steps, micro-batches of %d", (long long)t->plan.steps, t->plan.micro_batch_size);
+		snprintf(text, sizeof text, "%lld steps, micro-batches of %d", (long long)t->plan.steps,
+		         t->plan.micro_batch_size);
 	emit(t, &(struct gn_event){.kind = GN_EVENT_START, .epoch = t->progress.epoch, .text = text});
 }
 
 static int open_loader(struct gn_trainer *t, struct gn_error *err)
 {
-	uint64_t pixels = gn_pixel_cache_bytes(t->arch.image_size, t->stage > 0, t->config.augment, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
+	uint64_t pixels = gn_pixel_cache_bytes(t->arch.image_size, t->stage > 0, t->config.augment,
+	                                       t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
 
-	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size, t->config.augment, t->config.seed,
-	                     t->options->loader_threads, pixels, t->options->max_pixels, err);
+	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size,
+	                     t->config.augment, t->config.seed, t->options->loader_threads, pixels,
+	                     t->options->max_pixels, err);
 }
 
 static int run(struct gn_trainer *t, struct gn_error *err)
@@ -275,14 +291,23 @@ static int run(struct gn_trainer *t, struct gn_error *err)
 
 int gn_train(struct gn_train_result *result, const struct gn_train_options *options, struct gn_error *err)
 {
-	struct gn_trainer t = {.options = options, .config = *options->config, .backend = options->device->backend, .ctx = options->device->ctx,
+	struct gn_trainer t = {.options = options,
+	                       .config = *options->config,
+	                       .backend = options->device->backend,
+	                       .ctx = options->device->ctx,
 	                       .dataset = options->dataset};
 	int failed = run(&t, err);
 
 	if (!failed)
-		*result = (struct gn_train_result){.val_accuracy = t.progress.best_accuracy, .val_macro_f1 = t.progress.best_f1, .val_loss = t.progress.best_loss,
-		                                   .train_loss = t.progress.last_train_loss, .best_epoch = t.progress.best_epoch, .epochs_done = t.progress.epoch,
-		                                   .seconds = t.progress.seconds, .peak_memory_bytes = gn_peak_memory(), .images = t.progress.images};
+		*result = (struct gn_train_result){.val_accuracy = t.progress.best_accuracy,
+		                                   .val_macro_f1 = t.progress.best_f1,
+		                                   .val_loss = t.progress.best_loss,
+		                                   .train_loss = t.progress.last_train_loss,
+		                                   .best_epoch = t.progress.best_epoch,
+		                                   .epochs_done = t.progress.epoch,
+		                                   .seconds = t.progress.seconds,
+		                                   .peak_memory_bytes = gn_peak_memory(),
+		                                   .images = t.progress.images};
 	gn_trainer_release(&t);
 	return failed;
 }

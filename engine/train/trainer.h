@@ -18,8 +18,8 @@
 #include "tune/plan.h"
 #include "vit/vit.h"
 
-/* What a resumed run must find again, beside weights and moments. Written to checkpoint.bin as it is: no pointers, no padding that
- * matters. */
+/* What a resumed run must find again, beside weights and moments. Written to checkpoint.bin as it is: no pointers,
+ * no padding that matters. */
 struct gn_progress {
 	int64_t step;        /* optimiser steps done */
 	int64_t epoch_steps; /* of them in the current epoch */
@@ -55,33 +55,34 @@ struct gn_trainer {
 	int stage; /* where passes start once the prefix is cached, else 0 */
 
 	/* weights.c */
-	size_t tuned_floats;          /* of each of the four buffers below; tensors are padded to 128 bytes */
-	float *w, *g, *m, *v;         /* device; v is NULL for SGD */
-	float *position;              /* device: a frozen position embedding that had to be resized */
-	void **uploaded;              /* [layout.count] device copies of frozen tensors, where the backend is not unified */
-	void **tensors, **gradients;  /* [layout.count] */
+	size_t tuned_floats;  /* of each of the four buffers below; tensors are padded to 128 bytes */
+	float *w, *g, *m, *v; /* device; v is NULL for SGD */
+	float *position;      /* device: a frozen position embedding that had to be resized */
+	void **uploaded;      /* [layout.count] device copies of frozen tensors, where the backend is not unified */
+	void **tensors, **gradients; /* [layout.count] */
 	struct gn_bind weights, grads;
 	struct gn_opt_tensor *opt;
-	double *lr_scale;             /* [opt_count] layer decay */
+	double *lr_scale; /* [opt_count] layer decay */
 	int opt_count;
 
 	struct gn_pass *pass;
 	struct gn_prefix prefix;
 	struct gn_loader *loader;
-	float *class_weights;         /* host [K], NULL: all 1 */
+	float *class_weights; /* host [K], NULL: all 1 */
 	float *device_class_weights;
 	int32_t *device_labels;
-	float *losses;                /* host [micro batch] */
+	float *losses; /* host [micro batch] */
 	struct gn_progress progress;
 	double started, last_checkpoint, last_step_event; /* monotonic seconds */
 	int64_t attempt_images;
 	double attempt_seconds;
 };
 
-double gn_clock(void);           /* monotonic seconds */
-uint64_t gn_peak_memory(void);   /* the process's largest resident size so far, from the kernel's own account */
+double gn_clock(void);         /* monotonic seconds */
+uint64_t gn_peak_memory(void); /* the process's largest resident size so far, from the kernel's own account */
 
-/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader. Release in any case. */
+/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader.
+ * Release in any case. */
 int gn_trainer_init(struct gn_trainer *t, struct gn_error *err);
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err);
 void gn_trainer_release(struct gn_trainer *t);
@@ -89,8 +90,10 @@ void gn_trainer_release(struct gn_trainer *t);
 struct gn_step {
 	double loss, lr, grad_norm; /* grad_norm before clipping */
 };
-/* One optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix is kept. Waits until it is done. */
-int gn_trainer_step(struct gn_step *out, struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n, struct gn_error *err);
+/* One optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix is
+ * kept. Waits until it is done. */
+int gn_trainer_step(struct gn_step *out, struct gn_trainer *t, const float *images, const int32_t *labels,
+                    const int32_t *samples, int n, struct gn_error *err);
 
 void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -104,7 +107,8 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 
 /* The rate of optimiser step `step` (from 0), before layer decay: METHOD 8. */
 double gn_schedule_lr(const struct gn_run_config *config, const struct gn_plan *plan, int64_t step);
-/* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with the final norm in the last, head. */
+/* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with the final norm
+ * in the last, head. */
 double gn_layer_scale(const struct gn_tensor *tensor, const struct gn_arch *arch, double decay);
 
 /* Computes the kept outputs with the current weights. Does nothing when the plan keeps none. */

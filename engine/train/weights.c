@@ -1,7 +1,7 @@
 /*
- * The tensors of a run. Tuned ones live in four flat device buffers of equal layout: weights, gradients, first and second
- * moment. Frozen ones stay where the model file is mapped, shared with every other process that reads it, unless the device
- * has a memory of its own.
+ * The tensors of a run. Tuned ones live in four flat device buffers of equal layout: weights, gradients, first and
+ * second moment. Frozen ones stay where the model file is mapped, shared with every other process that reads it,
+ * unless the device has a memory of its own.
  */
 #include "train/trainer.h"
 
@@ -29,7 +29,8 @@ static const float *model_tensor(const struct gn_trainer *t, const struct gn_ten
 	return i < 0 ? NULL : model->tensors[i];
 }
 
-/* A tensor of the model that the run has a copy of, or has measured itself against: its pages need not stay in memory. */
+/* A tensor of the model that the run has a copy of, or has measured itself against: its pages need not stay in
+ * memory. */
 static void forget(const struct gn_trainer *t, const float *value, size_t numel)
 {
 	if (t->options->model->map)
@@ -44,8 +45,8 @@ static int resize_position(float *out, const struct gn_trainer *t, const float *
 	size_t prefix = to->pos_on_prefix ? (size_t)(to->class_token + to->distilled) * (size_t)to->dim : 0;
 
 	memcpy(out, in, prefix * sizeof *out);
-	return gn_position_resample(out + prefix, in + prefix, to->image_size / to->patch_size, from->image_size / from->patch_size, to->dim,
-	                            t->options->model->pos_resample, err);
+	return gn_position_resample(out + prefix, in + prefix, to->image_size / to->patch_size,
+	                            from->image_size / from->patch_size, to->dim, t->options->model->pos_resample, err);
 }
 
 /* The tensor's value before the first step, in host memory. */
@@ -78,7 +79,8 @@ static bool is_resized(const struct gn_trainer *t, int index)
 {
 	size_t numel;
 
-	return t->layout.tensors[index].role == GN_POS_EMBED && model_tensor(t, &t->layout.tensors[index], &numel) && numel != t->layout.tensors[index].numel;
+	return t->layout.tensors[index].role == GN_POS_EMBED && model_tensor(t, &t->layout.tensors[index], &numel) &&
+	       numel != t->layout.tensors[index].numel;
 }
 
 static int upload_initial(struct gn_trainer *t, float *device, int index, struct gn_error *err)
@@ -144,8 +146,12 @@ static int bind_tuned(struct gn_trainer *t, int index, size_t offset, struct gn_
 	t->tensors[index] = t->w + offset;
 	t->gradients[index] = t->g + offset;
 	t->lr_scale[t->opt_count] = gn_layer_scale(tensor, &t->arch, t->config.layer_decay);
-	t->opt[t->opt_count++] = (struct gn_opt_tensor){.weight = t->w + offset, .grad = t->g + offset, .m = t->m + offset, .v = t->v ? t->v + offset : NULL,
-	                                                .n = tensor->numel, .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
+	t->opt[t->opt_count++] = (struct gn_opt_tensor){.weight = t->w + offset,
+	                                                .grad = t->g + offset,
+	                                                .m = t->m + offset,
+	                                                .v = t->v ? t->v + offset : NULL,
+	                                                .n = tensor->numel,
+	                                                .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
 	return upload_initial(t, t->w + offset, index, err);
 }
 
@@ -170,7 +176,8 @@ int gn_weights_init(struct gn_trainer *t, struct gn_error *err)
 			return -1;
 		offset += padded(t->layout.tensors[i].numel);
 	}
-	if (gn_bind_init(&t->weights, &t->layout, t->arch.depth, t->tensors, err) || gn_bind_init(&t->grads, &t->layout, t->arch.depth, t->gradients, err))
+	if (gn_bind_init(&t->weights, &t->layout, t->arch.depth, t->tensors, err) ||
+	    gn_bind_init(&t->grads, &t->layout, t->arch.depth, t->gradients, err))
 		return -1;
 	return t->backend->sync(t->ctx, err);
 }
@@ -205,8 +212,8 @@ void gn_weights_release(struct gn_trainer *t)
 
 /* ---------------------------------------------------------------- results ---------------------------------------- */
 
-/* Host pointers to the current values of what the run holds itself (tuned, resized); NULL for the rest. *copy, where the device has
- * memory of its own, is what the pointers lie in; caller frees both. */
+/* Host pointers to the current values of what the run holds itself (tuned, resized); NULL for the rest. *copy,
+ * where the device has memory of its own, is what the pointers lie in; caller frees both. */
 static const float **current_values(struct gn_trainer *t, float **copy, struct gn_error *err)
 {
 	const float **values = gn_alloc((size_t)t->layout.count, sizeof *values, err);
@@ -251,9 +258,14 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 			labels[k] = t->dataset->classes[k].name;
 		snprintf(path, sizeof path, "%s/model.safetensors", t->options->folder);
 		result = gn_model_write(path,
-		                        &(struct gn_model_parts){.arch = &t->arch, .preprocess = &model->preprocess, .scheme = model->scheme,
-		                                                 .pos_resample = model->pos_resample, .layout = &t->layout, .tensors = values,
-		                                                 .labels = labels, .label_count = t->arch.classes},
+		                        &(struct gn_model_parts){.arch = &t->arch,
+		                                                 .preprocess = &model->preprocess,
+		                                                 .scheme = model->scheme,
+		                                                 .pos_resample = model->pos_resample,
+		                                                 .layout = &t->layout,
+		                                                 .tensors = values,
+		                                                 .labels = labels,
+		                                                 .label_count = t->arch.classes},
 		                        err);
 	}
 	free(copy);
@@ -291,7 +303,8 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 				values[i] = base[i];
 		}
 		t->backend->describe(t->ctx, &device);
-		result = gn_angles_of(out, &t->layout, values, base, device.threads, forget_base, &(struct angle_base){t, base}, err);
+		result = gn_angles_of(out, &t->layout, values, base, device.threads, forget_base,
+		                      &(struct angle_base){t, base}, err);
 	}
 	free(copy);
 	free(base);

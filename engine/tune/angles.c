@@ -1,7 +1,7 @@
 /*
- * The fine-tuned angle (arXiv:2312.15681; METHOD 4). Angles of 1e-4 rad make the cosine round to 1, so it is never formed:
- * Kahan's form 2 atan2(|u - v|, |u + v|) on the normalised vectors, with every sum in double over fixed chunks, so that the
- * result does not depend on the number of threads.
+ * The fine-tuned angle (arXiv:2312.15681; METHOD 4). Angles of 1e-4 rad make the cosine round to 1, so it is never
+ * formed: Kahan's form 2 atan2(|u - v|, |u + v|) on the normalised vectors, with every sum in double over fixed
+ * chunks, so that the result does not depend on the number of threads.
  */
 #include "tune/angles.h"
 
@@ -47,7 +47,8 @@ static struct sums chunk_sums(const float *a, const float *b, size_t n, double s
 }
 
 /* difference false: (|a|^2, |b|^2). true: (|u - v|^2, |u + v|^2) with u = a scale_a, v = b scale_b. */
-static int part_sums(struct sums *total, const struct part *part, double scale_a, double scale_b, bool difference, int threads)
+static int part_sums(struct sums *total, const struct part *part, double scale_a, double scale_b, bool difference,
+                     int threads)
 {
 	size_t chunks = (part->n + CHUNK - 1) / CHUNK;
 	struct sums *partial = malloc(chunks * sizeof *partial);
@@ -122,7 +123,8 @@ static void add_qkv_rows(struct gn_layer_angle *layer, const struct source *s, i
 	for (size_t r = 0; r < 3; r++) {
 		struct part third = {all.a + r * (all.n / 3), all.b + r * (all.n / 3), all.n / 3};
 
-		add_tensor(layer, s->layout->tensors[qkv].name, rows[r], all.a == all.b ? 0 : parts_angle(&third, 1, s->threads));
+		add_tensor(layer, s->layout->tensors[qkv].name, rows[r],
+		           all.a == all.b ? 0 : parts_angle(&third, 1, s->threads));
 	}
 }
 
@@ -153,14 +155,16 @@ static void rank_layers(struct gn_angles *angles)
 			const struct gn_layer_angle *b = &angles->layers[j];
 			bool equal = b->degrees == a->degrees || (isnan(a->degrees) && isnan(b->degrees));
 
-			if (b->group == a->group && (b->degrees > a->degrees || (isnan(a->degrees) && !isnan(b->degrees)) || (equal && j < i)))
+			if (b->group == a->group &&
+			    (b->degrees > a->degrees || (isnan(a->degrees) && !isnan(b->degrees)) || (equal && j < i)))
 				a->rank++;
 		}
 	}
 }
 
-int gn_angles_of(struct gn_angles *out, const struct gn_layout *layout, const float *const *tuned, const float *const *base, int threads,
-                 void (*done)(void *user, int tensor), void *user, struct gn_error *err)
+int gn_angles_of(struct gn_angles *out, const struct gn_layout *layout, const float *const *tuned,
+                 const float *const *base, int threads, void (*done)(void *user, int tensor), void *user,
+                 struct gn_error *err)
 {
 	struct source source = {layout, tuned, base, threads};
 	int depth = 0;
@@ -183,7 +187,8 @@ int gn_angles_of(struct gn_angles *out, const struct gn_layout *layout, const fl
 	return 0;
 }
 
-int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const struct gn_model *base, struct gn_error *err)
+int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const struct gn_model *base,
+                      struct gn_error *err)
 {
 	const struct gn_layout *t = &tuned->layout, *b = &base->layout;
 	const float **base_tensors = calloc((size_t)t->count, sizeof *base_tensors);
@@ -195,7 +200,8 @@ int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const
 		int j = gn_layout_find(b, t->tensors[i].role, t->tensors[i].block);
 
 		if (t->tensors[i].matrix && (j < 0 || b->tensors[j].numel != t->tensors[i].numel)) {
-			gn_fail(err, GN_INVALID, t->tensors[i].name, "the two models do not have this tensor in one shape");
+			gn_fail(err, GN_INVALID, t->tensors[i].name,
+			        "the two models do not have this tensor in one shape");
 			goto done;
 		}
 		base_tensors[i] = j < 0 ? NULL : base->tensors[j];

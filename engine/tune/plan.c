@@ -1,6 +1,6 @@
 /*
- * What a run would cost, before it runs. Memory is the sum of what gn_train will take, from the same carving code; operations
- * are counted by running the network on the counting backend.
+ * What a run would cost, before it runs. Memory is the sum of what gn_train will take, from the same carving code;
+ * operations are counted by running the network on the counting backend.
  */
 #include "tune/plan.h"
 
@@ -11,19 +11,24 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define USEFUL_ROWS 2048              /* token rows of a micro-batch past which products get no faster on a CPU, only memory larger */
+#define USEFUL_ROWS                                                                                                    \
+	2048 /* token rows of a micro-batch past which products get no faster on a CPU, only memory larger */
 #define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
 #define PIXEL_CACHE_MAX (512ull << 20)
-#define PROCESS_BYTES (60ull << 20) /* code, libraries, the product library's scratch, decoders: measured with gonio bench */
+#define PROCESS_BYTES                                                                                                  \
+	(60ull << 20) /* code, libraries, the product library's scratch, decoders: measured with gonio bench */
 
-int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes, struct gn_error *err)
+int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
+                struct gn_error *err)
 {
 	struct gn_arch arch = *base;
 
 	if (classes < 1)
 		return gn_fail(err, GN_INVALID, "classes", "a run needs at least one class");
 	if (config->head == GN_HEAD_KEEP && base->classes != classes)
-		return gn_fail(err, GN_INVALID, "head", "the model's head has %d classes, the data set %d: only a new head fits", base->classes, classes);
+		return gn_fail(err, GN_INVALID, "head",
+		               "the model's head has %d classes, the data set %d: only a new head fits", base->classes,
+		               classes);
 	arch.classes = classes;
 	if (config->image_size)
 		arch.image_size = config->image_size;
@@ -38,7 +43,8 @@ int gn_prefix_stage(const struct gn_gradplan *plan)
 	return plan->frozen_features ? plan->depth + 1 : plan->frozen_blocks;
 }
 
-uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images, int val_images)
+uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,
+                              int val_images)
 {
 	uint64_t images = (uint64_t)val_images + (augment == GN_AUGMENT_NONE ? (uint64_t)train_images : 0);
 	uint64_t bytes = images * 3 * (uint64_t)image_size * (uint64_t)image_size;
@@ -107,7 +113,8 @@ static int count_pass(double *flops, const struct draft *d, int images, int from
 		pointers[d->layout->count + i] = d->tuned[i] ? &somewhere : NULL;
 	}
 	if (gn_bind_init(&weights, d->layout, d->arch->depth, pointers, err) ||
-	    gn_bind_init(&gradients, d->layout, d->arch->depth, pointers + d->layout->count, err) || backend->open(&ctx, 0, 1, err) ||
+	    gn_bind_init(&gradients, d->layout, d->arch->depth, pointers + d->layout->count, err) ||
+	    backend->open(&ctx, 0, 1, err) ||
 	    gn_pass_new(&pass, backend, ctx, d->arch, &d->grad, images, from, d->arch->depth + 2, err))
 		goto done;
 	gn_vit_forward(pass, &weights, images, true);
@@ -155,7 +162,8 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 	gn_vit_shape_init(&shape, d->arch);
 	bytes = images * gn_stage_floats(&shape, d->stage) * sizeof(float);
 	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
-	plan->prefix_cached = d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
+	plan->prefix_cached =
+	    d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
 	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->limit / 4;
 	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
 }
@@ -164,17 +172,20 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 {
 	const struct gn_backend *be = &gn_backend_count;
 	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side * sizeof(float);
-	uint64_t pass = gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
+	uint64_t pass =
+	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
 	uint64_t fill = plan->prefix_cached ? gn_pass_bytes(be, d->arch, NULL, micro, 0, d->stage) : 0;
 
 	plan->memory.weights = d->layout->floats * sizeof(float);
 	plan->memory.gradients = tuned;
 	plan->memory.optimizer = tuned * (d->config->optimizer == GN_ADAMW ? 2 : 1);
 	plan->memory.activations = pass > fill ? pass : fill;
-	plan->memory.process = PROCESS_BYTES + 2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size) +
-	                       gn_pixel_cache_bytes(d->arch->image_size, plan->prefix_cached, d->config->augment, d->train_images, d->val_images);
-	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer + plan->memory.activations +
-	                     plan->memory.prefix_cache + plan->memory.process;
+	plan->memory.process = PROCESS_BYTES +
+	                       2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size) +
+	                       gn_pixel_cache_bytes(d->arch->image_size, plan->prefix_cached, d->config->augment,
+	                                            d->train_images, d->val_images);
+	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
+	                     plan->memory.activations + plan->memory.prefix_cache + plan->memory.process;
 }
 
 static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struct gn_error *err)
@@ -186,14 +197,15 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 		micro = batch;
 	for (;; micro = (micro + 1) / 2) {
 		if (!d->config->micro_batch_size)
-			micro = (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro); /* even shares */
+			micro =
+			    (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro); /* even shares */
 		plan_memory(plan, d, micro);
 		plan->micro_batch_size = micro;
 		if (plan->memory.total <= d->limit)
 			return 0;
 		if (micro == 1 || d->config->micro_batch_size)
-			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of memory, %llu can be had", (unsigned long long)plan->memory.total,
-			               (unsigned long long)d->limit);
+			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of memory, %llu can be had",
+			               (unsigned long long)plan->memory.total, (unsigned long long)d->limit);
 	}
 }
 
@@ -214,7 +226,8 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	count_parameters(plan, d);
 	count_units(plan, d);
 	plan_prefix(plan, d);
-	if (choose_micro_batch(plan, d, err) || count_step(&plan->flops_first_epoch_step, d, plan->micro_batch_size, 0, err))
+	if (choose_micro_batch(plan, d, err) ||
+	    count_step(&plan->flops_first_epoch_step, d, plan->micro_batch_size, 0, err))
 		return -1;
 	if (!plan->prefix_cached) {
 		plan->flops_per_step = plan->flops_first_epoch_step;
@@ -223,13 +236,17 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	return count_step(&plan->flops_per_step, d, plan->micro_batch_size, d->stage, err);
 }
 
-int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct gn_run_config *config, int classes, int train_images, int val_images,
-                 uint64_t memory_limit, struct gn_error *err)
+int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct gn_run_config *config, int classes,
+                 int train_images, int val_images, uint64_t memory_limit, struct gn_error *err)
 {
 	struct gn_plan plan = {0};
 	struct gn_arch run_arch;
 	struct gn_layout layout = {0};
-	struct draft d = {.arch = &run_arch, .config = config, .layout = &layout, .train_images = train_images, .val_images = val_images,
+	struct draft d = {.arch = &run_arch,
+	                  .config = config,
+	                  .layout = &layout,
+	                  .train_images = train_images,
+	                  .val_images = val_images,
 	                  .limit = memory_limit ? memory_limit : machine_memory()};
 	bool *tuned = NULL;
 	int result = -1;
@@ -242,7 +259,8 @@ int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct g
 		goto done;
 	}
 	d.tuned = tuned;
-	if (gn_strategy_select(tuned, &layout, &config->strategy, err) || gn_gradplan_init(&d.grad, &run_arch, &layout, tuned, err))
+	if (gn_strategy_select(tuned, &layout, &config->strategy, err) ||
+	    gn_gradplan_init(&d.grad, &run_arch, &layout, tuned, err))
 		goto done;
 	d.stage = gn_prefix_stage(&d.grad);
 	if (make(&plan, &d, err))

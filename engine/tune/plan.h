@@ -1,15 +1,18 @@
-/* What a run's plan, its training loop and its resume must agree on: the tuned architecture and where the frozen prefix ends. */
+/* What a run's plan, its training loop and its resume must agree on: the tuned architecture and where the frozen
+ * prefix ends. */
 #ifndef GN_PLAN_H
 #define GN_PLAN_H
 
 #include "vit/gradplan.h"
 
 /* The model's architecture with the run's image size and number of classes. */
-int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes, struct gn_error *err);
+int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
+                struct gn_error *err);
 /* The stage (vit.h) at which the frozen prefix ends: 0 .. depth + 1. */
 int gn_prefix_stage(const struct gn_gradplan *plan);
 /* Bytes of decoded pixels that a run may keep instead of decoding again: evaluation images, and training images when
  * they are not augmented; 0 where the prefix cache makes it pointless or where they do not fit. */
-uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images, int val_images);
+uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,
+                              int val_images);
 
 #endif

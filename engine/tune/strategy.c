@@ -6,19 +6,22 @@
 #include <string.h>
 
 /* Learning rates: METHOD 8. */
-static const struct { const char *name; double lr; } kinds[GN_STRATEGY_COUNT] = {
-	[GN_FULL] = {"full", 5e-5},
-	[GN_LINEAR] = {"linear", 1e-3},
-	[GN_ATTENTION] = {"attention", 1e-4},
-	[GN_FFN] = {"ffn", 1e-4},
-	[GN_FIRST_THIRD] = {"first_third", 1e-4},
-	[GN_MIDDLE_THIRD] = {"middle_third", 1e-4},
-	[GN_LAST_THIRD] = {"last_third", 1e-4},
-	[GN_ODD] = {"odd", 1e-4},
-	[GN_EVEN] = {"even", 1e-4},
-	[GN_NORM] = {"norm", 1e-3},
-	[GN_BIAS] = {"bias", 1e-3},
-	[GN_CUSTOM] = {"custom", 1e-4},
+static const struct {
+	const char *name;
+	double lr;
+} kinds[GN_STRATEGY_COUNT] = {
+    [GN_FULL] = {"full", 5e-5},
+    [GN_LINEAR] = {"linear", 1e-3},
+    [GN_ATTENTION] = {"attention", 1e-4},
+    [GN_FFN] = {"ffn", 1e-4},
+    [GN_FIRST_THIRD] = {"first_third", 1e-4},
+    [GN_MIDDLE_THIRD] = {"middle_third", 1e-4},
+    [GN_LAST_THIRD] = {"last_third", 1e-4},
+    [GN_ODD] = {"odd", 1e-4},
+    [GN_EVEN] = {"even", 1e-4},
+    [GN_NORM] = {"norm", 1e-3},
+    [GN_BIAS] = {"bias", 1e-3},
+    [GN_CUSTOM] = {"custom", 1e-4},
 };
 
 const char *gn_strategy_name(enum gn_strategy_kind kind)
@@ -111,12 +114,14 @@ static int check_pattern(const char *pattern, const char *where, struct gn_error
 		return gn_fail(err, GN_INVALID, where, "a pattern has 1 to %d characters", PATTERN_MAX);
 	for (const char *p = pattern; *p; p++) {
 		if (*p == '{' && !parse_range(p, &low, &high))
-			return gn_fail(err, GN_INVALID, where, "a range is written {first..last}, for example blocks.{8..11}.attn");
+			return gn_fail(err, GN_INVALID, where,
+			               "a range is written {first..last}, for example blocks.{8..11}.attn");
 	}
 	return 0;
 }
 
-static int select_custom(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy, struct gn_error *err)
+static int select_custom(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
+                         struct gn_error *err)
 {
 	if (strategy->pattern_count < 1)
 		return gn_fail(err, GN_INVALID, "/strategy/tune", "needs at least one pattern");
@@ -144,14 +149,14 @@ static int select_custom(bool *tuned, const struct gn_layout *layout, const stru
 
 static bool is_norm(enum gn_role role)
 {
-	return role == GN_NORM1_W || role == GN_NORM1_B || role == GN_NORM2_W || role == GN_NORM2_B || role == GN_NORM_W || role == GN_NORM_B ||
-	       role == GN_NORM_PRE_W || role == GN_NORM_PRE_B;
+	return role == GN_NORM1_W || role == GN_NORM1_B || role == GN_NORM2_W || role == GN_NORM2_B ||
+	       role == GN_NORM_W || role == GN_NORM_B || role == GN_NORM_PRE_W || role == GN_NORM_PRE_B;
 }
 
 static bool is_bias(enum gn_role role)
 {
-	return role == GN_PATCH_B || role == GN_NORM_PRE_B || role == GN_NORM1_B || role == GN_QKV_B || role == GN_PROJ_B || role == GN_NORM2_B ||
-	       role == GN_FC1_B || role == GN_FC2_B || role == GN_NORM_B;
+	return role == GN_PATCH_B || role == GN_NORM_PRE_B || role == GN_NORM1_B || role == GN_QKV_B ||
+	       role == GN_PROJ_B || role == GN_NORM2_B || role == GN_FC1_B || role == GN_FC2_B || role == GN_NORM_B;
 }
 
 static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int depth)
@@ -187,7 +192,8 @@ static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int d
 	return false;
 }
 
-int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy, struct gn_error *err)
+int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
+                       struct gn_error *err)
 {
 	int depth = 0;
 
@@ -195,6 +201,7 @@ int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct
 		if (layout->tensors[i].block >= depth)
 			depth = layout->tensors[i].block + 1;
 	for (int i = 0; i < layout->count; i++)
-		tuned[i] = layout->tensors[i].group == GN_GROUP_HEAD || selects(strategy->kind, &layout->tensors[i], depth);
+		tuned[i] =
+		    layout->tensors[i].group == GN_GROUP_HEAD || selects(strategy->kind, &layout->tensors[i], depth);
 	return strategy->kind == GN_CUSTOM ? select_custom(tuned, layout, strategy, err) : 0;
 }

@@ -11,19 +11,21 @@
 static int bound(const char *name, int64_t value, int64_t low, int64_t high, struct gn_error *err)
 {
 	if (value < low || value > high)
-		return gn_fail(err, GN_INVALID, name, "must be between %lld and %lld, not %lld", (long long)low, (long long)high, (long long)value);
+		return gn_fail(err, GN_INVALID, name, "must be between %lld and %lld, not %lld", (long long)low,
+		               (long long)high, (long long)value);
 	return 0;
 }
 
 int gn_arch_check(const struct gn_arch *a, struct gn_error *err)
 {
 	if (bound("image_size", a->image_size, 1, 4096, err) || bound("patch_size", a->patch_size, 1, 256, err) ||
-	    bound("dim", a->dim, 1, 8192, err) || bound("depth", a->depth, 1, 128, err) || bound("heads", a->heads, 1, 256, err) ||
-	    bound("mlp_dim", a->mlp_dim, 1, 65536, err) || bound("classes", a->classes, 0, 1000000, err) ||
-	    bound("registers", a->registers, 0, 64, err))
+	    bound("dim", a->dim, 1, 8192, err) || bound("depth", a->depth, 1, 128, err) ||
+	    bound("heads", a->heads, 1, 256, err) || bound("mlp_dim", a->mlp_dim, 1, 65536, err) ||
+	    bound("classes", a->classes, 0, 1000000, err) || bound("registers", a->registers, 0, 64, err))
 		return -1;
 	if (a->image_size % a->patch_size)
-		return gn_fail(err, GN_INVALID, "image_size", "%d is not a multiple of the patch size %d", a->image_size, a->patch_size);
+		return gn_fail(err, GN_INVALID, "image_size", "%d is not a multiple of the patch size %d",
+		               a->image_size, a->patch_size);
 	if (a->dim % a->heads)
 		return gn_fail(err, GN_INVALID, "heads", "%d heads do not divide the width %d", a->heads, a->dim);
 	if (a->pool == GN_POOL_CLS && !a->class_token)
@@ -64,38 +66,43 @@ const char *gn_group_name(enum gn_group group)
 /* ---------------------------------------------------------------- the list of tensors --------------------------- */
 
 /* %d is the block. norm_after_pool renames the final norm. */
-static const struct { const char *name; enum gn_group group; bool matrix, token; } roles[GN_ROLE_COUNT] = {
-	[GN_CLS_TOKEN] = {"cls_token", GN_GROUP_EMBEDDING, false, true},
-	[GN_DIST_TOKEN] = {"dist_token", GN_GROUP_EMBEDDING, false, true},
-	[GN_REG_TOKEN] = {"reg_token", GN_GROUP_EMBEDDING, false, true},
-	[GN_POS_EMBED] = {"pos_embed", GN_GROUP_EMBEDDING, false, true},
-	[GN_PATCH_W] = {"patch_embed.proj.weight", GN_GROUP_EMBEDDING, false, false},
-	[GN_PATCH_B] = {"patch_embed.proj.bias", GN_GROUP_EMBEDDING, false, false},
-	[GN_NORM_PRE_W] = {"norm_pre.weight", GN_GROUP_NORM, false, false},
-	[GN_NORM_PRE_B] = {"norm_pre.bias", GN_GROUP_NORM, false, false},
-	[GN_NORM1_W] = {"blocks.%d.norm1.weight", GN_GROUP_ATTENTION, false, false},
-	[GN_NORM1_B] = {"blocks.%d.norm1.bias", GN_GROUP_ATTENTION, false, false},
-	[GN_QKV_W] = {"blocks.%d.attn.qkv.weight", GN_GROUP_ATTENTION, true, false},
-	[GN_QKV_B] = {"blocks.%d.attn.qkv.bias", GN_GROUP_ATTENTION, false, false},
-	[GN_PROJ_W] = {"blocks.%d.attn.proj.weight", GN_GROUP_ATTENTION, true, false},
-	[GN_PROJ_B] = {"blocks.%d.attn.proj.bias", GN_GROUP_ATTENTION, false, false},
-	[GN_LS1] = {"blocks.%d.ls1.gamma", GN_GROUP_ATTENTION, false, false},
-	[GN_NORM2_W] = {"blocks.%d.norm2.weight", GN_GROUP_FFN, false, false},
-	[GN_NORM2_B] = {"blocks.%d.norm2.bias", GN_GROUP_FFN, false, false},
-	[GN_FC1_W] = {"blocks.%d.mlp.fc1.weight", GN_GROUP_FFN, true, false},
-	[GN_FC1_B] = {"blocks.%d.mlp.fc1.bias", GN_GROUP_FFN, false, false},
-	[GN_FC2_W] = {"blocks.%d.mlp.fc2.weight", GN_GROUP_FFN, true, false},
-	[GN_FC2_B] = {"blocks.%d.mlp.fc2.bias", GN_GROUP_FFN, false, false},
-	[GN_LS2] = {"blocks.%d.ls2.gamma", GN_GROUP_FFN, false, false},
-	[GN_NORM_W] = {"norm.weight", GN_GROUP_NORM, false, false},
-	[GN_NORM_B] = {"norm.bias", GN_GROUP_NORM, false, false},
-	[GN_HEAD_W] = {"head.weight", GN_GROUP_HEAD, false, false},
-	[GN_HEAD_B] = {"head.bias", GN_GROUP_HEAD, false, false},
-	[GN_HEAD_DIST_W] = {"head_dist.weight", GN_GROUP_HEAD, false, false},
-	[GN_HEAD_DIST_B] = {"head_dist.bias", GN_GROUP_HEAD, false, false},
+static const struct {
+	const char *name;
+	enum gn_group group;
+	bool matrix, token;
+} roles[GN_ROLE_COUNT] = {
+    [GN_CLS_TOKEN] = {"cls_token", GN_GROUP_EMBEDDING, false, true},
+    [GN_DIST_TOKEN] = {"dist_token", GN_GROUP_EMBEDDING, false, true},
+    [GN_REG_TOKEN] = {"reg_token", GN_GROUP_EMBEDDING, false, true},
+    [GN_POS_EMBED] = {"pos_embed", GN_GROUP_EMBEDDING, false, true},
+    [GN_PATCH_W] = {"patch_embed.proj.weight", GN_GROUP_EMBEDDING, false, false},
+    [GN_PATCH_B] = {"patch_embed.proj.bias", GN_GROUP_EMBEDDING, false, false},
+    [GN_NORM_PRE_W] = {"norm_pre.weight", GN_GROUP_NORM, false, false},
+    [GN_NORM_PRE_B] = {"norm_pre.bias", GN_GROUP_NORM, false, false},
+    [GN_NORM1_W] = {"blocks.%d.norm1.weight", GN_GROUP_ATTENTION, false, false},
+    [GN_NORM1_B] = {"blocks.%d.norm1.bias", GN_GROUP_ATTENTION, false, false},
+    [GN_QKV_W] = {"blocks.%d.attn.qkv.weight", GN_GROUP_ATTENTION, true, false},
+    [GN_QKV_B] = {"blocks.%d.attn.qkv.bias", GN_GROUP_ATTENTION, false, false},
+    [GN_PROJ_W] = {"blocks.%d.attn.proj.weight", GN_GROUP_ATTENTION, true, false},
+    [GN_PROJ_B] = {"blocks.%d.attn.proj.bias", GN_GROUP_ATTENTION, false, false},
+    [GN_LS1] = {"blocks.%d.ls1.gamma", GN_GROUP_ATTENTION, false, false},
+    [GN_NORM2_W] = {"blocks.%d.norm2.weight", GN_GROUP_FFN, false, false},
+    [GN_NORM2_B] = {"blocks.%d.norm2.bias", GN_GROUP_FFN, false, false},
+    [GN_FC1_W] = {"blocks.%d.mlp.fc1.weight", GN_GROUP_FFN, true, false},
+    [GN_FC1_B] = {"blocks.%d.mlp.fc1.bias", GN_GROUP_FFN, false, false},
+    [GN_FC2_W] = {"blocks.%d.mlp.fc2.weight", GN_GROUP_FFN, true, false},
+    [GN_FC2_B] = {"blocks.%d.mlp.fc2.bias", GN_GROUP_FFN, false, false},
+    [GN_LS2] = {"blocks.%d.ls2.gamma", GN_GROUP_FFN, false, false},
+    [GN_NORM_W] = {"norm.weight", GN_GROUP_NORM, false, false},
+    [GN_NORM_B] = {"norm.bias", GN_GROUP_NORM, false, false},
+    [GN_HEAD_W] = {"head.weight", GN_GROUP_HEAD, false, false},
+    [GN_HEAD_B] = {"head.bias", GN_GROUP_HEAD, false, false},
+    [GN_HEAD_DIST_W] = {"head_dist.weight", GN_GROUP_HEAD, false, false},
+    [GN_HEAD_DIST_B] = {"head_dist.bias", GN_GROUP_HEAD, false, false},
 };
 
-static void add(struct gn_layout *layout, const struct gn_arch *a, enum gn_role role, int block, int rank, const int64_t *shape)
+static void add(struct gn_layout *layout, const struct gn_arch *a, enum gn_role role, int block, int rank,
+                const int64_t *shape)
 {
 	struct gn_tensor *t = &layout->tensors[layout->count++];
 	const char *name = roles[role].name;
@@ -103,7 +110,8 @@ static void add(struct gn_layout *layout, const struct gn_arch *a, enum gn_role 
 	if (block >= 0)
 		snprintf(t->name, sizeof t->name, "blocks.%d%s", block, name + strlen("blocks.%d"));
 	else
-		snprintf(t->name, sizeof t->name, "%s%s", a->norm_after_pool && (role == GN_NORM_W || role == GN_NORM_B) ? "fc_" : "", name);
+		snprintf(t->name, sizeof t->name, "%s%s",
+		         a->norm_after_pool && (role == GN_NORM_W || role == GN_NORM_B) ? "fc_" : "", name);
 	t->role = role;
 	t->group = roles[role].group;
 	t->block = block;
@@ -120,7 +128,7 @@ static void add(struct gn_layout *layout, const struct gn_arch *a, enum gn_role 
 	layout->parameters += t->numel;
 }
 
-#define ADD(role, block, ...) \
+#define ADD(role, block, ...)                                                                                          \
 	add(layout, a, role, block, (int)(sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static void add_embedding(struct gn_layout *layout, const struct gn_arch *a)

@@ -16,7 +16,8 @@ static void heads_backward(struct gn_pass *p, void *const *t, void *const *g, in
 			be->take(p->ctx, p->feature, p->features, h, 1, B, 2, s->C);
 			feature = p->feature;
 		}
-		be->linear_dw(p->ctx, g[h ? GN_HEAD_DIST_W : GN_HEAD_W], g[h ? GN_HEAD_DIST_B : GN_HEAD_B], p->d_logits, feature, B, s->K, s->C);
+		be->linear_dw(p->ctx, g[h ? GN_HEAD_DIST_W : GN_HEAD_W], g[h ? GN_HEAD_DIST_B : GN_HEAD_B], p->d_logits,
+		              feature, B, s->K, s->C);
 		if (!p->plan->d_norm)
 			continue;
 		be->linear_dx(p->ctx, d_feature, p->d_logits, w, NULL, s->arch.activation, NULL, B, s->K, s->C);
@@ -35,19 +36,23 @@ static void final_norm_backward(struct gn_pass *p, void *const *t, void *const *
 	bool d_out = p->plan->d_out;
 
 	if (s->arch.norm_after_pool) {
-		be->layernorm_backward(p->ctx, d_out ? p->d_features : NULL, dw, db, NULL, p->d_features, p->pooled, w, eps, B, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d_features : NULL, dw, db, NULL, p->d_features, p->pooled, w,
+		                       eps, B, s->C);
 		if (d_out)
 			be->pool_backward(p->ctx, p->d, p->d_features, s->prefix, s->patches, B, s->T, s->C);
 	} else if (s->arch.pool == GN_POOL_MEAN) {
 		be->pool_backward(p->ctx, p->d_norm, p->d_features, s->prefix, s->patches, B, s->T, s->C);
-		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_norm, p->x[s->L], w, eps, B * s->T, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_norm, p->x[s->L], w, eps,
+		                       B * s->T, s->C);
 	} else {
-		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_features, p->x[s->L], w, eps, B * s->queries, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_features, p->x[s->L], w, eps,
+		                       B * s->queries, s->C);
 	}
 }
 
 /* The gradient of a branch's output: through layer scale where the model has it. */
-static const gn_act *branch_gradient(struct gn_pass *p, const float *gamma, float *d_gamma, const gn_act *branch, bool wanted, int M)
+static const gn_act *branch_gradient(struct gn_pass *p, const float *gamma, float *d_gamma, const gn_act *branch,
+                                     bool wanted, int M)
 {
 	if (!gamma)
 		return p->d;
@@ -65,7 +70,8 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 	const gn_act *d_out = branch_gradient(p, t[GN_LS2], g[GN_LS2], p->fc2_out[i], n->d_fc2_out, M);
 
 	if (n->d_fc1_out) /* pre[i] becomes act(pre[i]) on the way, for fc2's gradient */
-		be->linear_dx(p->ctx, p->wide, d_out, t[GN_FC2_W], p->pre[i], s->arch.activation, g[GN_FC2_W] ? p->pre[i] : NULL, M, s->C, s->mlp);
+		be->linear_dx(p->ctx, p->wide, d_out, t[GN_FC2_W], p->pre[i], s->arch.activation,
+		              g[GN_FC2_W] ? p->pre[i] : NULL, M, s->C, s->mlp);
 	if (g[GN_FC2_W] || g[GN_FC2_B])
 		be->linear_dw(p->ctx, g[GN_FC2_W], g[GN_FC2_B], d_out, p->pre[i], M, s->C, s->mlp);
 	if (g[GN_FC1_W])
@@ -75,8 +81,8 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 	if (!n->d_norm2)
 		return;
 	be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_FC1_W], NULL, s->arch.activation, NULL, M, s->mlp, s->C);
-	be->layernorm_backward(p->ctx, n->d_mid ? p->d : NULL, g[GN_NORM2_W], g[GN_NORM2_B], p->d, p->d_norm, p->mid[i], t[GN_NORM2_W], s->arch.norm_eps, M,
-	                       s->C);
+	be->layernorm_backward(p->ctx, n->d_mid ? p->d : NULL, g[GN_NORM2_W], g[GN_NORM2_B], p->d, p->d_norm, p->mid[i],
+	                       t[GN_NORM2_W], s->arch.norm_eps, M, s->C);
 }
 
 /* d: gradient of mid[i] -> gradient of x[i] */
@@ -93,7 +99,8 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 	if (!n->d_qkv)
 		return;
 	be->linear_dx(p->ctx, p->d_norm, d_out, t[GN_PROJ_W], NULL, s->arch.activation, NULL, B * Q, s->C, s->C);
-	be->attention_backward(p->ctx, p->wide, p->d_norm, p->qkv[i], be->attention_needs_out ? p->attn[i] : NULL, p->lse[i], B, s->T, Q, s->H, s->D);
+	be->attention_backward(p->ctx, p->wide, p->d_norm, p->qkv[i], be->attention_needs_out ? p->attn[i] : NULL,
+	                       p->lse[i], B, s->T, Q, s->H, s->D);
 	if (g[GN_QKV_W])
 		be->layernorm(p->ctx, p->normed, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B], s->arch.norm_eps, M, s->C);
 	if (g[GN_QKV_W] || g[GN_QKV_B])
@@ -108,8 +115,8 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 		p->d_branch = rows;
 		be->take_backward(p->ctx, p->d, rows, 0, Q, false, B, s->T, s->C);
 	}
-	be->layernorm_backward(p->ctx, n->d_in ? p->d : NULL, g[GN_NORM1_W], g[GN_NORM1_B], n->d_in ? p->d : NULL, p->d_norm, p->x[i], t[GN_NORM1_W],
-	                       s->arch.norm_eps, M, s->C);
+	be->layernorm_backward(p->ctx, n->d_in ? p->d : NULL, g[GN_NORM1_W], g[GN_NORM1_B], n->d_in ? p->d : NULL,
+	                       p->d_norm, p->x[i], t[GN_NORM1_W], s->arch.norm_eps, M, s->C);
 }
 
 static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, int B)
@@ -122,8 +129,8 @@ static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, in
 	int n = 0, pos_prefix = a->pos_on_prefix ? a->class_token + a->distilled : 0;
 
 	if (a->norm_pre)
-		be->layernorm_backward(p->ctx, p->plan->d_tokens ? p->d : NULL, g[GN_NORM_PRE_W], g[GN_NORM_PRE_B], NULL, p->d, p->tokens, t[GN_NORM_PRE_W],
-		                       a->norm_eps, B * s->T, s->C);
+		be->layernorm_backward(p->ctx, p->plan->d_tokens ? p->d : NULL, g[GN_NORM_PRE_W], g[GN_NORM_PRE_B],
+		                       NULL, p->d, p->tokens, t[GN_NORM_PRE_W], a->norm_eps, B * s->T, s->C);
 	if (!p->plan->d_tokens)
 		return;
 	if (a->class_token)
@@ -132,14 +139,16 @@ static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, in
 		prefix[n++] = g[GN_DIST_TOKEN];
 	for (int i = 0; i < a->registers; i++)
 		prefix[n++] = g[GN_REG_TOKEN] ? (float *)g[GN_REG_TOKEN] + (size_t)i * (size_t)s->C : NULL;
-	be->embed_backward(p->ctx, g[GN_PATCH_W], g[GN_PATCH_B], g[GN_POS_EMBED], pos_prefix, prefix, n, p->d, p->images, B, s->grid, a->patch_size, s->C);
+	be->embed_backward(p->ctx, g[GN_PATCH_W], g[GN_PATCH_B], g[GN_POS_EMBED], pos_prefix, prefix, n, p->d,
+	                   p->images, B, s->grid, a->patch_size, s->C);
 }
 
 void gn_vit_backward(struct gn_pass *p, const struct gn_bind *w, const struct gn_bind *g, int B)
 {
 	const struct gn_gradplan *plan = p->plan;
 
-	gn_assert(plan && B <= p->batch && p->to == p->shape.L + 2 && p->from <= plan->frozen_blocks + (plan->frozen_features ? 1 : 0));
+	gn_assert(plan && B <= p->batch && p->to == p->shape.L + 2 &&
+	          p->from <= plan->frozen_blocks + (plan->frozen_features ? 1 : 0));
 	heads_backward(p, w->outside, g->outside, B);
 	if (plan->d_norm)
 		final_norm_backward(p, w->outside, g->outside, B);

@@ -16,10 +16,11 @@ static void embed(struct gn_pass *p, const struct gn_bind *w, int B)
 		prefix[n++] = t[GN_DIST_TOKEN];
 	for (int i = 0; i < a->registers; i++)
 		prefix[n++] = (const float *)t[GN_REG_TOKEN] + (size_t)i * (size_t)s->C;
-	p->backend->embed(p->ctx, p->tokens, p->images, t[GN_PATCH_W], t[GN_PATCH_B], t[GN_POS_EMBED], pos_prefix, prefix, n, B, s->grid, a->patch_size,
-	                  s->C);
+	p->backend->embed(p->ctx, p->tokens, p->images, t[GN_PATCH_W], t[GN_PATCH_B], t[GN_POS_EMBED], pos_prefix,
+	                  prefix, n, B, s->grid, a->patch_size, s->C);
 	if (a->norm_pre)
-		p->backend->layernorm(p->ctx, p->x[0], p->tokens, t[GN_NORM_PRE_W], t[GN_NORM_PRE_B], a->norm_eps, B * s->T, s->C);
+		p->backend->layernorm(p->ctx, p->x[0], p->tokens, t[GN_NORM_PRE_W], t[GN_NORM_PRE_B], a->norm_eps,
+		                      B * s->T, s->C);
 }
 
 static void attention_branch(struct gn_pass *p, void *const *t, int i, int B, bool keep)
@@ -30,15 +31,18 @@ static void attention_branch(struct gn_pass *p, void *const *t, int i, int B, bo
 	const gn_act *residual = p->x[i];
 
 	be->layernorm(p->ctx, p->normed, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B], s->arch.norm_eps, M, s->C);
-	be->linear(p->ctx, p->qkv[i], p->normed, t[GN_QKV_W], &(struct gn_epilogue){.bias = t[GN_QKV_B]}, M, 3 * s->C, s->C);
+	be->linear(p->ctx, p->qkv[i], p->normed, t[GN_QKV_W], &(struct gn_epilogue){.bias = t[GN_QKV_B]}, M, 3 * s->C,
+	           s->C);
 	be->attention(p->ctx, p->attn[i], keep ? p->lse[i] : NULL, p->qkv[i], B, s->T, Q, s->H, s->D);
 	if (Q < s->T) {
 		be->take(p->ctx, p->mid[i], p->x[i], 0, Q, B, s->T, s->C);
 		residual = p->mid[i];
 	}
-	be->linear(p->ctx, p->mid[i], p->attn[i], t[GN_PROJ_W],
-	           &(struct gn_epilogue){.bias = t[GN_PROJ_B], .scale = t[GN_LS1], .branch = keep ? p->proj_out[i] : NULL, .residual = residual}, B * Q, s->C,
-	           s->C);
+	be->linear(
+	    p->ctx, p->mid[i], p->attn[i], t[GN_PROJ_W],
+	    &(struct gn_epilogue){
+	        .bias = t[GN_PROJ_B], .scale = t[GN_LS1], .branch = keep ? p->proj_out[i] : NULL, .residual = residual},
+	    B * Q, s->C, s->C);
 }
 
 static void ffn_branch(struct gn_pass *p, void *const *t, int i, int B, bool keep)
@@ -51,10 +55,16 @@ static void ffn_branch(struct gn_pass *p, void *const *t, int i, int B, bool kee
 
 	be->layernorm(p->ctx, p->normed, p->mid[i], t[GN_NORM2_W], t[GN_NORM2_B], s->arch.norm_eps, M, s->C);
 	be->linear(p->ctx, hidden, p->normed, t[GN_FC1_W],
-	           &(struct gn_epilogue){.bias = t[GN_FC1_B], .activate = true, .activation = s->arch.activation, .pre = keep && !keep_act ? p->pre[i] : NULL}, M,
-	           s->mlp, s->C);
-	be->linear(p->ctx, p->x[i + 1], hidden, t[GN_FC2_W],
-	           &(struct gn_epilogue){.bias = t[GN_FC2_B], .scale = t[GN_LS2], .branch = keep ? p->fc2_out[i] : NULL, .residual = p->mid[i]}, M, s->C, s->mlp);
+	           &(struct gn_epilogue){.bias = t[GN_FC1_B],
+	                                 .activate = true,
+	                                 .activation = s->arch.activation,
+	                                 .pre = keep && !keep_act ? p->pre[i] : NULL},
+	           M, s->mlp, s->C);
+	be->linear(
+	    p->ctx, p->x[i + 1], hidden, t[GN_FC2_W],
+	    &(struct gn_epilogue){
+	        .bias = t[GN_FC2_B], .scale = t[GN_LS2], .branch = keep ? p->fc2_out[i] : NULL, .residual = p->mid[i]},
+	    M, s->C, s->mlp);
 }
 
 /* x[L] -> features [B, features, C] */
@@ -83,14 +93,18 @@ static void heads(struct gn_pass *p, void *const *t, int B)
 	const struct gn_vit_shape *s = &p->shape;
 
 	if (s->features == 1) {
-		be->linear(p->ctx, p->logits, p->features, t[GN_HEAD_W], &(struct gn_epilogue){.bias = t[GN_HEAD_B], .float_out = true}, B, s->K, s->C);
+		be->linear(p->ctx, p->logits, p->features, t[GN_HEAD_W],
+		           &(struct gn_epilogue){.bias = t[GN_HEAD_B], .float_out = true}, B, s->K, s->C);
 		return;
 	}
 	for (int h = 0; h < 2; h++) {
 		be->take(p->ctx, p->feature, p->features, h, 1, B, 2, s->C);
 		be->linear(p->ctx, p->logits, p->feature, t[h ? GN_HEAD_DIST_W : GN_HEAD_W],
-		           &(struct gn_epilogue){.bias = t[h ? GN_HEAD_DIST_B : GN_HEAD_B], .scale = p->half, .residual = h ? p->logits : NULL, .float_out = true}, B,
-		           s->K, s->C);
+		           &(struct gn_epilogue){.bias = t[h ? GN_HEAD_DIST_B : GN_HEAD_B],
+		                                 .scale = p->half,
+		                                 .residual = h ? p->logits : NULL,
+		                                 .float_out = true},
+		           B, s->K, s->C);
 	}
 }
 

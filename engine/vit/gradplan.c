@@ -1,4 +1,5 @@
-/* The gradient plan, from the bottom of the network up: a gradient is needed where something tuned lies at or below it. */
+/* The gradient plan, from the bottom of the network up: a gradient is needed where something tuned lies at or
+ * below it. */
 #include "vit/gradplan.h"
 
 #include <stdlib.h>
@@ -38,8 +39,8 @@ static void mark_roles(bool marks[GN_ROLE_COUNT], const struct gn_layout *layout
 			marks[layout->tensors[i].role] = tuned[i];
 }
 
-int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const struct gn_layout *layout, const bool *tuned,
-                     struct gn_error *err)
+int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const struct gn_layout *layout,
+                     const bool *tuned, struct gn_error *err)
 {
 	bool marks[GN_ROLE_COUNT], below;
 
@@ -49,8 +50,8 @@ int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for the gradient plan");
 
 	mark_roles(marks, layout, tuned, -1);
-	plan->d_tokens = marks[GN_CLS_TOKEN] || marks[GN_DIST_TOKEN] || marks[GN_REG_TOKEN] || marks[GN_POS_EMBED] || marks[GN_PATCH_W] ||
-	                 marks[GN_PATCH_B];
+	plan->d_tokens = marks[GN_CLS_TOKEN] || marks[GN_DIST_TOKEN] || marks[GN_REG_TOKEN] || marks[GN_POS_EMBED] ||
+	                 marks[GN_PATCH_W] || marks[GN_PATCH_B];
 	plan->d_embedded = plan->d_tokens || marks[GN_NORM_PRE_W] || marks[GN_NORM_PRE_B];
 	plan->d_norm = marks[GN_NORM_W] || marks[GN_NORM_B];
 	plan->lowest_block = plan->d_embedded ? 0 : -1;

@@ -24,18 +24,18 @@ struct gn_block_need {
 struct gn_gradplan {
 	int depth;
 	struct gn_block_need *blocks;
-	bool d_out;       /* gradient of the last block's output */
-	bool d_norm;      /* final norm's parameters or d_out: the features' gradient is needed */
-	bool d_embedded;  /* gradient of the first block's input: embedding or norm_pre tuned */
-	bool d_tokens;    /* ... below norm_pre: embedding tensors are tuned */
-	int lowest_block; /* lowest block with a tuned tensor, 0 when the embedding is tuned, -1 when no block is */
-	int frozen_blocks; /* blocks whose output never changes, 0..depth */
+	bool d_out;           /* gradient of the last block's output */
+	bool d_norm;          /* final norm's parameters or d_out: the features' gradient is needed */
+	bool d_embedded;      /* gradient of the first block's input: embedding or norm_pre tuned */
+	bool d_tokens;        /* ... below norm_pre: embedding tensors are tuned */
+	int lowest_block;     /* lowest block with a tuned tensor, 0 when the embedding is tuned, -1 when no block is */
+	int frozen_blocks;    /* blocks whose output never changes, 0..depth */
 	bool frozen_features; /* all of them and the final norm: only heads are tuned */
 };
 
 /* tuned[layout->count]. */
-int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const struct gn_layout *layout, const bool *tuned,
-                     struct gn_error *err);
+int gn_gradplan_init(struct gn_gradplan *plan, const struct gn_arch *arch, const struct gn_layout *layout,
+                     const bool *tuned, struct gn_error *err);
 void gn_gradplan_release(struct gn_gradplan *plan);
 
 #endif

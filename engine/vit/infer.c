@@ -45,7 +45,8 @@ static int bind_weights(struct gn_infer *infer, struct gn_error *err)
 	return result;
 }
 
-int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch, struct gn_error *err)
+int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch,
+                 struct gn_error *err)
 {
 	struct gn_infer *infer;
 	int useful = USEFUL_ROWS / gn_arch_tokens(&model->arch), batch = useful < 1 ? 1 : useful;
@@ -57,8 +58,9 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
 		return -1;
 	infer->device = device;
 	infer->model = model;
-	if (bind_weights(infer, err) || gn_pass_new(&infer->pass, device->backend, device->ctx, &model->arch, NULL, batch < max_batch ? batch : max_batch, 0,
-	                                            model->arch.depth + 2, err)) {
+	if (bind_weights(infer, err) ||
+	    gn_pass_new(&infer->pass, device->backend, device->ctx, &model->arch, NULL,
+	                batch < max_batch ? batch : max_batch, 0, model->arch.depth + 2, err)) {
 		gn_infer_free(infer);
 		return -1;
 	}
@@ -70,12 +72,14 @@ int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *
 {
 	const struct gn_backend *be = infer->device->backend;
 	struct gn_ctx *ctx = infer->device->ctx;
-	size_t side = (size_t)infer->model->arch.image_size, image = 3 * side * side, K = (size_t)infer->model->arch.classes;
+	size_t side = (size_t)infer->model->arch.image_size, image = 3 * side * side,
+	       K = (size_t)infer->model->arch.classes;
 
 	for (int at = 0; at < batch; at += infer->pass->batch) {
 		int n = batch - at < infer->pass->batch ? batch - at : infer->pass->batch;
 
-		be->upload(ctx, gn_pass_input(infer->pass), images + (size_t)at * image, (size_t)n * image * sizeof *images);
+		be->upload(ctx, gn_pass_input(infer->pass), images + (size_t)at * image,
+		           (size_t)n * image * sizeof *images);
 		gn_vit_forward(infer->pass, &infer->weights, n, false);
 		be->download(ctx, logits + (size_t)at * K, gn_pass_output(infer->pass), (size_t)n * K * sizeof *logits);
 	}
@@ -94,7 +98,8 @@ void gn_infer_free(struct gn_infer *infer)
 	gn_pass_free(infer->pass);
 	for (int i = 0; infer->uploaded && i < infer->model->layout.count; i++)
 		if (infer->uploaded[i])
-			infer->device->backend->free(infer->device->ctx, infer->uploaded[i], infer->model->layout.tensors[i].numel * sizeof(float));
+			infer->device->backend->free(infer->device->ctx, infer->uploaded[i],
+			                             infer->model->layout.tensors[i].numel * sizeof(float));
 	free(infer->uploaded);
 	gn_bind_release(&infer->weights);
 	free(infer);

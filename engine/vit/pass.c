@@ -1,13 +1,14 @@
 /*
- * The buffers of a pass. What the gradient plan keeps gets memory of its own; everything else shares three scratch buffers:
- * `stream` for the residual stream (updated in place from block to block), `normed` for norm outputs and attention outputs, and
- * `wide` for qkv and the hidden layer of the FFN.
+ * The buffers of a pass. What the gradient plan keeps gets memory of its own; everything else shares three scratch
+ * buffers: `stream` for the residual stream (updated in place from block to block), `normed` for norm outputs and
+ * attention outputs, and `wide` for qkv and the hidden layer of the FFN.
  */
 #include "vit/vit.h"
 
 #include <stdlib.h>
 
-int gn_bind_init(struct gn_bind *bind, const struct gn_layout *layout, int depth, void *const *pointers, struct gn_error *err)
+int gn_bind_init(struct gn_bind *bind, const struct gn_layout *layout, int depth, void *const *pointers,
+                 struct gn_error *err)
 {
 	*bind = (struct gn_bind){0};
 	bind->blocks = calloc((size_t)depth, sizeof *bind->blocks);
@@ -32,8 +33,16 @@ void gn_bind_release(struct gn_bind *bind)
 
 void gn_vit_shape_init(struct gn_vit_shape *s, const struct gn_arch *a)
 {
-	*s = (struct gn_vit_shape){.arch = *a, .T = gn_arch_tokens(a), .prefix = gn_arch_prefix_tokens(a), .grid = a->image_size / a->patch_size,
-	                           .C = a->dim, .H = a->heads, .D = a->dim / a->heads, .mlp = a->mlp_dim, .L = a->depth, .K = a->classes};
+	*s = (struct gn_vit_shape){.arch = *a,
+	                           .T = gn_arch_tokens(a),
+	                           .prefix = gn_arch_prefix_tokens(a),
+	                           .grid = a->image_size / a->patch_size,
+	                           .C = a->dim,
+	                           .H = a->heads,
+	                           .D = a->dim / a->heads,
+	                           .mlp = a->mlp_dim,
+	                           .L = a->depth,
+	                           .K = a->classes};
 	s->patches = s->T - s->prefix;
 	s->features = a->dist_head ? 2 : 1;
 	s->queries = a->pool == GN_POOL_CLS ? s->features : s->T;
@@ -85,19 +94,22 @@ static void carve_block(struct gn_pass *p, struct carver *c, int i)
 	size_t rows = short_rows ? (size_t)p->batch * (size_t)s->queries : all;
 
 	p->qkv[i] = n->keep_qkv ? carve(c, all * 3 * C, act) : p->wide;
-	p->attn[i] = n->keep_attn || (n->d_qkv && p->backend->attention_needs_out) ? carve(c, rows * C, act) : p->normed;
+	p->attn[i] =
+	    n->keep_attn || (n->d_qkv && p->backend->attention_needs_out) ? carve(c, rows * C, act) : p->normed;
 	p->lse[i] = n->d_qkv && p->backend->attention_needs_lse ? carve(c, rows * (size_t)s->H, sizeof(float)) : NULL;
 	p->proj_out[i] = n->keep_proj_out ? carve(c, rows * C, act) : NULL;
 	p->mid[i] = n->keep_mid || short_rows ? carve(c, rows * C, act) : p->stream;
 	p->pre[i] = n->keep_pre || n->keep_act ? carve(c, rows * (size_t)s->mlp, act) : NULL;
 	p->fc2_out[i] = n->keep_fc2_out ? carve(c, rows * C, act) : NULL;
-	p->x[i + 1] = keep_stream(p, i + 1) || short_rows ? carve(c, i + 1 == s->L ? rows * C : all * C, act) : p->stream;
+	p->x[i + 1] =
+	    keep_stream(p, i + 1) || short_rows ? carve(c, i + 1 == s->L ? rows * C : all * C, act) : p->stream;
 }
 
 static void carve_head(struct gn_pass *p, struct carver *c)
 {
 	const struct gn_vit_shape *s = &p->shape;
-	size_t act = p->backend->act_bytes, B = (size_t)p->batch, C = (size_t)s->C, K = (size_t)s->K, F = (size_t)s->features;
+	size_t act = p->backend->act_bytes, B = (size_t)p->batch, C = (size_t)s->C, K = (size_t)s->K,
+	       F = (size_t)s->features;
 
 	p->features = carve(c, B * F * C, act);
 	if (s->arch.norm_after_pool)
@@ -124,7 +136,8 @@ static size_t carve_pass(struct gn_pass *p, char *base)
 {
 	const struct gn_vit_shape *s = &p->shape;
 	struct carver c = {base, 0};
-	size_t act = p->backend->act_bytes, rows = (size_t)p->batch * (size_t)s->T, C = (size_t)s->C, S = (size_t)s->arch.image_size;
+	size_t act = p->backend->act_bytes, rows = (size_t)p->batch * (size_t)s->T, C = (size_t)s->C,
+	       S = (size_t)s->arch.image_size;
 	size_t hidden = (size_t)(3 * s->C > s->mlp ? 3 * s->C : s->mlp);
 	int last = p->to < s->L ? p->to : s->L;
 
@@ -142,7 +155,9 @@ static size_t carve_pass(struct gn_pass *p, char *base)
 		p->x[p->from] = p->from < s->L && !keep_stream(p, p->from)
 		                    ? p->stream
 		                    : carve(&c, (size_t)p->batch * gn_stage_floats(s, p->from), act);
-		p->tokens = s->arch.norm_pre && p->plan && p->plan->d_embedded && p->from == 0 ? carve(&c, rows * C, act) : p->x[p->from];
+		p->tokens = s->arch.norm_pre && p->plan && p->plan->d_embedded && p->from == 0
+		                ? carve(&c, rows * C, act)
+		                : p->x[p->from];
 		for (int i = p->from; i < last; i++)
 			carve_block(p, &c, i);
 		if (p->plan && p->plan->d_norm)
@@ -159,8 +174,8 @@ static size_t carve_pass(struct gn_pass *p, char *base)
 
 /* ---------------------------------------------------------------- life cycle ------------------------------------- */
 
-static int pass_prepare(struct gn_pass *p, const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan, int batch,
-                        int from, int to)
+static int pass_prepare(struct gn_pass *p, const struct gn_backend *backend, const struct gn_arch *arch,
+                        const struct gn_gradplan *plan, int batch, int from, int to)
 {
 	enum { TABLES = 7 };
 	size_t L = (size_t)arch->depth;
@@ -182,7 +197,8 @@ static int pass_prepare(struct gn_pass *p, const struct gn_backend *backend, con
 	return 0;
 }
 
-size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan, int batch, int from, int to)
+size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan,
+                     int batch, int from, int to)
 {
 	struct gn_pass p;
 	size_t bytes;
@@ -201,7 +217,8 @@ static void fill_half(struct gn_pass *p)
 	for (int i = 0; i < 256; i++)
 		half[i] = 0.5f;
 	for (int k = 0; k < p->shape.K; k += 256)
-		p->backend->upload(p->ctx, p->half + k, half, (size_t)(p->shape.K - k < 256 ? p->shape.K - k : 256) * sizeof half[0]);
+		p->backend->upload(p->ctx, p->half + k, half,
+		                   (size_t)(p->shape.K - k < 256 ? p->shape.K - k : 256) * sizeof half[0]);
 }
 
 int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,

@@ -1,12 +1,13 @@
 /*
  * The Vision Transformer, forward and backward, written once against the backend table.
  *
- * A *stage* is a point in the network where a pass may start: stage s <= depth is the residual stream before block s (stage 0:
- * the images), and stage depth + 1 is the features that the heads read. A frozen prefix ends at a stage; its output can be kept
- * and given to later passes.
+ * A *stage* is a point in the network where a pass may start: stage s <= depth is the residual stream before block s
+ * (stage 0: the images), and stage depth + 1 is the features that the heads read. A frozen prefix ends at a stage;
+ * its output can be kept and given to later passes.
  *
- * With class-token pooling nothing reads the other rows of the last block's output, so its projection, its FFN and the
- * final norm run on the `queries` rows of an image that the heads read (1, or 2 with a distillation head) and not on all T.
+ * With class-token pooling nothing reads the other rows of the last block's output, so its projection, its FFN and
+ * the final norm run on the `queries` rows of an image that the heads read (1, or 2 with a distillation head) and not
+ * on all T.
  */
 #ifndef GN_VIT_H
 #define GN_VIT_H
@@ -14,13 +15,15 @@
 #include "backend/backend.h"
 #include "vit/gradplan.h"
 
-/* One pointer per tensor, found by role: weights (matrices as gn_mat, the rest float) or gradients (float; NULL where frozen). */
+/* One pointer per tensor, found by role: weights (matrices as gn_mat, the rest float) or gradients (float; NULL
+ * where frozen). */
 struct gn_bind {
 	void *outside[GN_ROLE_COUNT];
 	void *(*blocks)[GN_ROLE_COUNT]; /* [depth] */
 };
 /* pointers[layout->count], in the layout's order. */
-int gn_bind_init(struct gn_bind *bind, const struct gn_layout *layout, int depth, void *const *pointers, struct gn_error *err);
+int gn_bind_init(struct gn_bind *bind, const struct gn_layout *layout, int depth, void *const *pointers,
+                 struct gn_error *err);
 void gn_bind_release(struct gn_bind *bind);
 
 /* Sizes that the code below uses everywhere. */
@@ -35,8 +38,8 @@ void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
 size_t gn_stage_floats(const struct gn_vit_shape *shape, int stage);
 
 /*
- * The buffers of a pass over at most `batch` images, carved from one block of device memory. With a gradient plan (borrowed) it
- * can go backward too. The pass runs from stage `from` to stage `to`; `to` is depth + 2 for the logits.
+ * The buffers of a pass over at most `batch` images, carved from one block of device memory. With a gradient plan
+ * (borrowed) it can go backward too. The pass runs from stage `from` to stage `to`; `to` is depth + 2 for the logits.
  */
 struct gn_pass {
 	const struct gn_backend *backend;
@@ -46,33 +49,36 @@ struct gn_pass {
 	int batch, from, to;
 	void *memory;
 	size_t bytes;
-	float *images;            /* [B, 3, S, S], where from is 0 */
-	gn_act *tokens;           /* [B, T, C] before norm_pre */
-	gn_act **x;               /* [L + 1]: x[i] enters block i; x[L] is [B, queries, C] */
+	float *images;  /* [B, 3, S, S], where from is 0 */
+	gn_act *tokens; /* [B, T, C] before norm_pre */
+	gn_act **x;     /* [L + 1]: x[i] enters block i; x[L] is [B, queries, C] */
 	gn_act **mid, **qkv, **attn, **proj_out, **pre, **fc2_out; /* [L] */
-	float **lse; /* [L]: [B, H, queries], where the backend's attention_backward reads it */
-	gn_act *normed, *wide, *stream;                            /* scratch [B, T, C], [B, T, max(3C, mlp)], [B, T, C] */
-	gn_act *pooled, *features;                                 /* before and after the final norm, [B, features, C] */
-	gn_act *d, *d_branch, *d_norm;                             /* gradients [B, T, C] */
-	gn_act *d_features;                                        /* [B, features, C] */
-	gn_act *feature, *d_feature;                               /* [B, C]: one of the two features of each image */
-	float *logits, *losses, *half;                             /* [B, K], [B], [K] */
-	gn_act *d_logits;                                          /* [B, K] */
+	float **lse;                    /* [L]: [B, H, queries], where the backend's attention_backward reads it */
+	gn_act *normed, *wide, *stream; /* scratch [B, T, C], [B, T, max(3C, mlp)], [B, T, C] */
+	gn_act *pooled, *features;      /* before and after the final norm, [B, features, C] */
+	gn_act *d, *d_branch, *d_norm;  /* gradients [B, T, C] */
+	gn_act *d_features;             /* [B, features, C] */
+	gn_act *feature, *d_feature;    /* [B, C]: one of the two features of each image */
+	float *logits, *losses, *half;  /* [B, K], [B], [K] */
+	gn_act *d_logits;               /* [B, K] */
 };
 
 /* Device memory that gn_pass_new will take. */
-size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan, int batch, int from, int to);
+size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan,
+                     int batch, int from, int to);
 int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,
                 const struct gn_gradplan *plan, int batch, int from, int to, struct gn_error *err);
 void gn_pass_free(struct gn_pass *pass);
-/* Where the content of the pass's first stage is to be put (images for 0), and where that of its last stage is found. */
+/* Where the content of the pass's first stage is to be put (images for 0), and where that of its last stage is
+ * found. */
 void *gn_pass_input(struct gn_pass *pass);
 void *gn_pass_output(struct gn_pass *pass);
 
-/* Runs B <= batch images from the pass's first stage to its last. keep: store what the plan wants for the backward pass. */
+/* Runs B <= batch images from the pass's first stage to its last. keep: store what the plan wants for the backward
+ * pass. */
 void gn_vit_forward(struct gn_pass *pass, const struct gn_bind *weights, int B, bool keep);
-/* After a forward with keep, and with d_logits [B, K] set: adds every gradient that the plan wants to `gradients`. With a distillation
- * head both heads get d_logits as it is: the caller has halved it. */
+/* After a forward with keep, and with d_logits [B, K] set: adds every gradient that the plan wants to `gradients`.
+ * With a distillation head both heads get d_logits as it is: the caller has halved it. */
 void gn_vit_backward(struct gn_pass *pass, const struct gn_bind *weights, const struct gn_bind *gradients, int B);
 
 #endif

@@ -18,13 +18,33 @@
 
 enum { SIDE = 24, ARCHIVE_MAX = 8 << 20 };
 
-const struct gn_arch toy_arch = {.image_size = 16, .patch_size = 4, .dim = 32, .depth = 4, .heads = 2, .mlp_dim = 64, .classes = 3, .norm_eps = 1e-6f,
-                                 .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true};
+const struct gn_arch toy_arch = {.image_size = 16,
+                                 .patch_size = 4,
+                                 .dim = 32,
+                                 .depth = 4,
+                                 .heads = 2,
+                                 .mlp_dim = 64,
+                                 .classes = 3,
+                                 .norm_eps = 1e-6f,
+                                 .class_token = true,
+                                 .pos_on_prefix = true,
+                                 .qkv_bias = true,
+                                 .patch_bias = true};
 
 struct gn_run_config toy_config(enum gn_strategy_kind kind)
 {
-	return (struct gn_run_config){.strategy = {.kind = kind}, .epochs = 3, .batch_size = 8, .lr = 1e-3, .weight_decay = 0.05, .clip_norm = 1, .layer_decay = 1,
-	                              .warmup_steps = -1, .head = GN_HEAD_RANDOM, .seed = 1, .eval_every_epochs = 1, .checkpoint_every_seconds = 1e9};
+	return (struct gn_run_config){.strategy = {.kind = kind},
+	                              .epochs = 3,
+	                              .batch_size = 8,
+	                              .lr = 1e-3,
+	                              .weight_decay = 0.05,
+	                              .clip_norm = 1,
+	                              .layer_decay = 1,
+	                              .warmup_steps = -1,
+	                              .head = GN_HEAD_RANDOM,
+	                              .seed = 1,
+	                              .eval_every_epochs = 1,
+	                              .checkpoint_every_seconds = 1e9};
 }
 
 char *toy_folder(void)
@@ -67,7 +87,8 @@ static void draw(uint8_t *rgb, int label, int index)
 			for (int c = 0; c < 3; c++) {
 				int on = (x + shift) / width % 2, level = (label + c) % 3 == 0 ? 200 : 90;
 
-				rgb[(y * SIDE + x) * 3 + c] = (uint8_t)(level * on / 2 + level / 4 + (int)gn_random_below(&r, 60));
+				rgb[(y * SIDE + x) * 3 + c] =
+				    (uint8_t)(level * on / 2 + level / 4 + (int)gn_random_below(&r, 60));
 			}
 }
 
@@ -109,8 +130,14 @@ static ssize_t read_memory(void *user, void *buffer, size_t size)
 struct gn_dataset *toy_dataset(const char *folder, const char *name, int classes, int images)
 {
 	struct memory memory = {.bytes = malloc(ARCHIVE_MAX)};
-	struct gn_ingest_options options = {.val_fraction = 0.25, .max_pixels = 1 << 20, .max_image_bytes = 1 << 20, .max_total_bytes = 64 << 20,
-	                                    .max_entries = 10000, .threads = 2, .read = read_memory, .user = &memory};
+	struct gn_ingest_options options = {.val_fraction = 0.25,
+	                                    .max_pixels = 1 << 20,
+	                                    .max_image_bytes = 1 << 20,
+	                                    .max_total_bytes = 64 << 20,
+	                                    .max_entries = 10000,
+	                                    .threads = 2,
+	                                    .read = read_memory,
+	                                    .user = &memory};
 	struct gn_ingest_report report = {0};
 	struct gn_error err = {0};
 	struct gn_dataset *dataset = NULL;

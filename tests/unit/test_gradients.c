@@ -1,6 +1,6 @@
 /*
- * Gradients of the whole network by central differences, for every architecture switch and every strategy; and that a strategy's
- * gradients are those of full tuning, restricted to what it tunes.
+ * Gradients of the whole network by central differences, for every architecture switch and every strategy; and that a
+ * strategy's gradients are those of full tuning, restricted to what it tunes.
  */
 #include "backend/backend.h"
 #include "random.h"
@@ -19,8 +19,18 @@
 
 enum { BATCH = 3 };
 
-static const struct gn_arch plain = {.image_size = 12, .patch_size = 4, .dim = 24, .depth = 3, .heads = 3, .mlp_dim = 40, .classes = 5, .norm_eps = 1e-6f,
-                                     .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true};
+static const struct gn_arch plain = {.image_size = 12,
+                                     .patch_size = 4,
+                                     .dim = 24,
+                                     .depth = 3,
+                                     .heads = 3,
+                                     .mlp_dim = 40,
+                                     .classes = 5,
+                                     .norm_eps = 1e-6f,
+                                     .class_token = true,
+                                     .pos_on_prefix = true,
+                                     .qkv_bias = true,
+                                     .patch_bias = true};
 
 /* A network in host memory with everything that a step needs. */
 struct net {
@@ -56,7 +66,8 @@ static void net_open(struct net *n, const struct gn_arch *arch, const struct gn_
 	assert_int_equal(gn_strategy_select(n->tuned, &n->layout, strategy, &err), 0);
 	for (size_t i = 0; i < count; i++) {
 		const struct gn_tensor *t = &n->layout.tensors[i];
-		bool gain = t->role == GN_NORM1_W || t->role == GN_NORM2_W || t->role == GN_NORM_W || t->role == GN_NORM_PRE_W || t->role == GN_LS1 || t->role == GN_LS2;
+		bool gain = t->role == GN_NORM1_W || t->role == GN_NORM2_W || t->role == GN_NORM_W ||
+		            t->role == GN_NORM_PRE_W || t->role == GN_LS1 || t->role == GN_LS2;
 
 		gn_random_init(&random, 5, GN_RANDOM_INIT, (uint32_t)t->role, (uint32_t)(t->block + 1));
 		gn_random_truncated_normal(&random, n->weights + t->offset, t->numel, 0.25);
@@ -71,7 +82,8 @@ static void net_open(struct net *n, const struct gn_arch *arch, const struct gn_
 	assert_int_equal(gn_bind_init(&n->gradient_bind, &n->layout, arch->depth, n->gradient_pointers, &err), 0);
 	assert_int_equal(gn_gradplan_init(&n->plan, arch, &n->layout, n->tuned, &err), 0);
 	assert_int_equal(gn_backend_cpu.open(&n->ctx, 0, 2, &err), 0);
-	assert_int_equal(gn_pass_new(&n->pass, &gn_backend_cpu, n->ctx, arch, &n->plan, BATCH, 0, arch->depth + 2, &err), 0);
+	assert_int_equal(
+	    gn_pass_new(&n->pass, &gn_backend_cpu, n->ctx, arch, &n->plan, BATCH, 0, arch->depth + 2, &err), 0);
 }
 
 static void net_close(struct net *n)
@@ -92,7 +104,8 @@ static void net_close(struct net *n)
 
 static void forward(struct net *n, bool keep)
 {
-	memcpy(gn_pass_input(n->pass), n->images, (size_t)(BATCH * 3 * n->arch.image_size * n->arch.image_size) * sizeof(float));
+	memcpy(gn_pass_input(n->pass), n->images,
+	       (size_t)(BATCH * 3 * n->arch.image_size * n->arch.image_size) * sizeof(float));
 	gn_vit_forward(n->pass, &n->bind, BATCH, keep);
 }
 
@@ -117,12 +130,13 @@ static void gradients(struct net *n)
 {
 	memset(n->gradients, 0, n->layout.floats * sizeof(float));
 	forward(n, true);
-	gn_backend_cpu.cross_entropy(n->ctx, n->pass->losses, n->pass->d_logits, n->pass->logits, n->labels, NULL, 0, 1.0f / (BATCH * (float)n->pass->shape.features), BATCH,
-	                             n->arch.classes);
+	gn_backend_cpu.cross_entropy(n->ctx, n->pass->losses, n->pass->d_logits, n->pass->logits, n->labels, NULL, 0,
+	                             1.0f / (BATCH * (float)n->pass->shape.features), BATCH, n->arch.classes);
 	gn_vit_backward(n->pass, &n->bind, &n->gradient_bind, BATCH);
 }
 
-/* The slope of the loss along a direction in one tensor. The step moves the loss by about 1e-2, which float32 logits resolve to 1e-4 of it. */
+/* The slope of the loss along a direction in one tensor. The step moves the loss by about 1e-2, which float32
+ * logits resolve to 1e-4 of it. */
 static double measured_slope(struct net *n, float *w, const float *direction, size_t numel, double slope)
 {
 	double step = 1e-2 / (fabs(slope) + 0.05), up, down;
@@ -141,7 +155,8 @@ static double measured_slope(struct net *n, float *w, const float *direction, si
 	return (up - down) / (2 * step);
 }
 
-/* Every tuned tensor along a random direction of length 1 mixed with the gradient's own. Returns the largest error, relative to the gradient's length. */
+/* Every tuned tensor along a random direction of length 1 mixed with the gradient's own. Returns the largest
+ * error, relative to the gradient's length. */
 static double check_gradients(struct net *n)
 {
 	double worst = 0;
@@ -165,17 +180,20 @@ static double check_gradients(struct net *n)
 			length += (double)g[k] * (double)g[k];
 		length = sqrt(length);
 		for (size_t k = 0; k < t->numel; k++) {
-			direction[k] = (float)((double)g[k] / (length + 1e-12) + gn_random_normal(&random) / sqrt((double)t->numel));
+			direction[k] = (float)((double)g[k] / (length + 1e-12) +
+			                       gn_random_normal(&random) / sqrt((double)t->numel));
 			norm += (double)direction[k] * (double)direction[k];
 		}
 		for (size_t k = 0; k < t->numel; k++) {
 			direction[k] = (float)((double)direction[k] / sqrt(norm));
 			slope += (double)direction[k] * (double)g[k];
 		}
-		error = fabs(measured_slope(n, n->weights + t->offset, direction, t->numel, slope) - slope) / (length + 0.01);
+		error = fabs(measured_slope(n, n->weights + t->offset, direction, t->numel, slope) - slope) /
+		        (length + 0.01);
 		if (!(error <= worst))
 			worst = error;
-		/* a wrong or missing term is of the size of the gradient itself; curvature over the step leaves about 1e-3 */
+		/* a wrong or missing term is of the size of the gradient itself; curvature over the step leaves
+		 * about 1e-3 */
 		if (!(error <= 0.02))
 			fail_msg("%s: gradient off by %.2g of its length", t->name, error);
 		free(direction);
@@ -234,10 +252,16 @@ static void test_architectures(void **state)
 
 static void test_strategies(void **state)
 {
-	static const char *const odd_ones[] = {"blocks.1.mlp.fc2.weight", "blocks.2.attn.qkv.bias", "blocks.1.ls2", "norm.bias", "blocks.0.ls1"};
-	static const char *const upper[] = {"blocks.2.mlp.fc1.bias", "blocks.2.ls1"}, *const only_fc2[] = {"blocks.1.mlp.fc2"};
-	static const char *const final[] = {"norm"}, *const embedding[] = {"norm_pre.bias", "cls_token"}, *const qkv[] = {"blocks.1.attn.qkv.weight"};
-	static const struct { const char *const *patterns; int count; } customs[] = {{odd_ones, 5}, {upper, 2}, {only_fc2, 1}, {final, 1}, {embedding, 2}, {qkv, 1}};
+	static const char *const odd_ones[] = {"blocks.1.mlp.fc2.weight", "blocks.2.attn.qkv.bias", "blocks.1.ls2",
+	                                       "norm.bias", "blocks.0.ls1"};
+	static const char *const upper[] = {"blocks.2.mlp.fc1.bias", "blocks.2.ls1"}, *const only_fc2[] = {
+	                                                                                  "blocks.1.mlp.fc2"};
+	static const char *const final[] = {"norm"}, *const embedding[] = {"norm_pre.bias", "cls_token"},
+	                         *const qkv[] = {"blocks.1.attn.qkv.weight"};
+	static const struct {
+		const char *const *patterns;
+		int count;
+	} customs[] = {{odd_ones, 5}, {upper, 2}, {only_fc2, 1}, {final, 1}, {embedding, 2}, {qkv, 1}};
 	struct gn_arch a = plain;
 
 	(void)state;
@@ -272,7 +296,8 @@ static void test_part_of_full(void **state)
 			const struct gn_tensor *t = &part.layout.tensors[i];
 
 			if (part.tuned[i])
-				assert_memory_equal(part.gradients + t->offset, full.gradients + t->offset, t->numel * sizeof(float));
+				assert_memory_equal(part.gradients + t->offset, full.gradients + t->offset,
+				                    t->numel * sizeof(float));
 		}
 		net_close(&part);
 	}
@@ -295,15 +320,18 @@ static void test_from_the_prefix(void **state)
 	memcpy(want, n.gradients, n.layout.floats * sizeof *want);
 	assert_int_equal(n.plan.frozen_blocks, 2);
 	assert_int_equal(gn_pass_new(&prefix, &gn_backend_cpu, n.ctx, &n.arch, NULL, BATCH, 0, 2, &err), 0);
-	assert_int_equal(gn_pass_new(&rest, &gn_backend_cpu, n.ctx, &n.arch, &n.plan, BATCH, 2, n.arch.depth + 2, &err), 0);
-	memcpy(gn_pass_input(prefix), n.images, (size_t)(BATCH * 3 * n.arch.image_size * n.arch.image_size) * sizeof(float));
+	assert_int_equal(gn_pass_new(&rest, &gn_backend_cpu, n.ctx, &n.arch, &n.plan, BATCH, 2, n.arch.depth + 2, &err),
+	                 0);
+	memcpy(gn_pass_input(prefix), n.images,
+	       (size_t)(BATCH * 3 * n.arch.image_size * n.arch.image_size) * sizeof(float));
 	gn_vit_forward(prefix, &n.bind, BATCH, false);
 	memcpy(gn_pass_input(rest), gn_pass_output(prefix), BATCH * gn_stage_floats(&rest->shape, 2) * sizeof(float));
 	gn_pass_free(n.pass);
 	n.pass = rest;
 	memset(n.gradients, 0, n.layout.floats * sizeof(float));
 	gn_vit_forward(rest, &n.bind, BATCH, true);
-	gn_backend_cpu.cross_entropy(n.ctx, rest->losses, rest->d_logits, rest->logits, n.labels, NULL, 0, 1.0f / BATCH, BATCH, n.arch.classes);
+	gn_backend_cpu.cross_entropy(n.ctx, rest->losses, rest->d_logits, rest->logits, n.labels, NULL, 0, 1.0f / BATCH,
+	                             BATCH, n.arch.classes);
 	gn_vit_backward(rest, &n.bind, &n.gradient_bind, BATCH);
 	assert_memory_equal(want, n.gradients, n.layout.floats * sizeof(float));
 	gn_pass_free(prefix);
@@ -314,10 +342,10 @@ static void test_from_the_prefix(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_architectures),
-		cmocka_unit_test(test_strategies),
-		cmocka_unit_test(test_part_of_full),
-		cmocka_unit_test(test_from_the_prefix),
+	    cmocka_unit_test(test_architectures),
+	    cmocka_unit_test(test_strategies),
+	    cmocka_unit_test(test_part_of_full),
+	    cmocka_unit_test(test_from_the_prefix),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Strategies and plans: the published parameter counts (METHOD 3), patterns, the ideal costs of METHOD 7, and plans that refuse. */
+/* Strategies and plans: the published parameter counts (METHOD 3), patterns, the ideal costs of METHOD 7, and
+ * plans that refuse. */
 #include "gonio.h"
 
 #include <math.h>
@@ -12,13 +13,31 @@
 
 #include <cmocka.h>
 
-static const struct gn_arch vit_b16 = {.image_size = 224, .patch_size = 16, .dim = 768, .depth = 12, .heads = 12, .mlp_dim = 3072, .classes = 1000,
-                                       .norm_eps = 1e-6f, .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true};
+static const struct gn_arch vit_b16 = {.image_size = 224,
+                                       .patch_size = 16,
+                                       .dim = 768,
+                                       .depth = 12,
+                                       .heads = 12,
+                                       .mlp_dim = 3072,
+                                       .classes = 1000,
+                                       .norm_eps = 1e-6f,
+                                       .class_token = true,
+                                       .pos_on_prefix = true,
+                                       .qkv_bias = true,
+                                       .patch_bias = true};
 
 static struct gn_run_config defaults(enum gn_strategy_kind kind)
 {
-	return (struct gn_run_config){.strategy = {.kind = kind}, .epochs = 10, .batch_size = 64, .lr = 1e-4, .weight_decay = 0.05, .clip_norm = 1,
-	                              .layer_decay = 1, .warmup_steps = -1, .eval_every_epochs = 1, .checkpoint_every_seconds = 60};
+	return (struct gn_run_config){.strategy = {.kind = kind},
+	                              .epochs = 10,
+	                              .batch_size = 64,
+	                              .lr = 1e-4,
+	                              .weight_decay = 0.05,
+	                              .clip_norm = 1,
+	                              .layer_decay = 1,
+	                              .warmup_steps = -1,
+	                              .eval_every_epochs = 1,
+	                              .checkpoint_every_seconds = 60};
 }
 
 static struct gn_plan plan_of(const struct gn_arch *arch, const struct gn_run_config *config, int classes)
@@ -34,11 +53,21 @@ static struct gn_plan plan_of(const struct gn_arch *arch, const struct gn_run_co
 static void test_published_counts(void **state)
 {
 	/* METHOD 3, ViT-B/16 with 100 classes; thirds from one block's 7,087,872; norm and bias by counting */
-	static const struct { enum gn_strategy_kind kind; size_t tuned; } want[] = {
-		{GN_FULL, 85875556}, {GN_LINEAR, 76900}, {GN_ATTENTION, 28443748}, {GN_FFN, 56764516},
-		{GN_FIRST_THIRD, 4 * 7087872 + 76900}, {GN_MIDDLE_THIRD, 4 * 7087872 + 76900}, {GN_LAST_THIRD, 4 * 7087872 + 76900},
-		{GN_ODD, 6 * 7087872 + 76900}, {GN_EVEN, 6 * 7087872 + 76900}, {GN_NORM, 25 * 1536 + 76900},
-		{GN_BIAS, 12 * (768 + 2304 + 768 + 768 + 3072 + 768) + 768 + 768 + 76900},
+	static const struct {
+		enum gn_strategy_kind kind;
+		size_t tuned;
+	} want[] = {
+	    {GN_FULL, 85875556},
+	    {GN_LINEAR, 76900},
+	    {GN_ATTENTION, 28443748},
+	    {GN_FFN, 56764516},
+	    {GN_FIRST_THIRD, 4 * 7087872 + 76900},
+	    {GN_MIDDLE_THIRD, 4 * 7087872 + 76900},
+	    {GN_LAST_THIRD, 4 * 7087872 + 76900},
+	    {GN_ODD, 6 * 7087872 + 76900},
+	    {GN_EVEN, 6 * 7087872 + 76900},
+	    {GN_NORM, 25 * 1536 + 76900},
+	    {GN_BIAS, 12 * (768 + 2304 + 768 + 768 + 3072 + 768) + 768 + 768 + 76900},
 	};
 
 	(void)state;
@@ -53,7 +82,8 @@ static void test_published_counts(void **state)
 
 static void test_seven_and_seven_layers(void **state)
 {
-	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp", "blocks.{5..11}.norm2"};
+	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp",
+	                                       "blocks.{5..11}.norm2"};
 	struct gn_run_config config = defaults(GN_CUSTOM);
 
 	(void)state;
@@ -64,12 +94,32 @@ static void test_seven_and_seven_layers(void **state)
 
 static void test_small_dinov2_counts(void **state)
 {
-	/* METHOD 9: ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their layer scale too: 12 x 384 more */
-	struct gn_arch arch = {.image_size = 518, .patch_size = 14, .dim = 384, .depth = 12, .heads = 6, .mlp_dim = 1536, .norm_eps = 1e-6f,
-	                       .class_token = true, .pos_on_prefix = true, .qkv_bias = true, .patch_bias = true, .layer_scale = true};
-	static const struct { enum gn_strategy_kind kind; size_t tuned; } want[] = {
-		{GN_FULL, 21565852}, {GN_ATTENTION, 7116316 + 12 * 384}, {GN_FFN, 14198812 + 12 * 384}, {GN_LINEAR, 10780}, {GN_FIRST_THIRD, 7111708},
-		{GN_LAST_THIRD, 7111708}, {GN_ODD, 10662172}, {GN_EVEN, 10662172},
+	/* METHOD 9: ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their layer scale too: 12
+	 * x 384 more */
+	struct gn_arch arch = {.image_size = 518,
+	                       .patch_size = 14,
+	                       .dim = 384,
+	                       .depth = 12,
+	                       .heads = 6,
+	                       .mlp_dim = 1536,
+	                       .norm_eps = 1e-6f,
+	                       .class_token = true,
+	                       .pos_on_prefix = true,
+	                       .qkv_bias = true,
+	                       .patch_bias = true,
+	                       .layer_scale = true};
+	static const struct {
+		enum gn_strategy_kind kind;
+		size_t tuned;
+	} want[] = {
+	    {GN_FULL, 21565852},
+	    {GN_ATTENTION, 7116316 + 12 * 384},
+	    {GN_FFN, 14198812 + 12 * 384},
+	    {GN_LINEAR, 10780},
+	    {GN_FIRST_THIRD, 7111708},
+	    {GN_LAST_THIRD, 7111708},
+	    {GN_ODD, 10662172},
+	    {GN_EVEN, 10662172},
 	};
 
 	(void)state;
@@ -83,8 +133,13 @@ static void test_small_dinov2_counts(void **state)
 
 static void test_ideal_units(void **state)
 {
-	static const struct { enum gn_strategy_kind kind; double units, cached; int frozen, lowest; } want[] = {
-		{GN_FULL, 36, 36, 0, 0}, {GN_ATTENTION, 28, 28, 0, 0}, {GN_FFN, 32, 32, 0, 0}, {GN_LAST_THIRD, 20, 12, 8, 8}, {GN_LINEAR, 12, 0, 12, -1},
+	static const struct {
+		enum gn_strategy_kind kind;
+		double units, cached;
+		int frozen, lowest;
+	} want[] = {
+	    {GN_FULL, 36, 36, 0, 0},       {GN_ATTENTION, 28, 28, 0, 0}, {GN_FFN, 32, 32, 0, 0},
+	    {GN_LAST_THIRD, 20, 12, 8, 8}, {GN_LINEAR, 12, 0, 12, -1},
 	};
 
 	(void)state;
@@ -92,7 +147,8 @@ static void test_ideal_units(void **state)
 		struct gn_run_config config = defaults(want[i].kind);
 		struct gn_plan plan = plan_of(&vit_b16, &config, 100);
 
-		assert_true(fabs(plan.ideal_units - want[i].units) < 1e-9 && fabs(plan.ideal_units_cached - want[i].cached) < 1e-9);
+		assert_true(fabs(plan.ideal_units - want[i].units) < 1e-9 &&
+		            fabs(plan.ideal_units_cached - want[i].cached) < 1e-9);
 		assert_int_equal(plan.frozen_prefix_blocks, want[i].frozen);
 		assert_int_equal(plan.lowest_tuned_block, want[i].lowest);
 		assert_int_equal(plan.prefix_cached, want[i].frozen > 0);
@@ -118,18 +174,32 @@ static void test_flops(void **state)
 	config.batch_size = 10;
 	plan = plan_of(&vit_b16, &config, 100);
 	/* backward: twice every product (dX of the patches is not needed), five products of attention for two */
-	double backward = 11 * (2 * 2 * T * 12 * C * C + 10 * T * T * C) + 2 * (2 * T * 3 * C * C + 2 * 9 * C * C) + d_attention + patch + 2 * head;
+	double backward = 11 * (2 * 2 * T * 12 * C * C + 10 * T * T * C) + 2 * (2 * T * 3 * C * C + 2 * 9 * C * C) +
+	                  d_attention + patch + 2 * head;
 	assert_true(fabs(plan.flops_per_step / (10 * (forward + backward)) - 1) < 1e-12);
 }
 
 static void test_patterns(void **state)
 {
 	/* tensors: how many are tuned, the head's two included */
-	static const struct { const char *pattern; int tensors; const char *error; } cases[] = {
-		{"head", 2, NULL}, {"blocks.{8..11}.attn", 4 * 4 + 2, NULL}, {"blocks.*.norm1.*", 24 + 2, NULL}, {"*.bias", 12 * 6 + 4, NULL},
-		{"blocks.1", 12 + 2, NULL}, {"blocks.1?.mlp.fc1.weight", 2 + 2, NULL}, {"pos_embed", 1 + 2, NULL}, {"blocks.{0..11}.attn.qkv.weigh", 0, "matches no tensor"}, {"attn", 0, "matches no tensor"},
-		{"blocks.{8..", 0, "a range is written"}, {"blocks.{9..8}.attn", 0, "a range is written"}, {"", 0, "1 to 128 characters"},
-		{"*a*b*c*d*e*f*g*h*i*j*k*l*m*n*o*p*", 0, "matches no tensor"},
+	static const struct {
+		const char *pattern;
+		int tensors;
+		const char *error;
+	} cases[] = {
+	    {"head", 2, NULL},
+	    {"blocks.{8..11}.attn", 4 * 4 + 2, NULL},
+	    {"blocks.*.norm1.*", 24 + 2, NULL},
+	    {"*.bias", 12 * 6 + 4, NULL},
+	    {"blocks.1", 12 + 2, NULL},
+	    {"blocks.1?.mlp.fc1.weight", 2 + 2, NULL},
+	    {"pos_embed", 1 + 2, NULL},
+	    {"blocks.{0..11}.attn.qkv.weigh", 0, "matches no tensor"},
+	    {"attn", 0, "matches no tensor"},
+	    {"blocks.{8..", 0, "a range is written"},
+	    {"blocks.{9..8}.attn", 0, "a range is written"},
+	    {"", 0, "1 to 128 characters"},
+	    {"*a*b*c*d*e*f*g*h*i*j*k*l*m*n*o*p*", 0, "matches no tensor"},
 	};
 	struct gn_layout layout;
 	bool *tuned;
@@ -167,7 +237,9 @@ static void test_micro_batches(void **state)
 	(void)state;
 	plan = plan_of(&vit_b16, &config, 100);
 	assert_int_equal(plan.micro_batch_size, 10); /* 64 images in 7 even shares of about 2048 rows */
-	assert_int_equal(gn_plan_make(&small, &vit_b16, &config, 100, 1000, 200, plan.memory.total - ((uint64_t)100 << 20), &err), 0);
+	assert_int_equal(
+	    gn_plan_make(&small, &vit_b16, &config, 100, 1000, 200, plan.memory.total - ((uint64_t)100 << 20), &err),
+	    0);
 	assert_true(small.micro_batch_size < plan.micro_batch_size);
 	assert_true(small.memory.total <= plan.memory.total - ((uint64_t)100 << 20));
 	config.micro_batch_size = 64;
@@ -209,11 +281,15 @@ static void test_prefix_needs_fixed_pictures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_published_counts), cmocka_unit_test(test_seven_and_seven_layers),
-		cmocka_unit_test(test_small_dinov2_counts), cmocka_unit_test(test_ideal_units),
-		cmocka_unit_test(test_flops), cmocka_unit_test(test_patterns),
-		cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_prefix_needs_fixed_pictures),
+	    cmocka_unit_test(test_published_counts),
+	    cmocka_unit_test(test_seven_and_seven_layers),
+	    cmocka_unit_test(test_small_dinov2_counts),
+	    cmocka_unit_test(test_ideal_units),
+	    cmocka_unit_test(test_flops),
+	    cmocka_unit_test(test_patterns),
+	    cmocka_unit_test(test_micro_batches),
+	    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_prefix_needs_fixed_pictures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

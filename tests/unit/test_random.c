@@ -53,7 +53,8 @@ static void test_distributions(void **state)
 		sum += (double)values[i];
 		squares += (double)values[i] * (double)values[i];
 	}
-	/* 4096 draws: the mean's deviation is 0.02 / 64; a normal cut at two deviations keeps 0.8796 of its deviation */
+	/* 4096 draws: the mean's deviation is 0.02 / 64; a normal cut at two deviations keeps 0.8796 of its
+	 * deviation */
 	assert_true(fabs(sum / 4096) < 5 * 0.02 / 64);
 	assert_true(fabs(sqrt(squares / 4096) / (0.02 * 0.8796) - 1) < 0.05);
 	for (int i = 0; i < 7000; i++)
@@ -89,10 +90,10 @@ static void test_shuffle_is_a_permutation(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known_answers),
-		cmocka_unit_test(test_streams_differ_and_repeat),
-		cmocka_unit_test(test_distributions),
-		cmocka_unit_test(test_shuffle_is_a_permutation),
+	    cmocka_unit_test(test_known_answers),
+	    cmocka_unit_test(test_streams_differ_and_repeat),
+	    cmocka_unit_test(test_distributions),
+	    cmocka_unit_test(test_shuffle_is_a_permutation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

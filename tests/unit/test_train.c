@@ -60,7 +60,8 @@ static void on_event(void *user, const struct gn_event *e)
 		if (w->steps++ == 0)
 			w->first_loss = e->loss;
 		w->last_loss = e->loss;
-		assert_true(isfinite(e->loss) && e->lr >= 0 && e->grad_norm > 0 && e->images_per_second > 0 && e->eta_seconds >= 0);
+		assert_true(isfinite(e->loss) && e->lr >= 0 && e->grad_norm > 0 && e->images_per_second > 0 &&
+		            e->eta_seconds >= 0);
 	}
 	if (e->kind == GN_EVENT_EPOCH) {
 		assert_true(e->epoch >= 1 && e->epoch <= 16);
@@ -92,10 +93,18 @@ static char *new_run_folder(void)
 	return path;
 }
 
-static int train(const char *folder, const struct gn_run_config *config, struct watch *watch, struct gn_train_result *result, struct gn_error *err)
+static int train(const char *folder, const struct gn_run_config *config, struct watch *watch,
+                 struct gn_train_result *result, struct gn_error *err)
 {
-	struct gn_train_options options = {.device = toy.device, .model = toy.model, .dataset = toy.dataset, .config = config, .folder = folder, .max_pixels = 1 << 20,
-	                                   .on_event = on_event, .user = watch, .stop = &watch->stop};
+	struct gn_train_options options = {.device = toy.device,
+	                                   .model = toy.model,
+	                                   .dataset = toy.dataset,
+	                                   .config = config,
+	                                   .folder = folder,
+	                                   .max_pixels = 1 << 20,
+	                                   .on_event = on_event,
+	                                   .user = watch,
+	                                   .stop = &watch->stop};
 
 	return gn_train(result, &options, err);
 }
@@ -129,7 +138,8 @@ static void assert_same_result(const char *a, const char *b)
 	free(y);
 }
 
-static void must_train(const char *folder, const struct gn_run_config *config, struct watch *watch, struct gn_train_result *result)
+static void must_train(const char *folder, const struct gn_run_config *config, struct watch *watch,
+                       struct gn_train_result *result)
 {
 	struct gn_error err = {0};
 
@@ -147,7 +157,8 @@ static void test_learns(void **state)
 	(void)state;
 	config.epochs = 8;
 	must_train(folder, &config, &watch, &result);
-	print_message("train loss %.3f -> %.3f, val accuracy %.2f\n", watch.epoch_loss[0], watch.epoch_loss[7], result.val_accuracy);
+	print_message("train loss %.3f -> %.3f, val accuracy %.2f\n", watch.epoch_loss[0], watch.epoch_loss[7],
+	              result.val_accuracy);
 	assert_true(watch.epoch_loss[7] < 0.5 * watch.epoch_loss[0]);
 	assert_true(result.val_accuracy >= 0.9); /* colours tell the classes apart */
 	assert_int_equal(watch.epochs, 8);
@@ -194,7 +205,9 @@ static void test_frozen_is_frozen(void **state)
 		/* angles of the kept model, and of the last epoch as the run saw it: frozen layers 0, tuned ones not */
 		assert_int_equal(gn_angles_compute(&angles, tuned, toy.model, &err), 0);
 		for (int i = 0; i < angles.count; i++) {
-			int first = gn_layout_find(&tuned->layout, angles.layers[i].group == GN_GROUP_ATTENTION ? GN_QKV_W : GN_FC1_W, angles.layers[i].block);
+			int first = gn_layout_find(&tuned->layout,
+			                           angles.layers[i].group == GN_GROUP_ATTENTION ? GN_QKV_W : GN_FC1_W,
+			                           angles.layers[i].block);
 
 			assert_int_equal(angles.layers[i].degrees > 0, want[first]);
 		}
@@ -225,7 +238,8 @@ static void check_resume(struct gn_run_config config, const int64_t *stops, int 
 	must_train(broken, &config, &watch, &parts);
 	assert_true(watch.went_on);
 	assert_same_result(straight, broken);
-	assert_true(whole.val_accuracy == parts.val_accuracy && whole.train_loss == parts.train_loss && whole.best_epoch == parts.best_epoch);
+	assert_true(whole.val_accuracy == parts.val_accuracy && whole.train_loss == parts.train_loss &&
+	            whole.best_epoch == parts.best_epoch);
 	assert_int_equal(whole.images, parts.images);
 	free(straight);
 	free(broken);
@@ -234,7 +248,8 @@ static void check_resume(struct gn_run_config config, const int64_t *stops, int 
 static void test_resume(void **state)
 {
 	struct gn_run_config config = toy_config(GN_FULL);
-	static const int64_t stops[] = {2, 7, 14}; /* in the middle, at the end of an epoch of 7 steps, and at the next one's end */
+	static const int64_t stops[] = {
+	    2, 7, 14}; /* in the middle, at the end of an epoch of 7 steps, and at the next one's end */
 
 	(void)state;
 	check_resume(config, stops, 3);
@@ -271,7 +286,8 @@ static void test_same_seed_same_bits(void **state)
 	free(c);
 }
 
-/* Micro-batches sum the same gradients in another order: the same curve but for float32 rounding, which three epochs amplify. */
+/* Micro-batches sum the same gradients in another order: the same curve but for float32 rounding, which three
+ * epochs amplify. */
 static void test_micro_batches(void **state)
 {
 	struct gn_run_config config = toy_config(GN_FULL);
@@ -398,9 +414,11 @@ static void test_refuses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_learns), cmocka_unit_test(test_frozen_is_frozen), cmocka_unit_test(test_resume),
-		cmocka_unit_test(test_same_seed_same_bits), cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_prefix_cache),
-		cmocka_unit_test(test_early_stop), cmocka_unit_test(test_another_size), cmocka_unit_test(test_refuses),
+	    cmocka_unit_test(test_learns),        cmocka_unit_test(test_frozen_is_frozen),
+	    cmocka_unit_test(test_resume),        cmocka_unit_test(test_same_seed_same_bits),
+	    cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_prefix_cache),
+	    cmocka_unit_test(test_early_stop),    cmocka_unit_test(test_another_size),
+	    cmocka_unit_test(test_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,7 +1,7 @@
 /*
- * A backend that computes nothing and counts: floating-point operations of matrix products and attention (a multiply and an add are
- * two), as the real backends execute them. Plans run the network's own code on it, so that what they promise cannot drift
- * from what is done.
+ * A backend that computes nothing and counts: floating-point operations of matrix products and attention (a multiply
+ * and an add are two), as the real backends execute them. Plans run the network's own code on it, so that what they
+ * promise cannot drift from what is done.
  */
 #ifndef GN_COUNT_H
 #define GN_COUNT_H
