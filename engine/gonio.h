@@ -8,9 +8,8 @@
  *   - X_new/X_open allocate what X_free/X_close releases; a "borrowed" pointer lives as long as the object it came
  *     from.
  *   - Nothing here prints, exits or keeps process-wide state. Sizes are bytes, durations seconds, angles degrees.
- *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width of the FFN, K
- *     classes,
- *     S image side, L blocks.
+ *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width of the FFN,
+ *     K classes, S image side, L blocks.
  */
 #ifndef GONIO_H
 #define GONIO_H
@@ -58,10 +57,8 @@ const char *gn_version(void);
 
 /* ---------------------------------------------------------------- architecture ---------------------------------- */
 
-enum gn_pool {
-	GN_POOL_CLS,
-	GN_POOL_MEAN
-}; /* MEAN: of the patch tokens, without class, distillation and register tokens */
+/* MEAN: of the patch tokens, without class, distillation and register tokens. */
+enum gn_pool { GN_POOL_CLS, GN_POOL_MEAN };
 enum gn_activation { GN_ACT_GELU, GN_ACT_GELU_TANH, GN_ACT_QUICK_GELU }; /* exact erf; tanh form; x*sigmoid(1.702x) */
 
 /* A ViT. Token order is [cls][dist][registers...][patches]. T = prefix tokens + (image_size / patch_size)^2. */
@@ -91,37 +88,16 @@ int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers
 enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_NORM, GN_GROUP_HEAD };
 const char *gn_group_name(enum gn_group group); /* "embedding", "attention", "ffn", "norm", "head" */
 
-enum gn_role { /* what a tensor does in the network; with the block number it identifies the tensor */
-	       GN_CLS_TOKEN,
-	       GN_DIST_TOKEN,
-	       GN_REG_TOKEN,
-	       GN_POS_EMBED,
-	       GN_PATCH_W,
-	       GN_PATCH_B,
-	       GN_NORM_PRE_W,
-	       GN_NORM_PRE_B,
-	       GN_NORM1_W,
-	       GN_NORM1_B,
-	       GN_QKV_W,
-	       GN_QKV_B,
-	       GN_PROJ_W,
-	       GN_PROJ_B,
-	       GN_LS1,
-	       GN_NORM2_W,
-	       GN_NORM2_B,
-	       GN_FC1_W,
-	       GN_FC1_B,
-	       GN_FC2_W,
-	       GN_FC2_B,
-	       GN_LS2,
-	       GN_NORM_W,
-	       GN_NORM_B,
-	       GN_HEAD_W,
-	       GN_HEAD_B,
-	       GN_HEAD_DIST_W,
-	       GN_HEAD_DIST_B,
-	       GN_ROLE_COUNT
+/* What a tensor does in the network; with the block number it identifies the tensor. */
+/* clang-format off */
+enum gn_role {
+	GN_CLS_TOKEN, GN_DIST_TOKEN, GN_REG_TOKEN, GN_POS_EMBED, GN_PATCH_W, GN_PATCH_B, GN_NORM_PRE_W, GN_NORM_PRE_B,
+	GN_NORM1_W, GN_NORM1_B, GN_QKV_W, GN_QKV_B, GN_PROJ_W, GN_PROJ_B, GN_LS1,
+	GN_NORM2_W, GN_NORM2_B, GN_FC1_W, GN_FC1_B, GN_FC2_W, GN_FC2_B, GN_LS2,
+	GN_NORM_W, GN_NORM_B, GN_HEAD_W, GN_HEAD_B, GN_HEAD_DIST_W, GN_HEAD_DIST_B,
+	GN_ROLE_COUNT
 };
+/* clang-format on */
 
 /* One parameter tensor. Names are timm's ("blocks.3.attn.qkv.weight"). Linear weights are (out, in), row-major. */
 struct gn_tensor {
@@ -330,9 +306,9 @@ struct gn_ingest_report {
 	int64_t rejected_count, skipped_count;
 	double mean_width, mean_height;
 	uint64_t bytes; /* of everything in folder */
-	char sha256
-	    [65]; /* of the content, whatever the archive's form and order: over every sample in order, its split's name, its class, its
-	                  * path, each with a NUL behind, and the 32 bytes of its own SHA-256 */
+	/* Of the content, whatever the archive's form and order: over every sample in order, its split's name, its
+	 * class, its path, each with a NUL behind, and the 32 bytes of its own SHA-256. */
+	char sha256[65];
 };
 /* Reads an archive (zip, tar, tar.gz, tar.xz, tar.zst, by content) while it arrives, decodes every image whole,
  * and leaves a packed data set in folder (which exists and is empty; on an error the caller removes it). Memory
@@ -441,9 +417,9 @@ struct gn_plan {
 		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,
 		    total; /* process: code, libraries, decoding */
 	} memory;
-	double
-	    flops_per_step; /* multiply and add counted apart; forward and backward of one whole batch after the prefix is cached */
-	double flops_first_epoch_step;  /* the same with the frozen prefix computed */
+	/* Multiplies and adds counted apart; forward and backward of one whole batch, once the prefix is kept ... */
+	double flops_per_step;
+	double flops_first_epoch_step;  /* ... and with the frozen prefix computed */
 	double ideal_units, full_units; /* METHOD 7: block passes; full tuning costs 3 a block */
 	double ideal_units_cached;      /* the same once the frozen prefix is kept */
 	int64_t steps, steps_per_epoch, warmup_steps;

@@ -118,7 +118,7 @@ struct gn_backend {
 	void (*scale_backward)(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout,
 	                       const gn_act *branch, const float *gamma, int M, int C);
 
-	/* ---- embedding: images [B,3,S,S] float, S = G * P; T = prefix + G * G; prefix = cls + dist + registers ---- */
+	/* ---- embedding: images [B,3,S,S] float, S = G * P; T = prefix + G * G; prefix: cls, dist, registers ---- */
 	/* hidden[B,T,C] = prefix tokens and patches w [C,3,P,P] (bias may be NULL), positions added.
 	 * prefix_tokens[prefix] holds one pointer [C] per prefix token; pos is [pos_prefix + G*G, C], and its
 	 * first pos_prefix rows go to the first pos_prefix tokens. */
