@@ -6,10 +6,16 @@
 
 #include "backend/cpu/cpu.h"
 
-static struct gn_head take_head(const float *qkv, ptrdiff_t index, float *scratch, int T, int Q, int H, int D)
+static const float *head_start(const float *qkv, ptrdiff_t index, int T, int H, int D)
+{
+	return qkv + index / H * T * 3 * H * D + index % H * D;
+}
+
+/* Head `index` of a share that goes on to head `last`. */
+static struct gn_head take_head(const float *qkv, ptrdiff_t index, ptrdiff_t last, float *scratch, int T, int Q, int H, int D)
 {
 	ptrdiff_t C = (ptrdiff_t)H * D;
-	const float *q = qkv + index / H * T * 3 * C + index % H * D;
+	const float *q = head_start(qkv, index, T, H, D);
 	return (struct gn_head){.q = q,
 	                        .k = q + C,
 	                        .v = q + 2 * C,
@@ -18,6 +24,7 @@ static struct gn_head take_head(const float *qkv, ptrdiff_t index, float *scratc
 	                        .T = T,
 	                        .Q = Q,
 	                        .D = D,
+	                        .next = index < last ? head_start(qkv, index + 1, T, H, D) : NULL,
 	                        .scratch = scratch};
 }
 
@@ -37,7 +44,7 @@ void gn_cpu_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act 
 			ptrdiff_t head = at / tiles;
 			int t = (int)(at % tiles), end = last - at < tiles - t ? t + (int)(last - at) : tiles;
 			struct gn_head h =
-			    take_head(qkv, head, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
+			    take_head(qkv, head, (last - 1) / tiles, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
 			float *to = (float *)out + (head / H * Q * H + head % H) * D;
 			k->attention_load(&h);
 			k->attention_tile(to, lse ? lse + head * Q : NULL, &h, t, end);
@@ -62,7 +69,7 @@ void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *d
 		gn_share((ptrdiff_t)B * H, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
 		for (ptrdiff_t head = first; head < last; head++) {
 			struct gn_head h =
-			    take_head(qkv, head, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
+			    take_head(qkv, head, last - 1, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
 			float *dq = (float *)dqkv + (h.q - (const float *)qkv);
 			k->attention_backward(dq, dq + C, dq + 2 * C, (const float *)dout + (head / H * Q * H + head % H) * D, &h);
 		}

@@ -96,6 +96,17 @@ static void attention_load(const struct gn_head *h)
 	pack_panels(h->scratch + (ptrdiff_t)h->D * whole_vectors(h->T), h->v, h->stride, false, h->T, h->D);
 }
 
+/* Tokens first .. last-1 of the next head's q, k and v. */
+static inline void prefetch_head(const struct gn_head *h, int first, int last)
+{
+	for (int t = first; h->next && t < last; t++)
+		for (const float *p = h->next + t * h->stride; p < h->next + t * h->stride + h->D; p += 16) {
+			__builtin_prefetch(p, 0, 2);
+			__builtin_prefetch(p + (h->k - h->q), 0, 2);
+			__builtin_prefetch(p + (h->v - h->q), 0, 2);
+		}
+}
+
 static void attention_tile(float *out, float *lse, const struct gn_head *h, int first, int last)
 {
 	int T = h->T, D = h->D, Tp = whole_vectors(T), Dp = whole_vectors(D);
@@ -104,6 +115,8 @@ static void attention_tile(float *out, float *lse, const struct gn_head *h, int 
 	float scale = attention_scale(D), sums[MR];
 	for (int t = first; t < last; t++) {
 		int r = tile_start(h->Q, t), rows = tile_start(h->Q, t + 1) - r;
+		prefetch_head(h, (int)((int64_t)h->T * (t - first) / (last - first)),
+		              (int)((int64_t)h->T * (t - first + 1) / (last - first)));
 		multiply(scores, Tp, false, h->q + r * h->stride, h->stride, 1, keys, rows, T, D, 0, D);
 		for (int i = 0; i < rows; i++) {
 			float max;
@@ -198,8 +211,11 @@ static void attention_backward(float *dq, float *dk, float *dv, const float *dou
 	struct backward w;
 	int Dp = whole_vectors(h->D);
 	backward_load(&w, h, dout);
-	for (int r = 0; r < h->Q; r += BLOCK)
-		backward_block(dq, &w, h, dout, r, h->Q - r < BLOCK ? h->Q - r : BLOCK);
+	for (int r = 0; r < h->Q; r += BLOCK) {
+		int rows = h->Q - r < BLOCK ? h->Q - r : BLOCK;
+		prefetch_head(h, (int)((int64_t)h->T * r / h->Q), (int)((int64_t)h->T * (r + rows) / h->Q));
+		backward_block(dq, &w, h, dout, r, rows);
+	}
 	for (int t = 0; t < h->T; t++) {
 		scale_row(dk + t * h->stride, w.dkeys + (ptrdiff_t)t * Dp, 1.0F, h->D);
 		scale_row(dv + t * h->stride, w.dvalues + (ptrdiff_t)t * Dp, 1.0F, h->D);

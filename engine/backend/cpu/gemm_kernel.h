@@ -110,18 +110,27 @@ static inline int tile_start(int rows, int index)
 
 #define PACK_ROWS 16 /* rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its share */
 
-/* Rows k .. k+depth-1 of one tile's n columns. */
-static inline void pack_a_tile(float *out, float *sums, const float *a, ptrdiff_t lda, int n, int depth)
+/*
+ * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors: what goes past column n is
+ * overwritten by the row after it, and may be read because the row of `a` goes on.
+ */
+static inline void pack_a_tile(float *out, float *sums, const float *a, ptrdiff_t lda, int n, int depth, int loose)
 {
 	for (int j = 0; j < n; j += VL) {
-		vf sum = sums ? vload_upto(sums + j, n - j) : vzero();
-		for (ptrdiff_t k = 0; k < depth; k++) {
+		vf sum = vzero();
+		ptrdiff_t k = 0;
+		for (; k < loose; k++) {
+			vf x = vload(a + k * lda + j);
+			sum += x;
+			vstore(out + k * n + j, x);
+		}
+		for (; k < depth; k++) {
 			vf x = vload_upto(a + k * lda + j, n - j);
 			sum += x;
 			vstore_upto(out + k * n + j, x, n - j);
 		}
 		if (sums)
-			vstore_upto(sums + j, sum, n - j);
+			vstore_upto(sums + j, vload_upto(sums + j, n - j) + sum, n - j);
 	}
 }
 
@@ -132,7 +141,9 @@ static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int r
 		int depth = K - k < PACK_ROWS ? (int)(K - k) : PACK_ROWS;
 		for (int t = 0; t < count; t++) {
 			int r = tile_start(rows, t), n = tile_start(rows, t + 1) - r;
-			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n, depth);
+			int loose = n > VL || r + VL > rows ? 0 : k + depth < K ? depth : depth - 1;
+			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n, depth,
+			            loose);
 		}
 	}
 }
@@ -290,12 +301,19 @@ static void finish_act_grad(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t 
 	}
 }
 
+/* The short tiles at the right edge, and sums. */
 static void finish_plain(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t at, int rows, int cols)
 {
+	bool sum = g->finish == GN_FINISH_ADD;
 	for (int i = 0; i < rows; i++, at += g->ld) {
+		if (cols == NR && sum) {
+			vstore(g->out + at, vload(g->out + at) + vload(z[i]));
+			vstore(g->out + at + VL, vload(g->out + at + VL) + vload(z[i] + VL));
+			continue;
+		}
 		for (int j = 0; j < cols; j += VL) {
 			vf x = vload(z[i] + j);
-			if (g->finish == GN_FINISH_ADD)
+			if (sum)
 				x += vload_upto(g->out + at + j, cols - j);
 			vstore_upto(g->out + at + j, x, cols - j);
 		}

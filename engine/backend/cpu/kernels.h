@@ -42,6 +42,7 @@ struct gn_head {
 	const float *q, *k, *v;
 	ptrdiff_t stride, out_stride;
 	int T, Q, D;
+	const float *next; /* q of the head that this thread takes next, fetched into the cache on the way; NULL: none */
 	float *scratch; /* attention_floats or attention_backward_floats of it, 64-byte aligned */
 };
 

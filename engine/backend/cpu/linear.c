@@ -10,7 +10,7 @@
 #include "backend/cpu/cpu.h"
 
 #define SLICE_FLOATS ((size_t)3 << 20) /* of the right operand packed at a time: it stays in L3 */
-#define DEPTH        512               /* rows of x and dout that a weight gradient takes at a time */
+#define DEPTH        768               /* rows of x and dout that a weight gradient takes at a time */
 
 /* How the work of M x N is shared: rows x columns = threads. */
 struct grid {
