@@ -227,6 +227,7 @@ void gn_run_publish(struct gn_supervisor *s, struct gn_run *run)
 	pthread_mutex_lock(&s->lock);
 	old = run->text;
 	run->text = text;
+	run->told = run->row.status;
 	pthread_mutex_unlock(&s->lock);
 	gn_text_unref(old);
 	gn_run_wake_listeners(s, run);
@@ -518,7 +519,7 @@ int gn_supervisor_find(struct gn_supervisor *s, const char *text, char id[GN_ID_
 	run = find(s, text);
 	if (run) {
 		memcpy(id, run->row.id, GN_ID_SIZE);
-		*status = run->row.status;
+		*status = run->told;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return run ? 0 : -1;

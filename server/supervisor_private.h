@@ -23,6 +23,7 @@ enum gn_stop_reason { GN_STOP_NONE, GN_STOP_CANCEL, GN_STOP_SERVICE };
 struct gn_run {
 	struct gn_run_row row;
 	struct gn_text *text;
+	enum gn_run_status told; /* the status in text; its event is in the file by then */
 	struct gn_listener *listeners;
 	struct gn_run *id_next, *name_next; /* hash chains */
 	struct gn_run *active_next;         /* list of queued and running runs, oldest first */

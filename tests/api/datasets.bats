@@ -114,6 +114,19 @@ teardown_file() {
     expect 201
 }
 
+@test "an upload that is repeated with its key makes one data set" {
+    upload '/v1/datasets?name=once' "$IN/two.zip" -H 'Idempotency-Key: upload-1'
+    expect 201
+    local id
+    id=$(field .id)
+    leaves_nothing upload '/v1/datasets?name=once' "$IN/two.zip" -H 'Idempotency-Key: upload-1'
+    expect 201 ".id == \"$id\""
+    leaves_nothing upload '/v1/datasets?name=once' "$IN/good.zip" -H 'Idempotency-Key: upload-1'
+    expect 422
+    leaves_nothing upload '/v1/datasets?name=twice' "$IN/two.zip" -H 'Idempotency-Key: upload-1'
+    expect 422
+}
+
 @test "names and numbers that do not fit are named" {
     for name in Upper -dash '' a/b dst_x "$(printf 'a%.0s' {1..65})"; do
         leaves_nothing upload "/v1/datasets?name=$name" "$IN/two.zip"

@@ -184,10 +184,16 @@ long_run() {
     expect 409
     call POST /v1/runs/long/resume
     expect 409
+    # a listener hears every event as it comes, and the end
+    curl -sN --max-time 60 "$URL/v1/runs/long/events" > "$BATS_TEST_TMPDIR/stream" &
+    local listener=$!
     sleep 0.5
+    grep -q '^event: step$' "$BATS_TEST_TMPDIR/stream"
     call POST /v1/runs/long/cancel
     expect 200
     wait_run long cancelled
+    wait $listener
+    grep '^data: ' "$BATS_TEST_TMPDIR/stream" | tail -1 | grep -q cancelled
     expect 200 '.finished_at != null and .result == null'
     call POST /v1/runs/long/cancel
     expect 409
