@@ -89,7 +89,7 @@ run() {
     post_json /v1/runs "$2" >"$folder/$name.json"
     curl -sSN "$base/v1/runs/$name/events" |
         sed -un '/^event: epoch/,/^data:/ s/^data: //p' |
-        jq --unbuffered -r '"  epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000), validation accuracy \(.val_accuracy // 0 | . * 1000 | round / 10) %"'
+        jq --unbuffered -r '"  epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000), validation accuracy \(.val_accuracy * 1000 | round / 10) %"'
     api GET "/v1/runs/$name" >"$folder/$name.json"
     status=$(jq -r .status "$folder/$name.json")
     [ "$status" = succeeded ] || die "run $name $status: $(jq -r .error.detail "$folder/$name.json")"
@@ -97,30 +97,37 @@ run() {
 
 pretrain() {
     say "pre-training on domain a"
-    run pretrain '{"name":"pretrain","model":"untrained","dataset":"domain-a","strategy":"full","epochs":10,
+    run pretrain '{"name":"pretrain","model":"untrained","dataset":"domain-a","strategy":"full","epochs":14,
         "batch_size":32,"lr":1e-3,"augment":"flip","head":"random"}'
     model=$(jq -r .result.model "$folder/pretrain.json")
+}
+
+# tune NAME MODEL STRATEGY: a run on domain b.
+tune() {
+    say "fine-tuning on domain b: $1"
+    run "$1" "$(jq -n --arg name "$1" --arg model "$2" --arg strategy "$3" --argjson lr "${lr[$3]}" '{name: $name,
+        model: $model, dataset: "domain-b", strategy: $strategy, epochs: 12, batch_size: 32, lr: $lr, head: "random"}')"
 }
 
 fine_tune() {
     local strategy
     for strategy in "${strategies[@]}"; do
-        say "fine-tuning on domain b: $strategy"
-        run "$strategy" "$(jq -n --arg s "$strategy" --arg m "$model" --argjson lr "${lr[$strategy]}" '{name: $s, model: $m,
-            dataset: "domain-b", strategy: $s, epochs: 10, batch_size: 32, lr: $lr, head: "random"}')"
+        tune "$strategy" "$model" "$strategy"
     done
+    tune scratch untrained full
 }
 
 report() {
     local strategy
     say "domain b by strategy"
     printf '%-10s %17s %20s %9s %13s\n' strategy 'tuned parameters' 'validation accuracy' seconds 'peak memory'
-    for strategy in "${strategies[@]}"; do
-        jq -r '[.strategy | if type == "object" then .kind else . end, .tuned_parameters, .result.val_accuracy * 100,
-            .result.seconds, .result.peak_memory_bytes / 1e6] | @tsv' "$folder/$strategy.json"
+    for strategy in "${strategies[@]}" scratch; do
+        jq -r '[.name, .tuned_parameters, .result.val_accuracy * 100, .result.seconds,
+            .result.peak_memory_bytes / 1e6] | @tsv' "$folder/$strategy.json"
     done | while IFS=$'\t' read -r name tuned accuracy seconds memory; do
         printf '%-10s %17d %18.1f %% %9.1f %10.0f MB\n' "$name" "$tuned" "$accuracy" "$seconds" "$memory"
     done
+    echo "(scratch: full, without the pre-training)"
 
     say "how far each layer turned, in degrees"
     printf '%-14s' layer

@@ -200,7 +200,7 @@ static const struct domain domains[] = {
      8,
      0.35,
      0.25,
-     20,
+     12,
      2,
      4},
 };
@@ -253,7 +253,7 @@ static void scene_init(struct scene *scene, const struct domain *domain, int cla
 	*scene = (struct scene){
 	    .inside = shapes[domain->classes[class].shape].inside,
 	    .texture = textures[domain->classes[class].texture].ink,
-	    .scale = rng_between(rng, 0.5, 0.85),
+	    .scale = rng_between(rng, 0.6, 0.9),
 	    .sine = sin(angle),
 	    .cosine = cos(angle),
 	};
