@@ -2,7 +2,8 @@
  * Dynamic batching over all requests: see classifier.h.
  *
  * One lock, `lock`, guards the queue, `decoding` and every ticket that is queued. `work` wakes the compute thread, `ready` the
- * requests that wait. The compute thread holds no lock while it computes.
+ * requests that wait for their result, `slot` those that wait to decode: more decoders than cores would only take memory.
+ * The compute thread holds no lock while it computes.
  */
 #include "server/classifier.h"
 
@@ -22,9 +23,9 @@ struct gn_classifier {
 	double batch_wait; /* seconds */
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t work, ready;
+	pthread_cond_t work, ready, slot;
 	struct gn_ticket *first, **end; /* the queue, oldest first */
-	int depth, decoding;
+	int depth, decoding, slots;
 	bool stop;
 	/* the compute thread's own */
 	float *images, *logits;
@@ -160,13 +161,27 @@ static void *compute_thread(void *user)
 
 /* ---------------------------------------------------------------- requests -------------------------------------- */
 
-static void set_decoding(struct gn_classifier *c, int change)
+static void begin_decoding(struct gn_classifier *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->decoding += change;
-	/* the compute thread may wait for just this image */
-	if (change < 0)
-		pthread_cond_signal(&c->work);
+	while (c->decoding == c->slots)
+		pthread_cond_wait(&c->slot, &c->lock);
+	c->decoding++;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Puts the ticket into the queue, if there is one. The compute thread may wait for just this image. */
+static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket)
+{
+	pthread_mutex_lock(&c->lock);
+	c->decoding--;
+	if (ticket) {
+		*c->end = ticket;
+		c->end = &ticket->next;
+		c->depth++;
+	}
+	pthread_cond_signal(&c->slot);
+	pthread_cond_signal(&c->work);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -186,27 +201,20 @@ static int decode(struct gn_classifier *c, const struct gn_model *model, const v
 int gn_classify_send(struct gn_classifier *c, struct gn_held *held, const void *bytes, size_t size,
                      struct gn_ticket *ticket, struct gn_error *err)
 {
-	double start = now();
-
 	gn_assert(held->model->arch.classes > 0 && !ticket->sent);
-	set_decoding(c, 1);
+	begin_decoding(c);
+	double start = now();
 	if (decode(c, held->model, bytes, size, ticket, err)) {
-		set_decoding(c, -1);
+		end_decoding(c, NULL);
 		gn_ticket_release(ticket);
 		return -1;
 	}
 	ticket->held = held;
 	ticket->sent = true;
 	ticket->next = NULL;
-	pthread_mutex_lock(&c->lock);
 	ticket->sent_at = now();
 	ticket->decode_seconds = ticket->sent_at - start;
-	*c->end = ticket;
-	c->end = &ticket->next;
-	c->depth++;
-	c->decoding--;
-	pthread_cond_signal(&c->work);
-	pthread_mutex_unlock(&c->lock);
+	end_decoding(c, ticket);
 	return 0;
 }
 
@@ -258,6 +266,7 @@ static void init_locks(struct gn_classifier *c)
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->work, &monotonic);
 	pthread_cond_init(&c->ready, NULL);
+	pthread_cond_init(&c->slot, NULL);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -267,6 +276,7 @@ static void release(struct gn_classifier *c)
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->work);
 	pthread_cond_destroy(&c->ready);
+	pthread_cond_destroy(&c->slot);
 	free(c->images);
 	free(c->logits);
 	free(c->batch);
@@ -285,6 +295,7 @@ int gn_classifier_new(struct gn_classifier **out, struct gn_service *service, st
 	c->batch_max = (int)config->batch_max;
 	c->batch_wait = config->batch_wait_ms / 1000;
 	c->end = &c->first;
+	c->slots = service->device_info.threads > 1 ? 2 * service->device_info.threads : 2;
 	init_locks(c);
 	c->batch = calloc((size_t)c->batch_max, sizeof *c->batch);
 	if (!c->batch) {

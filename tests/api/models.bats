@@ -74,7 +74,9 @@ teardown_file() {
     call GET /v1/models/layers/layers
     expect 200 '[.items[].name] == ["embedding","blocks.0.attn","blocks.0.mlp","blocks.1.attn","blocks.1.mlp","norm","head"]'
     expect 200 '(.items[1] | .group == "attention" and .block == 0 and ([.tensors[].name] | contains(["blocks.0.norm1.weight","blocks.0.attn.qkv.weight","blocks.0.attn.proj.bias"])))'
-    expect 200 '.items | all(.parameters == ([.tensors[].parameters] | add)) and ([.[].parameters] | add) == 12*32+32+32+32+17*32 - 12*32 + 3*64*32 + 2*(32*96+96+32*32+32+4*32+2*32*64+64+32) + 64 + 5*33 - 32'
+    expect 200 '.items | all(.parameters == ([.tensors[].parameters] | add))'
+    local embedding='32 + 17*32 + 32*3*8*8 + 32' attention='2*32 + 3*32*32 + 3*32 + 32*32 + 32' ffn='2*32 + 2*32*64 + 64 + 32'
+    expect 200 "[.items[].parameters] == [$embedding, $attention, $ffn, $attention, $ffn, 2*32, 5*33]"
     call GET /v1/models/nobody/layers
     expect 404
 }
