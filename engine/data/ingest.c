@@ -256,17 +256,29 @@ static int read_entry(struct ingest *in, struct reading *r, struct gn_error *err
 static void judge_name(struct reading *r, const struct gn_archive_entry *entry)
 {
 	const char *why = gn_name_clean(r->path, entry->path);
-	bool folder = entry->not_file && !*entry->not_file;
+	bool folder = entry->not_file != NULL;
 
-	r->candidate = !why && !entry->not_file;
+	r->candidate = !why && !folder;
 	if (why && !(folder && !strcmp(entry->path, "./"))) {
 		snprintf(r->path, sizeof r->path, "%s", entry->path);
 		give_up(r, REJECT, why);
-	} else if (folder || (!entry->not_file && gn_name_skipped(r->path))) {
+	} else if (folder || gn_name_skipped(r->path)) {
 		give_up(r, SKIP, "");
-	} else if (entry->not_file) {
-		give_up(r, REJECT, entry->not_file);
 	}
+}
+
+/* A name that leads out of the archive, a link or a device has no place among pictures: such an archive is refused whole. */
+static int check_harmless(const struct gn_archive_entry *entry, struct gn_error *err)
+{
+	char shown[sizeof err->where];
+
+	gn_name_show(shown, sizeof shown, entry->path);
+	if (gn_name_escapes(entry->path))
+		return gn_fail(err, GN_INVALID, shown, "the archive holds a name that leads out of it");
+	if (entry->not_file && *entry->not_file)
+		return gn_fail(err, GN_INVALID, shown, "the archive holds %s: only files and folders are taken",
+		               entry->not_file);
+	return 0;
 }
 
 static int take_entry(struct ingest *in, const struct gn_archive_entry *entry, struct gn_error *err)
@@ -274,6 +286,8 @@ static int take_entry(struct ingest *in, const struct gn_archive_entry *entry, s
 	struct reading r = {.fate = KEEP};
 	struct gn_item *item;
 
+	if (check_harmless(entry, err))
+		return -1;
 	judge_name(&r, entry);
 	if (read_entry(in, &r, err)) {
 		free(r.bytes);

@@ -35,11 +35,24 @@ static size_t character_length(const unsigned char *p)
 	return c >= least && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? length : 0;
 }
 
+bool gn_name_escapes(const char *path)
+{
+	if (path[0] == '/')
+		return true;
+	while (*path) {
+		size_t length = strcspn(path, "/");
+
+		if (length == 2 && !memcmp(path, "..", 2))
+			return true;
+		path += length;
+		path += *path == '/';
+	}
+	return false;
+}
+
 /* NULL, or why one component cannot be taken. */
 static const char *check_component(const char *name, size_t length)
 {
-	if (length == 2 && !memcmp(name, "..", 2))
-		return "unsafe name: it holds \"..\"";
 	if (length > GN_NAME_MAX)
 		return "a folder or file name of more than 1024 bytes";
 	for (size_t i = 0, step; i < length; i += step) {
@@ -54,8 +67,6 @@ const char *gn_name_clean(char *out, const char *path)
 {
 	size_t used = 0;
 
-	if (path[0] == '/')
-		return "unsafe name: an absolute path";
 	if (strlen(path) > GN_PATH_MAX)
 		return "a path of more than 4096 bytes";
 	while (*path) {

@@ -10,8 +10,10 @@
 #define GN_NAME_MAX 1024 /* bytes of one folder's or file's name; a class name is one */
 #define GN_PATH_MAX 4096 /* bytes of a whole path */
 
+/* The name leads out of where the archive is unpacked: absolute, or with a "..". */
+bool gn_name_escapes(const char *path);
 /* Writes the path without "./" and doubled slashes to out [GN_PATH_MAX + 1] and returns NULL, or returns why it is unsafe:
- * absolute, "..", a control character, not UTF-8, too long, empty. */
+ * a control character, not UTF-8, too long, empty. path does not escape. */
 const char *gn_name_clean(char *out, const char *path);
 /* Hidden, or litter of an operating system: any component that starts with a dot, __MACOSX, Thumbs.db, desktop.ini. path: cleaned. */
 bool gn_name_skipped(const char *path);

@@ -490,35 +490,51 @@ static void bad_images_are_rejected(void **state)
 	blob_release(&large);
 }
 
-static void unsafe_entries_are_rejected(void **state)
+/* An archive with one entry that has no place in it: refused, by the entry's name. */
+static void refused_for(const char *path, char kind, const char *target, const char *words)
+{
+	struct maker *maker = pets_maker("tar");
+	struct trial t;
+
+	if (kind)
+		maker_special(maker, path, kind, target);
+	else
+		maker_jpeg(maker, path, 20);
+	t = try(maker);
+	assert_int_equal(t.rc, -1);
+	assert_int_equal(t.err.code, GN_INVALID);
+	assert_string_equal(t.err.where, path);
+	if (!strstr(t.err.text, words))
+		fail_msg("%s: \"%s\" does not hold \"%s\"", path, t.err.text, words);
+	release(&t);
+}
+
+static void harmful_entries_refuse_the_archive(void **state)
+{
+	(void)state;
+	refused_for("../x.jpg", 0, NULL, "leads out");
+	refused_for("cat/../../x.jpg", 0, NULL, "leads out");
+	refused_for("/etc/x.jpg", 0, NULL, "leads out");
+	refused_for("cat/link.jpg", 'l', "/etc/passwd", "a symbolic link");
+	refused_for("cat/hard.jpg", 'h', "cat/000.jpg", "a hard link");
+	refused_for("cat/null.jpg", 'c', NULL, "a device");
+	refused_for("cat/disk.jpg", 'b', NULL, "a device");
+	refused_for("cat/pipe.jpg", 'p', NULL, "a pipe");
+}
+
+static void unreadable_names_are_rejected(void **state)
 {
 	struct maker *maker = pets_maker("tar");
 	struct trial t;
 
 	(void)state;
-	maker_jpeg(maker, "../x.jpg", 20);
-	maker_jpeg(maker, "cat/../../x.jpg", 21);
-	maker_jpeg(maker, "/etc/x.jpg", 22);
 	maker_jpeg(maker, "cat/line\nbreak.jpg", 23);
-	maker_special(maker, "cat/link.jpg", 'l', "/etc/passwd");
-	maker_special(maker, "cat/hard.jpg", 'h', "cat/000.jpg");
-	maker_special(maker, "cat/null.jpg", 'c', NULL);
-	maker_special(maker, "cat/disk.jpg", 'b', NULL);
-	maker_special(maker, "cat/pipe.jpg", 'p', NULL);
 	maker_special(maker, "empty class", 'd', NULL);
 	t = try(maker);
 	check_totals(&t, 6, 2, 0);
-	assert_int_equal(t.report.rejected_count, 9);
+	assert_int_equal(t.report.rejected_count, 1);
 	assert_int_equal(t.report.skipped_count, 0);
-	rejects(&t, "../x.jpg", "..");
-	rejects(&t, "cat/../../x.jpg", "..");
-	rejects(&t, "/etc/x.jpg", "absolute");
 	rejects(&t, "cat/line\\x0abreak.jpg", "control");
-	rejects(&t, "cat/link.jpg", "symbolic link");
-	rejects(&t, "cat/hard.jpg", "hard link");
-	rejects(&t, "cat/null.jpg", "device");
-	rejects(&t, "cat/disk.jpg", "device");
-	rejects(&t, "cat/pipe.jpg", "pipe");
 	release(&t);
 }
 
@@ -763,7 +779,8 @@ int main(void)
 	    cmocka_unit_test(classes_have_odd_names),
 	    cmocka_unit_test(too_few_classes_or_images_are_refused),
 	    cmocka_unit_test(bad_images_are_rejected),
-	    cmocka_unit_test(unsafe_entries_are_rejected),
+	    cmocka_unit_test(harmful_entries_refuse_the_archive),
+	    cmocka_unit_test(unreadable_names_are_rejected),
 	    cmocka_unit_test(litter_is_skipped_and_counted),
 	    cmocka_unit_test(only_a_hundred_rejected_are_listed),
 	    cmocka_unit_test(copies_under_two_classes_are_rejected),
