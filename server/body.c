@@ -12,7 +12,7 @@
 #include "server/http_private.h"
 #include "server/store.h"
 
-enum { SPACE_STEP = 16 << 20, COPY_BYTES = 128 * 1024 };
+enum { SPACE_STEP = 16 << 20, COPY_BYTES = 128 * 1024, SLOW_BYTES = 1000 };
 
 /* ---------------------------------------------------------------- MHD's side ------------------------------------- */
 
@@ -99,20 +99,32 @@ static size_t ring_take(struct gn_request *r, char *buffer, size_t size)
 	return done;
 }
 
+/* A client that sends a byte now and then would hold a job thread for ever; MHD's timeout only sees silence. */
+static bool too_slow(const struct gn_request *r)
+{
+	return r->waited > r->http->options.timeout_seconds && (double)r->received < r->waited * SLOW_BYTES;
+}
+
 /* Waits until there is a byte, the end, or a fault. Wakes now and then to see whether the service breaks uploads off. */
 static void wait_for_bytes(struct gn_request *r)
 {
 	while (!r->ring_used && !r->ended && !r->gone && !r->fault) {
-		struct timespec until;
+		struct timespec until, after;
+		double start;
 		clock_gettime(CLOCK_MONOTONIC, &until);
+		start = (double)until.tv_sec + 1e-9 * (double)until.tv_nsec;
 		until.tv_nsec += 250000000;
 		if (until.tv_nsec >= 1000000000) {
 			until.tv_nsec -= 1000000000;
 			until.tv_sec++;
 		}
 		pthread_cond_timedwait(&r->changed, &r->lock, &until);
+		clock_gettime(CLOCK_MONOTONIC, &after);
+		r->waited += (double)after.tv_sec + 1e-9 * (double)after.tv_nsec - start;
 		if (atomic_load(&r->http->aborting))
 			r->fault = GN_FAULT_STOPPING;
+		else if (too_slow(r))
+			r->fault = GN_FAULT_SLOW;
 	}
 }
 

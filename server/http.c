@@ -32,7 +32,8 @@ enum {
 	DISCARD_LIMIT = 64 << 20,      /* of a body whose answer is known already */
 	JOB_THREADS = 8,
 	STREAM_THREADS = 64,
-	JOBS_WAITING = 1024
+	JOBS_WAITING = 1024,
+	DEFAULT_TIMEOUT = 60
 };
 
 /* ---------------------------------------------------------------- a request's steps ------------------------------ */
@@ -399,15 +400,14 @@ static void note_address(struct gn_http *http, int fd)
 static int start_daemon(struct gn_http *http, int fd, struct gn_error *err)
 {
 	unsigned threads = http->options.threads > 0 ? (unsigned)http->options.threads : 2;
-	unsigned timeout = http->options.timeout_seconds > 0 ? (unsigned)http->options.timeout_seconds : 60;
 
 	http->daemon = MHD_start_daemon(
 	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 	    on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-	    MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_TIMEOUT, timeout, MHD_OPTION_CONNECTION_LIMIT,
-	    (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-	    MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
-	    MHD_OPTION_END);
+	    MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_TIMEOUT,
+	    (unsigned)http->options.timeout_seconds, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+	    http, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_END);
 	return http->daemon ? 0 : gn_fail(err, GN_IO, http->options.listen, "cannot start the HTTP threads");
 }
 
@@ -430,6 +430,8 @@ int gn_http_start(struct gn_http **out, const struct gn_http_options *options, s
 	if (!http)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	http->options = *options;
+	if (http->options.timeout_seconds <= 0)
+		http->options.timeout_seconds = DEFAULT_TIMEOUT;
 	pthread_mutex_init(&http->claims_lock, NULL);
 	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
 		gn_log(GN_LOG_WARN, "http", "no random bytes: request ids repeat after a restart");

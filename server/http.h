@@ -164,7 +164,7 @@ struct gn_http_options {
 	const char *share_dirs;     /* folders that hold static/ and api/, separated by colons; NULL none */
 	uint64_t max_upload;
 	int threads;         /* of the daemon; 0: 2 */
-	int timeout_seconds; /* of a silent client; 0: 60 */
+	int timeout_seconds; /* of a silent client, and of one that sends less than 1000 bytes a second; 0: 60 */
 };
 int gn_http_start(struct gn_http **out, const struct gn_http_options *options, struct gn_error *err);
 /* The address it listens on, as in a URL: "127.0.0.1:8080". Borrowed. */

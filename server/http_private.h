@@ -20,7 +20,7 @@
 
 enum { GN_PARAMS_MAX = 4, GN_HEADERS_MAX = 8, GN_RING_BYTES = 256 * 1024, GN_JSON_LIMIT = 1 << 20, GN_REQUEST_ID = 24 };
 
-enum gn_body_fault { GN_FAULT_NONE, GN_FAULT_TOO_LARGE, GN_FAULT_NO_SPACE, GN_FAULT_STOPPING };
+enum gn_body_fault { GN_FAULT_NONE, GN_FAULT_TOO_LARGE, GN_FAULT_NO_SPACE, GN_FAULT_SLOW, GN_FAULT_STOPPING };
 
 struct gn_value { /* a header or a query parameter, copied for a job */
 	enum MHD_ValueKind kind;
@@ -53,6 +53,7 @@ struct gn_request {
 	size_t text_capacity;
 	json_t *json;
 	struct gn_form *form; /* of a multipart body; also what a struct gn_multipart pointer stands for */
+	double waited;        /* seconds that the job has waited for bytes */
 	uint64_t unchecked;   /* bytes since the disk was last looked at */
 
 	/* Idempotency-Key */

@@ -150,6 +150,9 @@ static bool reply_fault(struct gn_request *r)
 	case GN_FAULT_NO_SPACE:
 		gn_reply_problem(r, 507, "the disk is full: the upload would take what --disk-reserve keeps free");
 		return true;
+	case GN_FAULT_SLOW:
+		gn_reply_problem(r, 400, "the body came too slowly");
+		return true;
 	case GN_FAULT_STOPPING:
 		gn_reply_problem(r, 503, "the service is stopping");
 		return true;

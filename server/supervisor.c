@@ -237,9 +237,7 @@ void gn_run_set_status(struct gn_supervisor *s, struct gn_run *run, enum gn_run_
 {
 	struct gn_error err = {0};
 
-	pthread_mutex_lock(&s->lock);
 	run->row.status = status;
-	pthread_mutex_unlock(&s->lock);
 	if (status == GN_RUN_RUNNING && !run->row.started_at)
 		run->row.started_at = gn_now();
 	run->row.finished_at = is_active(run) ? 0 : gn_now();
@@ -530,7 +528,7 @@ void gn_supervisor_counts(struct gn_supervisor *s, int counts[GN_RUN_STATUS_COUN
 	memset(counts, 0, GN_RUN_STATUS_COUNT * sizeof counts[0]);
 	pthread_mutex_lock(&s->lock);
 	for (int i = 0; i < s->count; i++)
-		counts[s->runs[i]->row.status]++;
+		counts[s->runs[i]->told]++;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -552,7 +550,7 @@ static int collect(struct gn_supervisor *s, int status, int limit, const char *a
 	while (limit_run && i >= 0 && s->runs[i] != limit_run)
 		i--;
 	for (i -= limit_run != NULL; i >= 0; i--) {
-		if (!s->runs[i]->text || (status >= 0 && (int)s->runs[i]->row.status != status))
+		if (!s->runs[i]->text || (status >= 0 && (int)s->runs[i]->told != status))
 			continue;
 		if (page->count == limit) {
 			memcpy(page->next, last->row.id, sizeof page->next);

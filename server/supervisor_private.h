@@ -4,8 +4,8 @@
  *
  * Locks, in this order:
  *   change  who changes runs: held over SQLite and disk. Every member of struct gn_run may be read with it.
- *   lock    what handlers read, held for moments: the tables, listeners, and of a run text, row.status, row.id, row.name.
- *           These change with both held.
+ *   lock    what handlers read, held for moments: the tables, listeners, and of a run text, told, row.id, row.name. These
+ *           change with both held.
  */
 #ifndef GN_SERVER_SUPERVISOR_PRIVATE_H
 #define GN_SERVER_SUPERVISOR_PRIVATE_H
@@ -23,7 +23,7 @@ enum gn_stop_reason { GN_STOP_NONE, GN_STOP_CANCEL, GN_STOP_SERVICE };
 struct gn_run {
 	struct gn_run_row row;
 	struct gn_text *text;
-	enum gn_run_status told; /* the status in text; its event is in the file by then */
+	enum gn_run_status told; /* the status in text, and for handlers; its event is in the file by then */
 	struct gn_listener *listeners;
 	struct gn_run *id_next, *name_next; /* hash chains */
 	struct gn_run *active_next;         /* list of queued and running runs, oldest first */

@@ -18,7 +18,7 @@
 #include "server/store.h"
 #include "server/text.h"
 
-enum { RUN_JSON_LIMIT = 4 << 20, LOCK_SECONDS = 20, NICENESS = 10 };
+enum { RUN_JSON_LIMIT = 4 << 20, LOCK_SECONDS = 20, NICENESS = 10, STEP_EVENTS = 10000, STEP_SECONDS = 2 };
 
 struct worker {
 	json_t *run_json;
@@ -29,6 +29,8 @@ struct worker {
 	struct gn_device *device;
 	int events; /* file descriptor of events.ndjson */
 	int64_t last_event;
+	int64_t told_step; /* the last step that was written */
+	double told_at;    /* when, in seconds */
 	bool write_failed;
 };
 
@@ -158,13 +160,36 @@ static int open_events(struct worker *w, struct gn_error *err)
 	return w->events < 0 ? gn_fail_errno(err, "events.ndjson", "cannot open") : 0;
 }
 
+/* Small models take thousands of steps a second, and runs last for days: about STEP_EVENTS steps of a run are written, or one in
+ * STEP_SECONDS, whichever is more, and the last. */
+static bool worth_telling(struct worker *w, const struct gn_event *event)
+{
+	struct timespec time;
+	double now;
+
+	if (event->kind != GN_EVENT_STEP)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+	if (event->step > w->told_step && event->step < w->told_step + event->steps / STEP_EVENTS &&
+	    now < w->told_at + STEP_SECONDS && event->step < event->steps)
+		return false;
+	w->told_step = event->step;
+	w->told_at = now;
+	return true;
+}
+
 /* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops the run. */
 static void on_event(void *user, const struct gn_event *event)
 {
 	struct worker *w = user;
-	char *line = gn_event_line(w->last_event + 1, event);
-	size_t size = line ? strlen(line) : 0;
+	char *line;
+	size_t size;
 
+	if (!worth_telling(w, event))
+		return;
+	line = gn_event_line(w->last_event + 1, event);
+	size = line ? strlen(line) : 0;
 	if (event->kind == GN_EVENT_LOG && event->text)
 		fprintf(stderr, "%s\n", event->text);
 	if (!line || write(w->events, line, size) != (ssize_t)size) {

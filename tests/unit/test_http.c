@@ -487,6 +487,22 @@ static void test_slow_client(void **state)
 	close(other);
 }
 
+// A client that sends a byte now and then is never silent for long, and is cut off all the same.
+static void test_trickle(void **state)
+{
+	struct fixture *f = *state;
+	const char *head = "POST /upload HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n";
+	int fd = client_connect(f->at);
+
+	assert_int_equal(client_send(fd, head, strlen(head)), 0);
+	for (int i = 0; i < 40 && !atomic_load(&seen.aborted); i++) {
+		assert_int_equal(client_send(fd, "x", 1), 0);
+		pause_ms(200);
+	}
+	assert_int_equal(atomic_load(&seen.aborted), 1);
+	close(fd);
+}
+
 static void test_long_header(void **state)
 {
 	struct fixture *f = *state;
@@ -760,6 +776,7 @@ int main(void)
 	    CASE(test_back_pressure),
 	    CASE(test_client_hangs_up),
 	    CASE(test_slow_client),
+	    CASE(test_trickle),
 	    CASE(test_long_header),
 	    CASE(test_form),
 	    CASE(test_idempotency),
