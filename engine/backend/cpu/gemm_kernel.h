@@ -95,7 +95,8 @@ static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1),  ENTRY(2),  EN
 #endif
 };
 
-/* Row tile `index` of `rows` rows: as equal as can be, none above MR. */
+/* Row tile `index` of `rows` rows: as equal as can be, none above MR. Packed left operands have whole tiles and one rest instead, so that
+ * their places do not depend on how the rows are shared. */
 static inline int tile_count(int rows)
 {
 	return (rows + MR - 1) / MR;
@@ -140,7 +141,7 @@ static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int r
 	for (ptrdiff_t k = 0; k < K; k += PACK_ROWS) {
 		int depth = K - k < PACK_ROWS ? (int)(K - k) : PACK_ROWS;
 		for (int t = 0; t < count; t++) {
-			int r = tile_start(rows, t), n = tile_start(rows, t + 1) - r;
+			int r = t * MR, n = rows - r < MR ? rows - r : MR;
 			int loose = n > VL || r + VL > rows ? 0 : k + depth < K ? depth : depth - 1;
 			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n, depth,
 			            loose);
@@ -373,6 +374,13 @@ static void copy_rows(float *out, const float *a, ptrdiff_t a_row, int rows, int
 		memcpy(out + i * (K + COPY_PAD), a + i * a_row, (size_t)K * sizeof(float));
 }
 
+static inline int row_start(const struct gn_gemm *g, int index)
+{
+	if (g->a_row)
+		return tile_start(g->rows, index);
+	return index * MR < g->rows ? index * MR : g->rows;
+}
+
 /* Row tiles by groups that stay in L2 while every panel passes by. */
 static void gemm(const struct gn_gemm *g)
 {
@@ -380,7 +388,7 @@ static void gemm(const struct gn_gemm *g)
 	ptrdiff_t a_row = g->a_row ? g->K + COPY_PAD : 1;
 	for (int first = 0; first < count; first += group) {
 		int last = first + group < count ? first + group : count;
-		int r0 = tile_start(g->rows, first), r1 = tile_start(g->rows, last);
+		int r0 = row_start(g, first), r1 = row_start(g, last);
 		const float *left = g->a + (ptrdiff_t)r0 * g->K;
 		if (g->a_row) {
 			copy_rows(g->work, g->a + r0 * g->a_row, g->a_row, r1 - r0, g->K);
@@ -390,7 +398,7 @@ static void gemm(const struct gn_gemm *g)
 			int cols = g->cols - j < NR ? g->cols - j : NR;
 			const float *b = g->b + (ptrdiff_t)j * g->K;
 			for (int t = first; t < last; t++) {
-				int r = tile_start(g->rows, t), rows = tile_start(g->rows, t + 1) - r;
+				int r = row_start(g, t), rows = row_start(g, t + 1) - r;
 				const float *a = left + (r - r0) * (g->a_row ? a_row : g->K);
 				gemm_tile(g, a, a_row, g->a_row ? 1 : rows, b, g->row0 + r, rows, g->col0 + j, cols);
 			}

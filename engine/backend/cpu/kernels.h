@@ -51,11 +51,13 @@ struct gn_kernels {
 	int mr, nr; /* the tile of a product: rows and columns */
 
 	/* ---- products ---- */
-	/* A row-major block [rows, K] as row tiles of a transposed matrix: element (i, k) is a[k * lda + i]. sums[rows] += the sum over k; may be NULL. */
+	/* A matrix [rows, K] given transposed, element (i, k) at a[k * lda + i], as row tiles: tile t, of mr rows or the rest, at out + t * mr * K.
+	 * sums[rows] += the sum over k; may be NULL. */
 	void (*pack_a)(float *out, float *sums, const float *a, ptrdiff_t lda, int rows, int K);
 	/* Columns of b[K, cols] (transposed false: element (k, j) is b[k * ldb + j]; true: b[j * ldb + k]) as panels; short ones are padded with zeros. */
 	void (*pack_b)(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols);
 	size_t (*gemm_floats)(int K);
+	int (*gemm_group)(int K); /* row tiles that one pass over the right operand serves */
 	void (*gemm)(const struct gn_gemm *g);
 
 	/* ---- attention ---- */

@@ -11,6 +11,7 @@ const struct gn_kernels GN_KERNELS = {
     .pack_a = pack_a,
     .pack_b = pack_b,
     .gemm_floats = gemm_floats,
+    .gemm_group = group_tiles,
     .gemm = gemm,
     .attention_floats = attention_floats,
     .attention_backward_floats = attention_backward_floats,

@@ -1,11 +1,11 @@
 /*
  * Linear layers: forward, input gradient, weight gradient, each one parallel region over the kernels' packed products.
  *
- * The right operand is packed into panels once per call, by all threads, in slices of bounded size. Then each thread takes a part of
- * the rows, or, where the rows are too few to share evenly (one image), of the columns.
+ * The right operand is packed into panels once per call, by all threads, in slices of bounded size. Then the threads take row tiles until none is
+ * left, or, where the rows are too few to share evenly (one image), a part of the columns each. Who computes a tile does not change its bits.
  */
 #include <omp.h>
-#include <string.h>
+#include <stdatomic.h>
 
 #include "backend/cpu/cpu.h"
 
@@ -22,13 +22,13 @@ static int most(int units, int parts)
 	return (units + parts - 1) / parts;
 }
 
-/* The grid whose largest share is smallest; rows first where that is equal. */
+/* Rows alone where each thread has tiles enough of them to even out; else the grid whose largest share is smallest. */
 static struct grid choose_grid(const struct gn_kernels *k, int threads, int M, int N)
 {
 	int tiles = most(M, k->mr), panels = most(N, k->nr);
 	struct grid best = {threads, 1};
-	int64_t least = INT64_MAX;
-	for (int r = threads; r >= 1; r--) {
+	int64_t least = tiles >= 12 * threads ? 0 : INT64_MAX;
+	for (int r = threads; r >= 1 && least > 0; r--) {
 		int64_t share = (int64_t)most(tiles, r) * most(panels, threads / r);
 		if (threads % r == 0 && share < least) {
 			least = share;
@@ -38,17 +38,57 @@ static struct grid choose_grid(const struct gn_kernels *k, int threads, int M, i
 	return best;
 }
 
-/* This thread's part of g: its rows and columns, in whole tiles and panels. */
-static bool take_share(struct gn_gemm *g, const struct gn_kernels *k, struct grid grid, int thread, int M, int first_col, int cols)
+/* Row tiles first .. last-1 of M rows; a is the left operand from row 0 on. */
+static void run_rows(const struct gn_kernels *k, struct gn_gemm *g, const float *a, int M, int first, int last)
 {
+	g->row0 = first * k->mr;
+	g->rows = (last * k->mr < M ? last * k->mr : M) - g->row0;
+	g->a = a + (ptrdiff_t)g->row0 * (g->a_row ? g->a_row : g->K);
+	if (g->rows > 0)
+		k->gemm(g);
+}
+
+/* Takes the next row tiles of `count`: a share of what is left, at most `most`. Returns how many, 0 at the end. */
+static int take_tiles(atomic_int *next, int count, int threads, int most_tiles, int *first)
+{
+	int at = atomic_load_explicit(next, memory_order_relaxed), n;
+	do {
+		n = (count - at) / (2 * threads);
+		n = n > most_tiles ? most_tiles : n < 2 ? 2 : n;
+		n = n > count - at ? count - at : n;
+		if (n <= 0)
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(next, &at, at + n, memory_order_relaxed, memory_order_relaxed));
+	*first = at;
+	return n;
+}
+
+/*
+ * Runs this thread's part of the rows 0 .. M-1 and columns first_col .. first_col+cols-1 of `job`, whose a is at row 0 and whose b at
+ * first_col. With rows enough, threads take row tiles as they get to them, so that one that the machine holds up does not hold up the others; else
+ * each has its rectangle of the grid.
+ */
+static void run_share(const struct gn_kernels *k, const struct gn_gemm *job, atomic_int *next, int M, int first_col, int cols)
+{
+	int threads = omp_get_num_threads(), thread = omp_get_thread_num(), tiles = most(M, k->mr);
+	struct grid grid = choose_grid(k, threads, M, cols);
 	ptrdiff_t r0, r1, c0, c1;
-	gn_share(most(M, k->mr), thread % grid.rows, grid.rows, &r0, &r1);
+	struct gn_gemm g = *job;
+	if (grid.cols == 1) {
+		int first, n;
+		g.col0 = first_col;
+		g.cols = cols;
+		while ((n = take_tiles(next, tiles, threads, k->gemm_group(job->K), &first)) > 0)
+			run_rows(k, &g, job->a, M, first, first + n);
+		return;
+	}
+	gn_share(tiles, thread % grid.rows, grid.rows, &r0, &r1);
 	gn_share(most(cols, k->nr), thread / grid.rows, grid.cols, &c0, &c1);
-	g->row0 = (int)r0 * k->mr;
-	g->rows = (r1 * k->mr < M ? (int)r1 * k->mr : M) - g->row0;
-	g->col0 = first_col + (int)c0 * k->nr;
-	g->cols = (c1 * k->nr < cols ? (int)c1 * k->nr : cols) - (int)c0 * k->nr;
-	return g->rows > 0 && g->cols > 0;
+	g.col0 = first_col + (int)c0 * k->nr;
+	g.cols = (c1 * k->nr < cols ? (int)c1 * k->nr : cols) - (int)c0 * k->nr;
+	g.b += c0 * k->nr * job->K;
+	if (g.cols > 0)
+		run_rows(k, &g, job->a, M, (int)r0, (int)r1);
 }
 
 /* Packs this thread's share of `cols` columns of the right operand from column `first` on. */
@@ -76,20 +116,19 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 	if (!packed)
 		return;
 	ptrdiff_t ldb = transposed ? K : N;
+	atomic_int next[2] = {0, 0};
 #pragma omp parallel num_threads(ctx->threads)
 	{
-		for (int first = 0; first < N; first += slice * k->nr) {
+		struct gn_gemm g = *job;
+		g.work = packed + right + left * (size_t)omp_get_thread_num();
+		g.b = packed;
+		for (int first = 0, at = 0; first < N; first += slice * k->nr, at = 1 - at) {
 			int cols = N - first < slice * k->nr ? N - first : slice * k->nr;
-			struct gn_gemm g = *job;
 			pack_share(k, packed, b, ldb, transposed, K, first, cols);
 #pragma omp barrier
-			if (take_share(&g, k, choose_grid(k, omp_get_num_threads(), M, cols), omp_get_thread_num(), M, first,
-			               cols)) {
-				g.a += g.row0 * g.a_row;
-				g.work = packed + right + left * (size_t)omp_get_thread_num();
-				g.b = packed + (ptrdiff_t)(g.col0 - first) * K;
-				k->gemm(&g);
-			}
+#pragma omp master
+			atomic_store(&next[1 - at], 0);
+			run_share(k, &g, &next[at], M, first, cols);
 #pragma omp barrier
 		}
 	}
@@ -118,52 +157,40 @@ void gn_cpu_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const 
 	product(ctx, &job, w, false, M, K);
 }
 
-/* One slab of `depth` rows: dw += dout^T x, db += column sums; each thread owns rows of dw and the same columns of dout. */
-static void weight_slab(const struct gn_kernels *k, float *dw, float *db, const float *dout, const float *packed, float *mine,
-                        struct grid grid, int depth, int N, int K)
+/* Packs this thread's share of the columns of dout[depth, N] as rows of the left operand; db[N] += their sums. */
+static void pack_columns(const struct gn_kernels *k, float *packed, float *db, const float *dout, int depth, int N)
 {
-	struct gn_gemm g = {.out = dw, .K = depth, .ld = K, .finish = GN_FINISH_ADD};
-	bool busy = take_share(&g, k, grid, omp_get_thread_num(), N, 0, K);
-	float *sums = db && g.col0 == 0 ? db + g.row0 : NULL;
-	if (!busy || (!dw && !sums))
-		return;
-	k->pack_a(mine, sums, dout + g.row0, N, g.rows, depth);
-	if (!dw)
-		return;
-	g.a = mine;
-	g.b = packed + (ptrdiff_t)g.col0 * depth;
-	k->gemm(&g);
+	ptrdiff_t t0, t1;
+	gn_share(most(N, k->mr), omp_get_thread_num(), omp_get_num_threads(), &t0, &t1);
+	ptrdiff_t c0 = t0 * k->mr, c1 = t1 * k->mr < N ? t1 * k->mr : N;
+	if (c1 > c0)
+		k->pack_a(packed + c0 * depth, db ? db + c0 : NULL, dout + c0, N, (int)(c1 - c0), depth);
 }
 
-/* What a thread's packed columns of dout take. */
-static size_t left_floats(const struct gn_kernels *k, struct grid grid, int N, int depth)
-{
-	return gn_pad32((size_t)most(most(N, k->mr), grid.rows) * (size_t)k->mr * (size_t)depth);
-}
-
+/* By slabs of DEPTH rows: both operands are packed by all threads, then multiplied by all. */
 void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N, int K)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	int depth = M < DEPTH ? M : DEPTH;
-	size_t right = gn_pad32((size_t)most(K, k->nr) * (size_t)k->nr * (size_t)depth), left = 0;
-	/* OpenMP may give fewer threads than asked for. */
-	for (int threads = 1; threads <= ctx->threads; threads++) {
-		size_t all = (size_t)threads * left_floats(k, choose_grid(k, threads, N, K), N, depth);
-		left = all > left ? all : left;
-	}
-	float *packed = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + left);
+	size_t right = gn_pad32((size_t)most(K, k->nr) * (size_t)k->nr * (size_t)depth);
+	float *packed = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + (size_t)N * (size_t)depth);
 	if (!packed)
 		return;
+	atomic_int next[2] = {0, 0};
 #pragma omp parallel num_threads(ctx->threads)
 	{
-		struct grid grid = choose_grid(k, omp_get_num_threads(), N, K);
-		float *mine = packed + right + (size_t)omp_get_thread_num() * left_floats(k, grid, N, depth);
-		for (ptrdiff_t m = 0; m < M; m += depth) {
-			int rows = M - m < depth ? (int)(M - m) : depth;
+		struct gn_gemm g = {.out = dw, .a = packed + right, .b = packed, .ld = K, .finish = GN_FINISH_ADD};
+		int at = 0;
+		for (ptrdiff_t m = 0; m < M; m += depth, at = 1 - at) {
+			g.K = M - m < depth ? (int)(M - m) : depth;
 			if (dw)
-				pack_share(k, packed, (const float *)x + m * K, K, false, rows, 0, K);
+				pack_share(k, packed, (const float *)x + m * K, K, false, g.K, 0, K);
+			pack_columns(k, packed + right, db, (const float *)dout + m * N, g.K, N);
 #pragma omp barrier
-			weight_slab(k, dw, db, (const float *)dout + m * N, packed, mine, grid, rows, N, K);
+#pragma omp master
+			atomic_store(&next[1 - at], 0);
+			if (dw)
+				run_share(k, &g, &next[at], N, 0, K);
 #pragma omp barrier
 		}
 	}
