@@ -36,12 +36,13 @@ static json_t *architecture(const struct gn_arch *a)
 	return object;
 }
 
-static json_t *preprocessing(const struct gn_preprocess *p)
+static json_t *preprocessing(const struct gn_preprocess *p, enum gn_pos_resample resample)
 {
-	return json_pack("{s:[o,o,o],s:[o,o,o],s:o,s:s}", "mean", json_float(p->mean[0]), json_float(p->mean[1]),
+	return json_pack("{s:[o,o,o],s:[o,o,o],s:o,s:s,s:s}", "mean", json_float(p->mean[0]), json_float(p->mean[1]),
 	                 json_float(p->mean[2]), "std", json_float(p->std[0]), json_float(p->std[1]),
 	                 json_float(p->std[2]), "crop_pct", json_float(p->crop_pct), "interpolation",
-	                 p->interpolation == GN_BILINEAR ? "bilinear" : "bicubic");
+	                 p->interpolation == GN_BILINEAR ? "bilinear" : "bicubic", "pos_resample",
+	                 gn_pos_resample_name(resample));
 }
 
 static json_t *names(char *const *texts, int count)

@@ -15,18 +15,25 @@ enum { COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 3
 /* What the query says about a checkpoint. */
 struct said {
 	char name[GN_NAME_SIZE];
-	int heads, image_size, activation;
+	int heads, image_size, activation, pos_resample;
 	double norm_eps, crop_pct, mean[3], std[3];
 	bool allow_unused;
 };
 static const char *const ACTIVATIONS[] = {
     [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu", NULL};
+static const char *const RESAMPLINGS[] = {[GN_POS_TIMM] = "timm",
+                                          [GN_POS_HF] = "hf",
+                                          [GN_POS_DINOV2] = "dinov2",
+                                          [GN_POS_TORCHVISION] = "torchvision",
+                                          NULL};
 static const struct gn_field SAID[] = {
     {"name", GN_FIELD_NAME, 0, offsetof(struct said, name), .help = "A name, unique among models."},
     {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 256, 0, .help = "Attention heads."},
     {"image_size", GN_FIELD_INT, 0, offsetof(struct said, image_size), 1, 4096, 0, .help = "Side of the picture."},
     {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1, .choices = ACTIVATIONS,
      .help = "Of the FFN."},
+    {"pos_resample", GN_FIELD_CHOICE, 0, offsetof(struct said, pos_resample), .fallback = -1, .choices = RESAMPLINGS,
+     .help = "Whose way of resampling position embeddings."},
     {"norm_eps", GN_FIELD_NUMBER, 0, offsetof(struct said, norm_eps), 0, 1e-2, NAN, .help = "Of the LayerNorms."},
     {"crop_pct", GN_FIELD_NUMBER, 0, offsetof(struct said, crop_pct), 0.1, 1, NAN, .help = "Share of the centre crop."},
     {"mean", GN_FIELD_TRIPLE, 0, offsetof(struct said, mean), 0, 1, NAN, .help = "Of pixels in 0..1."},
@@ -51,9 +58,12 @@ struct upload {
 
 static void said_options(struct gn_import_options *options, const struct said *said)
 {
+	static const enum gn_pos_resample ways[] = {GN_POS_TIMM, GN_POS_HF, GN_POS_DINOV2, GN_POS_TORCHVISION};
+
 	options->heads = said->heads;
 	options->image_size = said->image_size;
 	options->activation = said->activation;
+	options->pos_resample = said->pos_resample < 0 ? NULL : &ways[said->pos_resample];
 	options->norm_eps = (float)said->norm_eps;
 	options->crop_pct = (float)said->crop_pct;
 	for (int i = 0; i < 3; i++) {

@@ -2,7 +2,7 @@
 """Holds recorded replies against openapi.yaml.
 
     check_traffic.py OPENAPI TRAFFIC...              every reply is one that the file describes
-    check_traffic.py --coverage OPENAPI TRAFFIC...   and every endpoint and status that it declares was seen
+    check_traffic.py --coverage OPENAPI TRAFFIC...   and every endpoint and status that it declares was seen, every field is described
 
 TRAFFIC: one JSON object a line: {"method","path","status","type","headers","body"}; body is the text of a JSON reply, else "".
 """
@@ -143,6 +143,22 @@ class Api:
                     for status in operation['responses']:
                         yield method.upper(), path, int(status)
 
+    def undescribed(self):
+        """Fields and parameters that the file does not describe."""
+        def walk(node, where):
+            if isinstance(node, dict):
+                for name, field in (node.get('properties') or {}).items():
+                    if isinstance(field, dict) and 'description' not in field and 'description' not in self.schema.resolve(field):
+                        yield f'{where}/{name}'
+                if 'in' in node and 'name' in node and 'description' not in node:
+                    yield where
+                for key, item in node.items():
+                    yield from walk(item, f'{where}/{key}')
+            elif isinstance(node, list):
+                for index, item in enumerate(node):
+                    yield from walk(item, f'{where}/{index}')
+        return list(walk(self.document, ''))
+
     def problem(self, record):
         if record['type'] != 'application/problem+json':
             return [f'an error of type {record["type"]!r}']
@@ -210,6 +226,9 @@ def main():
         for key in sorted(set(api.declared()) - seen):
             bad += 1
             print(f'{key[0]} {key[1]}: status {key[2]} is declared and no test has seen it')
+        for where in api.undescribed():
+            bad += 1
+            print(f'{where} has no description')
     print(f'{count} replies, {len(seen - {None})} of {len(set(api.declared()))} declared answers, {bad} errors')
     sys.exit(1 if bad or not count else 0)
 
