@@ -10,7 +10,7 @@
 
 #include "backend/cpu/simd.h"
 
-#if GN_SIMD == 512
+#if GN_SIMD == 512 || defined(__aarch64__) /* 32 registers: 28 sums, two of the right operand, one of the left */
 #define MR 14
 #else
 #define MR 6
