@@ -103,6 +103,9 @@ int gn_api_hold_model(struct gn_request *r, struct gn_held **held);
 /* Replies 409 and returns -1 when a thing of that kind has the name already; "" is free. */
 int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name);
 
+/* The problem of an error whose `where` is a member of the request, with or without the slash: a 422 that points to it. */
+void gn_api_reply_member(struct gn_request *r, const struct gn_error *err);
+
 /* ---------------------------------------------------------------- resources --------------------------------------- */
 
 /* A model's or data set's resource. New reference. */

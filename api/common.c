@@ -110,6 +110,18 @@ int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)
 	return -1;
 }
 
+void gn_api_reply_member(struct gn_request *r, const struct gn_error *err)
+{
+	char pointer[sizeof err->where + 1];
+
+	if (*err->where && (err->code == GN_INVALID || err->code == GN_NO_MEMORY)) {
+		snprintf(pointer, sizeof pointer, "%s%s", *err->where == '/' ? "" : "/", err->where);
+		gn_reply_field(r, pointer, "%s", err->text);
+	} else {
+		gn_reply_error(r, err);
+	}
+}
+
 /* ---------------------------------------------------------------- resources ------------------------------------- */
 
 static json_t *text_or_null(const char *text)

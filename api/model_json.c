@@ -68,10 +68,10 @@ static size_t own_parameters(const struct gn_model *model)
 
 json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report)
 {
-	json_t *fields =
-	    json_pack("{s:s,s:o,s:o,s:o}", "format", gn_scheme_name(model->scheme), "architecture",
-	              architecture(&model->arch), "preprocessing", preprocessing(&model->preprocess), "labels",
-	              model->label_count ? names(model->labels, model->label_count) : json_null());
+	json_t *fields = json_pack("{s:s,s:o,s:o,s:o}", "format", gn_scheme_name(model->scheme), "architecture",
+	                           architecture(&model->arch), "preprocessing",
+	                           preprocessing(&model->preprocess, model->pos_resample), "labels",
+	                           model->label_count ? names(model->labels, model->label_count) : json_null());
 
 	json_object_set_new(fields, "parameters", json_integer((json_int_t)model->layout.parameters));
 	json_object_set_new(fields, "tuned_parameters",

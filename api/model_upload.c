@@ -21,11 +21,8 @@ struct said {
 };
 static const char *const ACTIVATIONS[] = {
     [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu", NULL};
-static const char *const RESAMPLINGS[] = {[GN_POS_TIMM] = "timm",
-                                          [GN_POS_HF] = "hf",
-                                          [GN_POS_DINOV2] = "dinov2",
-                                          [GN_POS_TORCHVISION] = "torchvision",
-                                          NULL};
+static const char *const RESAMPLINGS[] = {
+    [GN_POS_TIMM] = "timm", [GN_POS_HF] = "hf", [GN_POS_DINOV2] = "dinov2", [GN_POS_TORCHVISION] = "torchvision", NULL};
 static const struct gn_field SAID[] = {
     {"name", GN_FIELD_NAME, 0, offsetof(struct said, name), .help = "A name, unique among models."},
     {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 256, 0, .help = "Attention heads."},
@@ -182,10 +179,12 @@ static void import(struct gn_request *r, struct upload *upload)
 		failed = store_model(r, upload->folder, upload->target, report.sha256, &report, &row, &err);
 	if (failed)
 		gn_store_unstage(gn_request_service(r)->store, upload->folder);
-	if (failed)
-		gn_reply_error(r, &err);
-	else
+	if (!failed)
 		gn_api_reply_created(r, GN_KIND_MODEL, &row);
+	else if (gn_field_find(SAID, sizeof SAID / sizeof *SAID, err.where))
+		gn_api_reply_member(r, &err);
+	else
+		gn_reply_error(r, &err);
 	gn_import_report_release(&report);
 	gn_row_release(&row);
 }

@@ -65,7 +65,7 @@ static void reply_export(struct gn_request *r, struct gn_row *row, const struct 
 	                   &err)) {
 		gn_modelpool_drop(export->models, export->held);
 		free(export);
-		gn_reply_error(r, &err);
+		gn_api_reply_member(r, &err);
 		return;
 	}
 	/* a model never changes, so its id and the query stand for the bytes */

@@ -168,20 +168,6 @@ static int count_images(struct gn_request *r, struct gn_prepared *p)
 	return 0;
 }
 
-/* A plan's error names a member of the request, with or without the slash. */
-static int plan_error(struct gn_request *r, const struct gn_error *err)
-{
-	char pointer[sizeof err->where + 1];
-
-	if (*err->where && (err->code == GN_INVALID || err->code == GN_NO_MEMORY)) {
-		snprintf(pointer, sizeof pointer, "%s%s", *err->where == '/' ? "" : "/", err->where);
-		gn_reply_field(r, pointer, "%s", err->text);
-	} else {
-		gn_reply_error(r, err);
-	}
-	return -1;
-}
-
 /* The layers that the strategy tunes, in the network that the run trains: with the data set's head. */
 static int list_layers(struct gn_prepared *p, struct gn_error *err)
 {
@@ -209,8 +195,10 @@ static int make_plan(struct gn_request *r, struct gn_prepared *p)
 
 	if (gn_plan_make(&p->plan, &p->model->model->arch, config, p->classes, p->train_images, p->val_images, 0,
 	                 &err) ||
-	    list_layers(p, &err))
-		return plan_error(r, &err);
+	    list_layers(p, &err)) {
+		gn_api_reply_member(r, &err);
+		return -1;
+	}
 	config->image_size = p->plan.image_size;
 	config->micro_batch_size = p->plan.micro_batch_size;
 	config->warmup_steps = p->plan.warmup_steps;

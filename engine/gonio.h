@@ -129,7 +129,9 @@ int gn_layout_find_name(const struct gn_layout *layout, const char *name);
 /* ---------------------------------------------------------------- models ----------------------------------------- */
 
 enum gn_interpolation { GN_BICUBIC, GN_BILINEAR };
+/* How each library resamples position embeddings: engine/checkpoint/position.h. */
 enum gn_pos_resample { GN_POS_TIMM, GN_POS_HF, GN_POS_DINOV2, GN_POS_TORCHVISION };
+const char *gn_pos_resample_name(enum gn_pos_resample how); /* "timm", "hf", "dinov2", "torchvision" */
 enum gn_scheme { GN_SCHEME_TIMM, GN_SCHEME_HUGGINGFACE, GN_SCHEME_TORCHVISION, GN_SCHEME_DINOV2, GN_SCHEME_GONIO };
 const char *gn_scheme_name(enum gn_scheme scheme); /* "timm", "huggingface", "torchvision", "dinov2", "gonio" */
 
@@ -193,6 +195,7 @@ struct gn_import_options {
 	size_t preprocessor_bytes; /* Hugging Face preprocessor_config.json, or NULL */
 	const char *labels_json;
 	size_t labels_bytes; /* JSON array of class names, or NULL */
+	const enum gn_pos_resample *pos_resample; /* NULL: as the checkpoint's own library does */
 	bool allow_unused;
 };
 struct gn_import_report {

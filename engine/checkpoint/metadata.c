@@ -28,6 +28,11 @@ static const char *const scheme_names[] = {"timm", "huggingface", "torchvision",
 
 #define WORDS(array) ((struct words){array, sizeof(array) / sizeof *(array)})
 
+const char *gn_pos_resample_name(enum gn_pos_resample how)
+{
+	return resample_names[how];
+}
+
 const char *gn_scheme_name(enum gn_scheme scheme)
 {
 	return scheme_names[scheme];

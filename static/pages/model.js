@@ -21,7 +21,7 @@ function architecture(model) {
 
 function preprocessing(model) {
   const p = model.preprocessing ?? {};
-  return facts([['Mean', triple(p.mean)], ['Standard deviation', triple(p.std)], ['Crop fraction', digits(p.crop_pct)], ['Resampling', p.interpolation]]);
+  return facts([['Mean', triple(p.mean)], ['Standard deviation', triple(p.std)], ['Crop fraction', digits(p.crop_pct)], ['Resampling', p.interpolation], ['Position resampling', p.pos_resample]]);
 }
 
 function importReport(model) {

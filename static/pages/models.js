@@ -55,6 +55,7 @@ const OVERRIDES = [
   ['mean', 'Mean', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
   ['std', 'Standard deviation', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
   ['crop_pct', 'Crop fraction', { type: 'number', min: '0.01', max: '1', step: 'any' }, 'Share of the shorter side.'],
+  ['pos_resample', 'Position resampling', { placeholder: 'as the checkpoint’s library' }, 'timm, hf, dinov2 or torchvision.'],
   ['activation', 'Activation', { placeholder: 'gelu' }, 'gelu, gelu_tanh or quick_gelu.'],
   ['norm_eps', 'Norm epsilon', { placeholder: '1e-6' }, 'Of every layer norm.'],
 ];

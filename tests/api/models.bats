@@ -24,9 +24,9 @@ teardown_file() {
 }
 
 @test "the query says what tensors cannot tell" {
-    upload '/v1/models?heads=4&mean=0.1,0.2,0.3&std=0.4,0.5,0.6&crop_pct=0.875&activation=quick_gelu&norm_eps=1e-5' "$IN/timm.safetensors"
+    upload '/v1/models?heads=4&mean=0.1,0.2,0.3&std=0.4,0.5,0.6&crop_pct=0.875&activation=quick_gelu&norm_eps=1e-5&pos_resample=torchvision' "$IN/timm.safetensors"
     expect 201 '.architecture.heads == 4 and .architecture.activation == "quick_gelu" and .architecture.norm_eps == 1e-5'
-    expect 201 '.preprocessing | .mean == [0.1,0.2,0.3] and .std == [0.4,0.5,0.6] and .crop_pct == 0.875'
+    expect 201 '.preprocessing | .mean == [0.1,0.2,0.3] and .std == [0.4,0.5,0.6] and .crop_pct == 0.875 and .pos_resample == "torchvision"'
 }
 
 @test "a form with config, preprocessor and labels" {
