@@ -93,11 +93,9 @@ struct batch {
 	json_t *items[AHEAD]; /* borrowed from results */
 };
 
-static void add_error(json_t *item, const struct gn_error *err)
+static void add_error(json_t *item, int status, const char *detail)
 {
-	json_t *error = json_pack("{s:i,s:s}", "status", gn_code_status(err->code), "detail", err->text);
-
-	json_object_set_new(item, "error", error);
+	json_object_set_new(item, "error", json_pack("{s:i,s:s}", "status", status, "detail", detail));
 }
 
 /* Takes the image in a slot to its end. */
@@ -112,7 +110,7 @@ static void finish(struct batch *batch, int slot)
 	batch->queue += ticket->queue_seconds;
 	batch->compute += ticket->compute_seconds;
 	if (ticket->error.code)
-		add_error(batch->items[slot], &ticket->error);
+		add_error(batch->items[slot], gn_code_status(ticket->error.code), ticket->error.text);
 	else
 		json_object_set_new(batch->items[slot], "predictions",
 		                    predictions(batch->held->model, ticket->probabilities, batch->top));
@@ -136,13 +134,11 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	if (gn_source_load(gn_multipart_read, form, IMAGE_LIMIT, &bytes, &size, err))
 		return -1;
 	if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN)
-		gn_fail(&own, GN_UNSUPPORTED, "", "not a JPEG, PNG or WebP image");
-	else
-		gn_classify_send(gn_request_service(batch->r)->classifier, batch->held, bytes, size,
-		                 &batch->tickets[slot], &own);
+		add_error(item, 415, "not a JPEG, PNG or WebP image");
+	else if (gn_classify_send(gn_request_service(batch->r)->classifier, batch->held, bytes, size,
+	                          &batch->tickets[slot], &own))
+		add_error(item, gn_code_status(own.code), own.text);
 	free(bytes);
-	if (own.code)
-		add_error(item, &own);
 	return 0;
 }
 

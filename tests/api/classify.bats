@@ -59,7 +59,7 @@ teardown_file() {
     call POST '/v1/models/named/classify?top=1' -F "f=@$IN/a.png" -F "f=@$IN/text.jpg" -F "f=@$IN/cut.jpg" -F "f=@$IN/b.png" -F "g=@$IN/a.jpg;filename=<b>.jpg"
     expect 200 '[.results[].filename] == ["a.png","text.jpg","cut.jpg","b.png","<b>.jpg"]'
     expect 200 '.results | map(has("error")) == [false,true,true,false,false] and ([.[] | select(.predictions) | .predictions | length] == [1,1,1])'
-    expect 200 '.results[2].error.status == 400'
+    expect 200 '.results[1].error.status == 415 and .results[2].error.status == 400'
     call POST /v1/models/named/classify -F 'f=just a text'
     expect 422
     call POST /v1/models/named/classify -H 'Content-Type: multipart/form-data; boundary=x' --data-binary $'--x--\r\n'

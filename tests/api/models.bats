@@ -124,6 +124,8 @@ PY
     expect 422 '.errors[0] | .pointer == "/format" and (.detail | test("timm"))'
     call GET '/v1/models/formats/checkpoint?dtype=f64&content=half'
     expect 422 '[.errors[].pointer] | sort == ["/content","/dtype"]'
+    call GET '/v1/models/formats/checkpoint?content=delta'
+    expect_field /content
     call GET /v1/models/nobody/checkpoint
     expect 404
     call GET /v1/models/formats/angles
