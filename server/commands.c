@@ -242,7 +242,7 @@ static void print_row(void *user, const struct gn_bench_row *row)
 		printf("%-12s %-56s %12.4g %-9s (of %.4g: %.3f)\n", row->section, row->name, row->value, row->unit,
 		       row->reference, row->value / row->reference);
 	bench->rows++;
-	fflush(stdout);
+	(void)fflush(stdout);
 }
 
 int gn_command_bench(int argc, char **argv)

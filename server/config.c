@@ -80,11 +80,9 @@ static int set_number(struct gn_config *config, const struct option_row *row, co
 
 	errno = 0;
 	value = strtod(text, &end);
-	if (end == text || errno)
-		value = NAN;
-	else if (row->type == OPTION_BYTES)
+	if (row->type == OPTION_BYTES)
 		value *= suffix_factor(end);
-	else if (*end)
+	if (end == text || errno || (row->type != OPTION_BYTES && *end))
 		value = NAN;
 	if (!(value >= row->low && value <= row->high) || (row->type != OPTION_REAL && value != floor(value)))
 		return gn_fail(err, GN_INVALID, row->name, "'%s' is not a %s from %.0f to %.0f", text,
@@ -118,7 +116,7 @@ static int set_flag(struct gn_config *config, const struct option_row *row, cons
 {
 	bool yes = !strcmp(text, "1") || !strcmp(text, "true") || !strcmp(text, "yes");
 
-	if (!yes && strcmp(text, "0") && strcmp(text, "false") && strcmp(text, "no"))
+	if (!yes && strcmp(text, "0") != 0 && strcmp(text, "false") != 0 && strcmp(text, "no") != 0)
 		return gn_fail(err, GN_INVALID, row->name, "'%s' is neither true nor false", text);
 	*(bool *)((char *)config + row->offset) = yes;
 	return 0;
@@ -248,7 +246,7 @@ void gn_config_help(FILE *out)
 		fprintf(out, "  %-34s %s", left, table[i].help);
 		if (table[i].fallback && table[i].fallback[0] && table[i].type != OPTION_FLAG)
 			fprintf(out, " [%s]", table[i].fallback);
-		fputc('\n', out);
+		(void)fputc('\n', out);
 	}
 }
 

@@ -29,7 +29,7 @@ static int walk_folder(int parent, const char *name, enum visit what, uint64_t *
 		return gn_fail_errno(err, name, "cannot open the folder");
 	}
 	while (result == 0 && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			result = walk(fd, entry->d_name, what, bytes, depth + 1, err);
 	if (result == 0 && what == VISIT_SYNC && fsync(fd))
 		result = gn_fail_errno(err, name, "cannot sync");

@@ -136,7 +136,7 @@ static int check_body(struct gn_request *r)
 		                 (unsigned long long)r->limit);
 		return -1;
 	}
-	if (route->body == GN_BODY_JSON && strcmp(gn_content_type(r), "application/json")) {
+	if (route->body == GN_BODY_JSON && strcmp(gn_content_type(r), "application/json") != 0) {
 		gn_reply_problem(r, 415, "the body must be application/json");
 		return -1;
 	}
@@ -347,7 +347,7 @@ static void on_log(void *cls, const char *format, va_list arguments)
 		return;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	vsnprintf(text, sizeof text, format, arguments);
+	(void)vsnprintf(text, sizeof text, format, arguments);
 #pragma GCC diagnostic pop
 	n = strlen(text);
 	if (n && text[n - 1] == '\n')

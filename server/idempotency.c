@@ -117,7 +117,7 @@ static void replay(struct gn_request *r, struct gn_answer *kept)
 		return;
 	}
 	finish_hash(r, hash);
-	if (strcmp(hash, kept->hash)) {
+	if (strcmp(hash, kept->hash) != 0) {
 		gn_reply_problem(r, 422, "this Idempotency-Key belongs to another request");
 		return;
 	}

@@ -53,7 +53,7 @@ void gn_log(enum gn_log_level level, const char *area, const char *format, ...)
 	if (!gn_log_on(level))
 		return;
 	va_start(arguments, format);
-	vsnprintf(message, sizeof message, format, arguments);
+	(void)vsnprintf(message, sizeof message, format, arguments);
 	va_end(arguments);
 	gn_time_text(now, gn_now());
 

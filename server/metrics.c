@@ -292,7 +292,7 @@ static void put_process(struct page *page, struct gn_metrics *m)
 	if (statm) {
 		if (fscanf(statm, "%lld %lld", &pages, &resident) != 2)
 			pages = resident = 0;
-		fclose(statm);
+		(void)fclose(statm);
 	}
 	getrusage(RUSAGE_SELF, &usage);
 	getrlimit(RLIMIT_NOFILE, &files);

@@ -148,7 +148,8 @@ static int header_line(struct gn_form *form, const char *line, struct gn_error *
 	} else if (length == 12 && strncasecmp(line, "Content-Type", 12) == 0) {
 		media_type(form->content_type, sizeof form->content_type, value);
 	} else if (length == 25 && strncasecmp(line, "Content-Transfer-Encoding", 25) == 0 &&
-	           strcasecmp(value, "binary") && strcasecmp(value, "8bit") && strcasecmp(value, "7bit")) {
+	           strcasecmp(value, "binary") != 0 && strcasecmp(value, "8bit") != 0 &&
+	           strcasecmp(value, "7bit") != 0) {
 		return gn_fail(err, GN_UNSUPPORTED, "multipart", "part %d is encoded as '%.40s'", form->parts, value);
 	}
 	return 0;
@@ -198,7 +199,7 @@ int gn_form_new(struct gn_form **out, const char *content_type, gn_source_read *
 	struct gn_form *form;
 
 	media_type(type, sizeof type, content_type ? content_type : "");
-	if (strcmp(type, "multipart/form-data"))
+	if (strcmp(type, "multipart/form-data") != 0)
 		return gn_fail(err, GN_UNSUPPORTED, "Content-Type", "the body is not multipart/form-data");
 	parameter(boundary, sizeof boundary, content_type, "boundary");
 	if (!boundary[0] || strlen(boundary) > GN_MULTIPART_BOUNDARY)

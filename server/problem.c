@@ -96,7 +96,7 @@ void gn_reply_problem(struct gn_request *r, int status, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(detail, sizeof detail, format, arguments);
+	(void)vsnprintf(detail, sizeof detail, format, arguments);
 	va_end(arguments);
 	reply(r, status, detail, NULL);
 }
@@ -128,7 +128,7 @@ void gn_reply_field(struct gn_request *r, const char *pointer, const char *forma
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(detail, sizeof detail, format, arguments);
+	(void)vsnprintf(detail, sizeof detail, format, arguments);
 	va_end(arguments);
 	gn_reply_fields(r, json_pack("[{s:s,s:s}]", "pointer", pointer, "detail", detail));
 }

@@ -170,7 +170,7 @@ static int parse_range(const char *text, uint64_t bytes, uint64_t *first, uint64
 	char *end;
 	bool from_end;
 
-	if (strncmp(text, "bytes=", 6) || strchr(text, ','))
+	if (strncmp(text, "bytes=", 6) != 0 || strchr(text, ','))
 		return 0;
 	text += 6;
 	from_end = *text == '-';

@@ -51,7 +51,7 @@ int gn_route_find(struct gn_request *r, const char *method)
 	for (const struct gn_route *route = r->http->options.routes; route->pattern; route++) {
 		if (!match(r, route->pattern, lengths))
 			continue;
-		if (strcmp(method_names[route->method], wanted)) {
+		if (strcmp(method_names[route->method], wanted) != 0) {
 			others |= 1u << route->method;
 			continue;
 		}

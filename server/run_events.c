@@ -89,7 +89,7 @@ void gn_run_tail(struct gn_supervisor *s, struct gn_run *run)
 			json_decref(record.value);
 		}
 	free(line);
-	fclose(file);
+	(void)fclose(file);
 	if (run->event_offset > before && !run->dirty)
 		gn_run_wake_listeners(s, run);
 }

@@ -86,7 +86,7 @@ static char **worker_environment(char *mark)
 	if (!list)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
-		if (strncmp(environ[i], "GONIO_SUPERVISED=", 17))
+		if (strncmp(environ[i], "GONIO_SUPERVISED=", 17) != 0)
 			list[used++] = environ[i];
 	list[used++] = mark;
 	list[used] = NULL;

@@ -99,8 +99,8 @@ int gn_service_run(const struct gn_config *config)
 
 	umask(077);
 	raise_file_limit();
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of the write, as a full disk is */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of the write, as a full disk is */
 	/* Blocked before the first thread, so that every thread inherits it and sigwait gets them. */
 	sigemptyset(&awaited);
 	sigaddset(&awaited, SIGTERM);

@@ -83,7 +83,7 @@ static int say_line(struct stream *stream, const char *line, size_t size)
 	long long id;
 	int n;
 
-	if (size < 8 || memcmp(line, "{\"id\":", 6) || end[-1] != '}')
+	if (size < 8 || memcmp(line, "{\"id\":", 6) != 0 || end[-1] != '}')
 		return 0;
 	id = strtoll(line + 6, &after_id, 10);
 	kind = memmem(after_id, (size_t)(end - after_id), kind_mark, sizeof kind_mark - 1);

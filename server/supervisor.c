@@ -63,8 +63,8 @@ static int grow(struct gn_supervisor *s)
 {
 	int capacity = s->capacity ? 2 * s->capacity : 64;
 	size_t buckets = 2 * (size_t)capacity;
-	struct gn_run **runs = realloc(s->runs, (size_t)capacity * sizeof(struct gn_run *));
-	struct gn_run **by_id = calloc(buckets, sizeof *by_id), **by_name = calloc(buckets, sizeof *by_name);
+	struct gn_run **runs = realloc(s->runs, (size_t)capacity * sizeof(void *));
+	struct gn_run **by_id = calloc(buckets, sizeof(void *)), **by_name = calloc(buckets, sizeof(void *));
 
 	if (runs)
 		s->runs = runs;
@@ -114,7 +114,7 @@ static void unlink_run(struct gn_supervisor *s, struct gn_run *run)
 		}
 	while (s->runs[i] != run)
 		i++;
-	memmove(&s->runs[i], &s->runs[i + 1], (size_t)(--s->count - i) * sizeof s->runs[0]);
+	memmove(&s->runs[i], &s->runs[i + 1], (size_t)(--s->count - i) * sizeof(void *));
 }
 
 static void run_free(struct gn_run *run)

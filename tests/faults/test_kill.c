@@ -307,7 +307,8 @@ static json_int_t wait_past(const char *address, json_int_t step)
 	for (int i = 0; i < 3000; i++) {
 		json_t *run = get_run(address);
 		const char *status = json_string_value(json_object_get(run, "status"));
-		bool over = strcmp(status, "queued") && strcmp(status, "running"), failed = !strcmp(status, "failed");
+		bool over = strcmp(status, "queued") != 0 && strcmp(status, "running") != 0,
+		     failed = !strcmp(status, "failed");
 		json_int_t now = json_integer_value(json_object_get(json_object_get(run, "progress"), "step"));
 		json_decref(run);
 		assert_false(failed);

@@ -94,7 +94,7 @@ void client_read(int fd, struct reply *reply, int head_request)
 	do {
 		char c = read_byte(fd);
 		append(&reply->head, &head, &c, 1);
-	} while (head < 4 || memcmp(reply->head + head - 4, "\r\n\r\n", 4));
+	} while (head < 4 || memcmp(reply->head + head - 4, "\r\n\r\n", 4) != 0);
 	assert_true(head > 12);
 	reply->status = (int)strtol(reply->head + 9, NULL, 10);
 	if (head_request || reply->status == 204 || reply->status == 304)
@@ -135,7 +135,7 @@ const char *client_header(const struct reply *reply, const char *name)
 	size_t n = strlen(name);
 
 	for (const char *line = strchr(reply->head, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
-		if (strncasecmp(line + 1, name, n) || line[1 + n] != ':')
+		if (strncasecmp(line + 1, name, n) != 0 || line[1 + n] != ':')
 			continue;
 		line += n + 2 + strspn(line + n + 2, " ");
 		snprintf(value, sizeof value, "%.*s", (int)strcspn(line, "\r\n"), line);

@@ -148,7 +148,7 @@ static void test_help(void **state)
 	assert_true(gn_config_wants_help(3, words));
 	assert_false(gn_config_wants_help(2, words));
 	gn_config_help(out);
-	fclose(out);
+	(void)fclose(out);
 	assert_non_null(strstr(text, "--data DIR"));
 	assert_non_null(strstr(text, "--listen ADDRESS:PORT"));
 	assert_non_null(strstr(text, "[127.0.0.1:8080]"));

@@ -42,7 +42,7 @@ static void on_job(struct gn_request *r)
 {
 	const char *n = gn_query(r, "n");
 
-	if (n && strcmp(n, "7")) {
+	if (n && strcmp(n, "7") != 0) {
 		gn_reply_field(r, "/n", "must be %d", 7);
 		return;
 	}

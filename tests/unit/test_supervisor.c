@@ -62,7 +62,7 @@ static void expect_story(struct runs *f, const char *id, const char *expected)
 	gn_store_folder(f->store, GN_KIND_RUN, id, folder);
 	snprintf(path, sizeof path, "%s/events.ndjson", folder);
 	// the status event follows the status
-	for (int i = 0; i < 100 && strcmp(story.text, expected); i++) {
+	for (int i = 0; i < 100 && strcmp(story.text, expected) != 0; i++) {
 		story = (struct story){"", 0};
 		assert_int_equal(gn_events_read(path, tell, &story, NULL), 0);
 		nanosleep(&(struct timespec){0, 10000000}, NULL);
