@@ -385,12 +385,12 @@ static inline int row_start(const struct gn_gemm *g, int index)
 static void gemm(const struct gn_gemm *g)
 {
 	int count = tile_count(g->rows), group = group_tiles(g->K);
-	ptrdiff_t a_row = g->a_row ? g->K + COPY_PAD : 1;
+	ptrdiff_t a_row = g->work ? g->K + COPY_PAD : g->a_row ? g->a_row : 1;
 	for (int first = 0; first < count; first += group) {
 		int last = first + group < count ? first + group : count;
 		int r0 = row_start(g, first), r1 = row_start(g, last);
-		const float *left = g->a + (ptrdiff_t)r0 * g->K;
-		if (g->a_row) {
+		const float *left = g->a + r0 * (g->a_row ? g->a_row : g->K);
+		if (g->work) {
 			copy_rows(g->work, g->a + r0 * g->a_row, g->a_row, r1 - r0, g->K);
 			left = g->work;
 		}

@@ -34,7 +34,7 @@ struct gn_gemm {
 	const float *pre;
 	float *act_out;
 	enum gn_activation activation;
-	float *work; /* gemm_floats(K) of its own; not needed with a_row 0 */
+	float *work; /* gemm_floats(K) to copy left rows to, group by group; NULL: they are read where they lie */
 };
 
 /* One image's head: tokens are `stride` floats apart in q, k and v, out_stride in out and dout. */

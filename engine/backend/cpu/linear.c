@@ -6,10 +6,12 @@
  */
 #include <omp.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "backend/cpu/cpu.h"
 
 #define SLICE_FLOATS ((size_t)3 << 20) /* of the right operand packed at a time: it stays in L3 */
+#define FEW_ROWS     280               /* up to which a product goes by columns: an image of 224 pixels, the head of a batch */
 #define DEPTH        768               /* rows of x and dout that a weight gradient takes at a time */
 
 /* How the work of M x N is shared: rows x columns = threads. */
@@ -103,28 +105,61 @@ static void pack_share(const struct gn_kernels *k, float *packed, const float *b
 		          transposed, K, c1 - c0);
 }
 
-/* out[M,N] = finish(a[M,K] b[K,N]) as `job` says; b is [K,N], or [N,K] when transposed. */
-static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, bool transposed, int M, int N)
+/* Rows of K floats this far apart meet in the same few sets of the L1 cache. */
+static bool aliases(int K)
+{
+	return K % 512 == 0;
+}
+
+/*
+ * Few rows (one image): each thread packs a panel of its columns and multiplies all rows by it while it is in L2. `copy` is room for M rows of
+ * K + 16 floats where rows alias, else NULL; panels is room for one panel a thread.
+ */
+static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb, bool transposed, int M, int N,
+                               float *panels, float *copy)
 {
 	const struct gn_kernels *k = ctx->kernels;
-	int K = job->K, panels = most(N, k->nr);
-	size_t panel = (size_t)k->nr * (size_t)K;
-	int slice = panel > SLICE_FLOATS ? 1 : (int)(SLICE_FLOATS / panel);
-	slice = slice < panels ? slice : panels;
-	size_t right = gn_pad32((size_t)slice * panel), left = gn_pad32(k->gemm_floats(K));
-	float *packed = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + left * (size_t)ctx->threads);
-	if (!packed)
-		return;
-	ptrdiff_t ldb = transposed ? K : N;
+	ptrdiff_t K = job->K, width = k->nr;
+#pragma omp parallel num_threads(ctx->threads)
+	{
+		struct gn_gemm g = *job;
+		ptrdiff_t p0, p1, r0, r1;
+		float *panel = panels + gn_pad32((size_t)(K * width)) * (size_t)omp_get_thread_num();
+		if (copy) {
+			gn_share(M, omp_get_thread_num(), omp_get_num_threads(), &r0, &r1);
+			for (ptrdiff_t r = r0; r < r1; r++)
+				memcpy(copy + r * (K + 16), job->a + r * job->a_row, (size_t)K * sizeof(float));
+#pragma omp barrier
+			g.a = copy;
+			g.a_row = K + 16;
+		}
+		gn_share(most(N, k->nr), omp_get_thread_num(), omp_get_num_threads(), &p0, &p1);
+		for (ptrdiff_t p = p0; p < p1; p++) {
+			g.col0 = (int)(p * width);
+			g.cols = N - g.col0 < k->nr ? N - g.col0 : k->nr;
+			k->pack_b(panel, b + p * width * (transposed ? ldb : 1), ldb, transposed, (int)K, g.cols);
+			g.b = panel;
+			g.rows = M;
+			k->gemm(&g);
+		}
+	}
+}
+
+/* Many rows: the right operand is packed slice by slice, and each slice is for all threads. */
+static void product_by_rows(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb, bool transposed, int M, int N,
+                            int slice, float *packed, float *work)
+{
+	const struct gn_kernels *k = ctx->kernels;
+	size_t left = gn_pad32(k->gemm_floats(job->K));
 	atomic_int next[2] = {0, 0};
 #pragma omp parallel num_threads(ctx->threads)
 	{
 		struct gn_gemm g = *job;
-		g.work = packed + right + left * (size_t)omp_get_thread_num();
+		g.work = work + left * (size_t)omp_get_thread_num();
 		g.b = packed;
-		for (int first = 0, at = 0; first < N; first += slice * k->nr, at = 1 - at) {
-			int cols = N - first < slice * k->nr ? N - first : slice * k->nr;
-			pack_share(k, packed, b, ldb, transposed, K, first, cols);
+		for (int first = 0, at = 0; first < N; first += slice, at = 1 - at) {
+			int cols = N - first < slice ? N - first : slice;
+			pack_share(k, packed, b, ldb, transposed, job->K, first, cols);
 #pragma omp barrier
 #pragma omp master
 			atomic_store(&next[1 - at], 0);
@@ -132,6 +167,26 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 #pragma omp barrier
 		}
 	}
+}
+
+/* out[M,N] = finish(a[M,K] b[K,N]) as `job` says; b is [K,N], or [N,K] when transposed. */
+static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, bool transposed, int M, int N)
+{
+	const struct gn_kernels *k = ctx->kernels;
+	int K = job->K, panels = most(N, k->nr);
+	size_t panel = (size_t)k->nr * (size_t)K, threads = (size_t)ctx->threads;
+	bool by_columns = M <= FEW_ROWS && panels >= 2 * ctx->threads;
+	int slice = panel > SLICE_FLOATS ? 1 : (int)(SLICE_FLOATS / panel);
+	slice = slice < panels ? slice : panels;
+	size_t right = by_columns ? gn_pad32(panel) * threads : gn_pad32((size_t)slice * panel);
+	size_t left = !by_columns ? gn_pad32(k->gemm_floats(K)) * threads : aliases(K) ? (size_t)M * ((size_t)K + 16) : 0;
+	float *work = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + left);
+	if (!work)
+		return;
+	if (by_columns)
+		product_by_columns(ctx, job, b, transposed ? K : N, transposed, M, N, work, left ? work + right : NULL);
+	else
+		product_by_rows(ctx, job, b, transposed ? K : N, transposed, M, N, slice * k->nr, work, work + right);
 }
 
 void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_mat *w, const struct gn_epilogue *e, int M, int N,
