@@ -29,7 +29,7 @@ launch() {
     echo $! > "$BATS_FILE_TMPDIR/pid"
     local waited=0 port=
     until [ -n "$port" ] && curl -sf -o /dev/null "http://127.0.0.1:$port/healthz"; do
-        if ! kill -0 "$(server_pid)" 2> /dev/null || [ $waited -gt 200 ]; then
+        if ! kill -0 "$(server_pid)" 2> /dev/null || [ $waited -gt 600 ]; then
             echo "the server did not start:"
             cat "$LOG"
             return 1
@@ -168,6 +168,17 @@ wait_run() {
     done
 }
 
+# eventually SECONDS COMMAND...: tries until the command succeeds.
+eventually() {
+    local tries=$(($1 * 20))
+    shift
+    until "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+
 # What the data folder holds, but for the database.
 files() {
     (cd "$DATA" && find models datasets runs tmp -mindepth 1 | sort)
@@ -178,13 +189,9 @@ leaves_nothing() {
     local before
     before=$(files)
     "$@"
-    local waited=0
     # what a broken upload leaves is removed a moment after its connection
-    until [ "$(files)" = "$before" ] || [ $waited -gt 40 ]; do
-        sleep 0.05
-        waited=$((waited + 1))
-    done
-    if [ "$(files)" != "$before" ]; then
+    unchanged() { [ "$(files)" = "$before" ]; }
+    if ! eventually 10 unchanged; then
         diff <(echo "$before") <(files)
         return 1
     fi

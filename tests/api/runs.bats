@@ -187,8 +187,7 @@ long_run() {
     # a listener hears every event as it comes, and the end
     curl -sN --max-time 60 "$URL/v1/runs/long/events" > "$BATS_TEST_TMPDIR/stream" &
     local listener=$!
-    sleep 0.5
-    grep -q '^event: step$' "$BATS_TEST_TMPDIR/stream"
+    eventually 30 grep -q '^event: step$' "$BATS_TEST_TMPDIR/stream"
     call POST /v1/runs/long/cancel
     expect 200
     wait_run long cancelled
