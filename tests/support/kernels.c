@@ -21,7 +21,7 @@ static const size_t band = 64; /* floats on each side */
 
 struct kt_buffer {
 	struct kt_buffer *next;
-	void *block; /* what free() takes */
+	void *block;   /* what free() takes */
 	float *floats; /* NULL: doubles, without bands */
 	size_t n;
 };
@@ -124,12 +124,13 @@ double *kt_widen(struct kt *t, const float *from, size_t n)
 
 static void fail(struct kt *t, const char *what, size_t at, double got, double want, double allowed)
 {
-	printf("FAIL %s %s: %s[%zu] is %.9g, should be %.9g (differs by %.3g, allowed %.3g)\n", t->op, t->shape, what, at, got, want,
-	       got - want, allowed);
+	printf("FAIL %s %s: %s[%zu] is %.9g, should be %.9g (differs by %.3g, allowed %.3g)\n", t->op, t->shape, what,
+	       at, got, want, got - want, allowed);
 	t->failures++;
 }
 
-void kt_check(struct kt *t, const char *what, const float *got, const double *want, const double *sizes, size_t n, double ulps)
+void kt_check(struct kt *t, const char *what, const float *got, const double *want, const double *sizes, size_t n,
+              double ulps)
 {
 	double largest = 1e-30;
 	for (size_t i = 0; i < n; i++)
@@ -140,7 +141,8 @@ void kt_check(struct kt *t, const char *what, const float *got, const double *wa
 	for (size_t i = 0; i < n; i++)
 		largest = fmax(largest, fabs(want[i]));
 	for (size_t i = 0; i < n; i++) {
-		double allowed = ulps * 0x1p-24 * (sizes ? fmax(sizes[i], 1e-30) : largest), off = fabs((double)got[i] - want[i]);
+		double allowed = ulps * 0x1p-24 * (sizes ? fmax(sizes[i], 1e-30) : largest),
+		       off = fabs((double)got[i] - want[i]);
 		t->worst = fmax(t->worst, off / allowed);
 		if (!(off <= allowed)) {
 			fail(t, what, i, (double)got[i], want[i], allowed);
@@ -158,7 +160,8 @@ void kt_check_same(struct kt *t, const char *what, const float *got, const float
 		}
 }
 
-void kt_gradient(struct kt *t, const char *what, const float *got, double *x, size_t n, double (*loss)(void *user), void *user)
+void kt_gradient(struct kt *t, const char *what, const float *got, double *x, size_t n, double (*loss)(void *user),
+                 void *user)
 {
 	enum { SAMPLE = 24 };
 	double slope[SAMPLE], largest = 1e-12;
@@ -222,8 +225,8 @@ static void shape_text(char *text, size_t size, const char *letters, const int *
 		at += (size_t)snprintf(text + at, size - at, "%s%c=%d", i ? " " : "", letters[i], d[i]);
 }
 
-static int run_one(const struct kt_op *o, const int *d, struct gn_ctx *ctx, const struct gn_backend *backend, enum kt_mode mode,
-                   const char *shape, double *worst)
+static int run_one(const struct kt_op *o, const int *d, struct gn_ctx *ctx, const struct gn_backend *backend,
+                   enum kt_mode mode, const char *shape, double *worst)
 {
 	struct kt t = {.backend = backend, .ctx = ctx, .mode = mode, .op = o->name, .random = 12345};
 	struct gn_error err = {0};
@@ -240,8 +243,8 @@ static int run_one(const struct kt_op *o, const int *d, struct gn_ctx *ctx, cons
 	return t.failures;
 }
 
-int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const struct gn_backend *backend, enum kt_mode mode,
-               const char *op, const char *shape, bool quiet)
+int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const struct gn_backend *backend,
+               enum kt_mode mode, const char *op, const char *shape, bool quiet)
 {
 	int failures = 0;
 	for (int i = 0; i < count; i++) {
@@ -251,10 +254,11 @@ int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const str
 		if ((op && !strstr(o->name, op)) || (mode == KT_GRAD && !o->gradients))
 			continue;
 		for (int s = 0; s < shapes; s++)
-			failed += run_one(o, (mode == KT_PERF ? o->fast : o->shapes)[s], ctx, backend, mode, shape, &worst);
+			failed +=
+			    run_one(o, (mode == KT_PERF ? o->fast : o->shapes)[s], ctx, backend, mode, shape, &worst);
 		if (mode != KT_PERF && !quiet)
-			printf("%s %-20s %2d shapes, largest error %.3f of its tolerance\n", mode == KT_TEST ? "test" : "grad",
-			       o->name, shapes, worst);
+			printf("%s %-20s %2d shapes, largest error %.3f of its tolerance\n",
+			       mode == KT_TEST ? "test" : "grad", o->name, shapes, worst);
 		failures += failed;
 	}
 	return failures;

@@ -50,7 +50,8 @@ struct kt_op {
 
 /* The operations, by file. */
 extern const struct kt_op kt_products[], kt_attention[], kt_rows[], kt_tokens[], kt_training[], kt_memory[];
-extern const int kt_products_count, kt_attention_count, kt_rows_count, kt_tokens_count, kt_training_count, kt_memory_count;
+extern const int kt_products_count, kt_attention_count, kt_rows_count, kt_tokens_count, kt_training_count,
+    kt_memory_count;
 
 /* Buffers live until the case ends. Inputs: uniform in -size .. size. */
 float *kt_input(struct kt *t, size_t n, double size);
@@ -69,18 +70,20 @@ bool kt_more(struct kt *t);
  * got[n] against want[n]: every value finite, and |got - want| <= ulps * 2^-24 * size, where size is sizes[i], the sum of the absolute values
  * that went into element i (at least 1e-30), or, with sizes NULL, the largest |want|.
  */
-void kt_check(struct kt *t, const char *what, const float *got, const double *want, const double *sizes, size_t n, double ulps);
+void kt_check(struct kt *t, const char *what, const float *got, const double *want, const double *sizes, size_t n,
+              double ulps);
 /* Bits alike. */
 void kt_check_same(struct kt *t, const char *what, const float *got, const float *want, size_t n);
 /*
  * got[n], a gradient of loss() with respect to x[n]: a sample of its elements against central differences. Error allowed: 2e-4 of the
  * largest gradient sampled, for rounding in got and the third derivative; steps are of 1e-4.
  */
-void kt_gradient(struct kt *t, const char *what, const float *got, double *x, size_t n, double (*loss)(void *user), void *user);
+void kt_gradient(struct kt *t, const char *what, const float *got, double *x, size_t n, double (*loss)(void *user),
+                 void *user);
 
 /* Runs the operations that contain `op` on shapes that contain `shape` (NULL: all); returns the number of failures. quiet: only failures. */
-int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const struct gn_backend *backend, enum kt_mode mode,
-               const char *op, const char *shape, bool quiet);
+int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const struct gn_backend *backend,
+               enum kt_mode mode, const char *op, const char *shape, bool quiet);
 
 /* Activations in double, and their derivatives. */
 double kt_act(enum gn_activation activation, double x);

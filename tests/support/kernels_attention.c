@@ -8,9 +8,10 @@ static const int shapes[][8] = {
     {1, 1, 1, 1, 8},     {2, 5, 5, 3, 8},   {1, 17, 17, 2, 11}, {1, 197, 197, 2, 64}, {2, 50, 1, 2, 32},
     {1, 197, 2, 1, 128}, {1, 33, 33, 1, 1}, {1, 65, 40, 2, 37}, {3, 16, 16, 1, 16},   {1, 300, 300, 1, 13},
 };
-static const int fast[][8] = {{16, 197, 197, 3, 64}, {16, 197, 197, 12, 64}, {1, 197, 197, 3, 64}, {4, 1025, 1025, 6, 64}};
+static const int fast[][8] = {
+    {16, 197, 197, 3, 64}, {16, 197, 197, 12, 64}, {1, 197, 197, 3, 64}, {4, 1025, 1025, 6, 64}};
 
-struct head { /* of one image */
+struct head {                    /* of one image */
 	const double *q, *k, *v; /* tokens 3 H D apart */
 	int T, stride, D;
 };
@@ -75,9 +76,10 @@ static void run_attention(struct kt *t, const int *d)
 	int B = d[0], T = d[1], Q = d[2], H = d[3], D = d[4];
 	size_t n = (size_t)B * (size_t)Q * (size_t)H * (size_t)D, rows = (size_t)B * (size_t)H * (size_t)Q;
 	size_t inputs = (size_t)B * (size_t)T * 3 * (size_t)H * (size_t)D;
-	float *qkv = kt_input(t, inputs, 1.5), *out = kt_output(t, n), *lse = kt_output(t, rows), *again = kt_output(t, n);
+	float *qkv = kt_input(t, inputs, 1.5), *out = kt_output(t, n), *lse = kt_output(t, rows),
+	      *again = kt_output(t, n);
 	KT_RUN(t, flops(d), 4.0 * (double)(inputs + n))
-		t->backend->attention(t->ctx, out, t->mode == KT_PERF ? NULL : lse, qkv, B, T, Q, H, D);
+	t->backend->attention(t->ctx, out, t->mode == KT_PERF ? NULL : lse, qkv, B, T, Q, H, D);
 	if (t->mode == KT_PERF)
 		return;
 	double *want = kt_doubles(t, n), *want_lse = kt_doubles(t, rows);
@@ -90,7 +92,8 @@ static void run_attention(struct kt *t, const int *d)
 		qkv[i] *= 60;
 	t->backend->attention(t->ctx, out, NULL, qkv, B, T, Q, H, D);
 	forward(want, NULL, kt_doubles(t, (size_t)T), kt_widen(t, qkv, inputs), d);
-	kt_check(t, "out of large scores", out, want, NULL, n, 3600.0 * ULPS); /* errors of scores grow with their size */
+	kt_check(t, "out of large scores", out, want, NULL, n,
+	         3600.0 * ULPS); /* errors of scores grow with their size */
 }
 
 /* ---------------------------------------------------------------- backward --------------------------------------- */
@@ -150,7 +153,7 @@ static void run_attention_backward(struct kt *t, const int *d)
 	if (out || lse)
 		t->backend->attention(t->ctx, out ? out : kt_output(t, n), lse, qkv, B, T, Q, H, D);
 	KT_RUN(t, 2.5 * flops(d), 4.0 * (double)(2 * inputs + n))
-		t->backend->attention_backward(t->ctx, dqkv, dout, qkv, out, lse, B, T, Q, H, D);
+	t->backend->attention_backward(t->ctx, dqkv, dout, qkv, out, lse, B, T, Q, H, D);
 	if (t->mode == KT_TEST) {
 		double *want = kt_doubles(t, inputs);
 		backward(want, kt_doubles(t, 2 * (size_t)T), kt_widen(t, qkv, inputs), kt_widen(t, dout, n), d);
@@ -164,6 +167,7 @@ static void run_attention_backward(struct kt *t, const int *d)
 
 const struct kt_op kt_attention[] = {
     {KT_SLOT(attention), .letters = "BTQHD", KT_SHAPES(shapes), KT_FAST(fast), .run = run_attention},
-    {KT_SLOT(attention_backward), .letters = "BTQHD", KT_SHAPES(shapes), KT_FAST(fast), .run = run_attention_backward, .gradients = true},
+    {KT_SLOT(attention_backward), .letters = "BTQHD", KT_SHAPES(shapes), KT_FAST(fast), .run = run_attention_backward,
+     .gradients = true},
 };
 const int kt_attention_count = sizeof kt_attention / sizeof kt_attention[0];

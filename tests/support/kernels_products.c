@@ -58,8 +58,10 @@ static void run_linear(struct kt *t, const int *d)
 	size_t n = (size_t)M * (size_t)N;
 	enum gn_activation activation = (enum gn_activation)(kind >> 8);
 	float *x = kt_input(t, (size_t)M * (size_t)K, 1), *w = kt_input(t, (size_t)N * (size_t)K, 1);
-	float *bias = kind & BIAS ? kt_input(t, (size_t)N, 1) : NULL, *scale = kind & SCALE ? kt_input(t, (size_t)N, 1) : NULL;
-	float *residual = kind & RESIDUAL ? kt_input(t, n, 1) : NULL, *given = residual ? kt_copy(t, residual, n) : NULL;
+	float *bias = kind & BIAS ? kt_input(t, (size_t)N, 1) : NULL,
+	      *scale = kind & SCALE ? kt_input(t, (size_t)N, 1) : NULL;
+	float *residual = kind & RESIDUAL ? kt_input(t, n, 1) : NULL,
+	      *given = residual ? kt_copy(t, residual, n) : NULL;
 	float *pre = kind & PRE ? kt_output(t, n) : NULL, *branch = kind & BRANCH ? kt_output(t, n) : NULL;
 	float *out = kind & IN_PLACE ? residual : kt_output(t, n);
 	struct gn_epilogue e = {.bias = bias,
@@ -70,7 +72,7 @@ static void run_linear(struct kt *t, const int *d)
 	                        .branch = branch,
 	                        .residual = residual};
 	KT_RUN(t, 2.0 * M * N * K, 4.0 * ((double)M * K + (double)N * K + (double)n))
-		t->backend->linear(t->ctx, out, x, w, &e, M, N, K);
+	t->backend->linear(t->ctx, out, x, w, &e, M, N, K);
 	if (t->mode == KT_PERF)
 		return;
 	double *z = kt_doubles(t, n), *sizes = kt_doubles(t, n);
@@ -130,7 +132,7 @@ static void run_linear_dx(struct kt *t, const int *d)
 	float *act_out = !(kind & ACT_OUT) ? NULL : kind & IN_PLACE ? pre : kt_output(t, n);
 	float *dx = (kind & IN_PLACE) && !act_out ? pre : kt_output(t, n);
 	KT_RUN(t, 2.0 * M * N * K, 4.0 * ((double)M * N + (double)N * K + (double)n))
-		t->backend->linear_dx(t->ctx, dx, dout, w, pre, activation, act_out, M, N, K);
+	t->backend->linear_dx(t->ctx, dx, dout, w, pre, activation, act_out, M, N, K);
 	if (t->mode == KT_PERF)
 		return;
 	double *want = kt_doubles(t, n), *sizes = kt_doubles(t, n), *acts = kt_doubles(t, n);
@@ -159,7 +161,8 @@ static void run_linear_dx(struct kt *t, const int *d)
 
 /* ---------------------------------------------------------------- weight gradient -------------------------------- */
 
-static const int dw_shapes[][8] = {{1, 1, 1, 3}, {61, 53, 77, 3}, {61, 53, 77, 1}, {61, 53, 77, 2}, {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}};
+static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1}, {61, 53, 77, 2},
+                                   {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}};
 static const int dw_fast[][8] = {{3152, 3072, 768, 3}, {3152, 768, 768, 3}, {3152, 576, 192, 3}};
 
 static void run_linear_dw(struct kt *t, const int *d)
@@ -169,9 +172,10 @@ static void run_linear_dw(struct kt *t, const int *d)
 	float *dout = kt_input(t, (size_t)M * (size_t)N, 1), *x = kt_input(t, (size_t)M * (size_t)K, 1);
 	float *dw = parts & 1 ? kt_input(t, n, 1) : NULL, *db = parts & 2 ? kt_input(t, (size_t)N, 1) : NULL;
 	double *want = dw ? kt_widen(t, dw, n) : kt_doubles(t, n), *sizes = kt_doubles(t, n);
-	double *sums = db ? kt_widen(t, db, (size_t)N) : kt_doubles(t, (size_t)N), *sum_sizes = kt_doubles(t, (size_t)N);
+	double *sums = db ? kt_widen(t, db, (size_t)N) : kt_doubles(t, (size_t)N),
+	       *sum_sizes = kt_doubles(t, (size_t)N);
 	KT_RUN(t, 2.0 * M * N * K, 4.0 * ((double)M * N + (double)M * K + 2 * (double)n))
-		t->backend->linear_dw(t->ctx, dw, db, dout, x, M, N, K);
+	t->backend->linear_dw(t->ctx, dw, db, dout, x, M, N, K);
 	if (t->mode == KT_PERF)
 		return;
 	for (int i = 0; i < M; i++)
@@ -192,7 +196,8 @@ static void run_linear_dw(struct kt *t, const int *d)
 
 const struct kt_op kt_products[] = {
     {KT_SLOT(linear), .letters = "MNKE", KT_SHAPES(linear_shapes), KT_FAST(linear_fast), .run = run_linear},
-    {KT_SLOT(linear_dx), .letters = "MNKE", KT_SHAPES(dx_shapes), KT_FAST(dx_fast), .run = run_linear_dx, .gradients = true},
+    {KT_SLOT(linear_dx), .letters = "MNKE", KT_SHAPES(dx_shapes), KT_FAST(dx_fast), .run = run_linear_dx,
+     .gradients = true},
     {KT_SLOT(linear_dw), .letters = "MNKE", KT_SHAPES(dw_shapes), KT_FAST(dw_fast), .run = run_linear_dw},
 };
 const int kt_products_count = sizeof kt_products / sizeof kt_products[0];

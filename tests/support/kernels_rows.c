@@ -5,14 +5,22 @@
 
 /* M, C, and what is asked for. */
 enum { DX = 1, DW = 2, DB = 4, ADD = 8, IN_PLACE = 16, OFFSET = 32, SHARED = 64 };
-static const int forward_shapes[][8] = {{1, 1, 0}, {1, 8, 0}, {197, 192, 0}, {3, 30, 0}, {5, 17, IN_PLACE}, {2, 8192, 0}, {9, 100, OFFSET}, {4, 4, 0}};
+static const int forward_shapes[][8] = {{1, 1, 0},         {1, 8, 0},    {197, 192, 0},    {3, 30, 0},
+                                        {5, 17, IN_PLACE}, {2, 8192, 0}, {9, 100, OFFSET}, {4, 4, 0}};
 static const int shapes[][8] = {
-    {1, 8, DX | DW | DB}, {197, 192, DX | DW | DB | ADD}, {13, 30, DX | DW | DB | ADD | IN_PLACE}, {5, 17, DX},
-    {6, 33, DW | DB},     {6, 33, DB},                    {2, 1024, DX | ADD},                     {300, 5, DX | DW},
+    {1, 8, DX | DW | DB},
+    {197, 192, DX | DW | DB | ADD},
+    {13, 30, DX | DW | DB | ADD | IN_PLACE},
+    {5, 17, DX},
+    {6, 33, DW | DB},
+    {6, 33, DB},
+    {2, 1024, DX | ADD},
+    {300, 5, DX | DW},
     {30, 48, DX | DW | DB | ADD | SHARED},
 };
 static const int fast[][8] = {{3152, 192, DX | DW | DB | ADD}, {3152, 768, DX | DW | DB | ADD}};
-static const int scale_shapes[][8] = {{1, 1, DX | DW}, {197, 192, DX | DW}, {13, 30, DX}, {13, 30, DW}, {40, 17, DX | DW}};
+static const int scale_shapes[][8] = {
+    {1, 1, DX | DW}, {197, 192, DX | DW}, {13, 30, DX}, {13, 30, DW}, {40, 17, DX | DW}};
 
 #define EPS 1e-6F
 
@@ -52,7 +60,7 @@ static void run_layernorm(struct kt *t, const int *d)
 	double *given = kt_widen(t, x, n), *want = kt_doubles(t, n);
 	float *out = d[2] & IN_PLACE ? x : kt_output(t, n);
 	KT_RUN(t, 0, 8.0 * (double)n)
-		t->backend->layernorm(t->ctx, out, x, w, b, EPS, M, C);
+	t->backend->layernorm(t->ctx, out, x, w, b, EPS, M, C);
 	if (t->mode == KT_PERF)
 		return;
 	struct rows r = {given, kt_widen(t, w, (size_t)C), kt_widen(t, b, (size_t)C), M, C};
@@ -93,7 +101,8 @@ static void backward(double *dx, double *dw, double *db, const struct rows *r, c
 			dot += g[j] * r->w[j] * xhat / r->C;
 		}
 		for (int j = 0; j < r->C; j++)
-			dx[i * r->C + j] = (add ? add[i * r->C + j] : 0) + rstd * (g[j] * r->w[j] - sum - (x[j] - mean) * rstd * dot);
+			dx[i * r->C + j] =
+			    (add ? add[i * r->C + j] : 0) + rstd * (g[j] * r->w[j] - sum - (x[j] - mean) * rstd * dot);
 	}
 }
 
@@ -101,10 +110,12 @@ static void run_layernorm_backward(struct kt *t, const int *d)
 {
 	int M = d[0], C = d[1], parts = d[2];
 	size_t n = (size_t)M * (size_t)C, c = (size_t)C;
-	float *x = kt_input(t, n, 1), *w = kt_input(t, c, 1), *dout = kt_input(t, n, 1), *add = parts & ADD ? kt_input(t, n, 1) : NULL;
+	float *x = kt_input(t, n, 1), *w = kt_input(t, c, 1), *dout = kt_input(t, n, 1),
+	      *add = parts & ADD ? kt_input(t, n, 1) : NULL;
 	float *dx = !(parts & DX) ? NULL : parts & IN_PLACE ? add : parts & SHARED ? dout : kt_output(t, n);
 	float *dw = parts & DW ? kt_input(t, c, 1) : NULL, *db = parts & DB ? kt_input(t, c, 1) : NULL;
-	double *want_dw = dw ? kt_widen(t, dw, c) : kt_doubles(t, c), *want_db = db ? kt_widen(t, db, c) : kt_doubles(t, c);
+	double *want_dw = dw ? kt_widen(t, dw, c) : kt_doubles(t, c),
+	       *want_db = db ? kt_widen(t, db, c) : kt_doubles(t, c);
 	double *given = kt_widen(t, dout, n), *given_add = add ? kt_widen(t, add, n) : NULL, *want = kt_doubles(t, n);
 	struct rows r = {kt_widen(t, x, n), kt_widen(t, w, c), kt_doubles(t, c), M, C};
 	if (t->mode == KT_GRAD)
@@ -115,7 +126,7 @@ static void run_layernorm_backward(struct kt *t, const int *d)
 				db[j] = 0;
 		}
 	KT_RUN(t, 0, 16.0 * (double)n)
-		t->backend->layernorm_backward(t->ctx, dx, dw, db, add, dout, x, w, EPS, M, C);
+	t->backend->layernorm_backward(t->ctx, dx, dw, db, add, dout, x, w, EPS, M, C);
 	if (t->mode == KT_TEST) {
 		backward(want, want_dw, want_db, &r, given, given_add);
 		if (dx) /* some ulps of the largest; rstd magnifies what rows of few numbers lose in their deviation */
@@ -144,7 +155,7 @@ static void run_scale_backward(struct kt *t, const int *d)
 	float *dbranch = parts & DX ? kt_output(t, n) : NULL, *dgamma = parts & DW ? kt_input(t, c, 1) : NULL;
 	double *want = kt_doubles(t, n), *sums = dgamma ? kt_widen(t, dgamma, c) : NULL, *sizes = kt_doubles(t, c);
 	KT_RUN(t, 0, 12.0 * (double)n)
-		t->backend->scale_backward(t->ctx, dbranch, dgamma, dout, branch, gamma, M, C);
+	t->backend->scale_backward(t->ctx, dbranch, dgamma, dout, branch, gamma, M, C);
 	if (t->mode == KT_PERF)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -162,7 +173,8 @@ static void run_scale_backward(struct kt *t, const int *d)
 
 const struct kt_op kt_rows[] = {
     {KT_SLOT(layernorm), .letters = "MCE", KT_SHAPES(forward_shapes), KT_FAST(fast), .run = run_layernorm},
-    {KT_SLOT(layernorm_backward), .letters = "MCE", KT_SHAPES(shapes), KT_FAST(fast), .run = run_layernorm_backward, .gradients = true},
+    {KT_SLOT(layernorm_backward), .letters = "MCE", KT_SHAPES(shapes), KT_FAST(fast), .run = run_layernorm_backward,
+     .gradients = true},
     {KT_SLOT(scale_backward), .letters = "MCE", KT_SHAPES(scale_shapes), KT_FAST(fast), .run = run_scale_backward},
 };
 const int kt_rows_count = sizeof kt_rows / sizeof kt_rows[0];

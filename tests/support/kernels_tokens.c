@@ -5,7 +5,11 @@
 #include <string.h>
 
 /* B, G, P, C, prefix tokens, prefix tokens with a position, and whether there is a bias. */
-static const int embed_shapes[][8] = {{1, 1, 1, 1, 0, 0, 1}, {2, 3, 4, 30, 1, 1, 1}, {1, 14, 16, 24, 1, 0, 1}, {3, 2, 5, 17, 2, 2, 0}, {2, 4, 2, 8, 5, 1, 1}};
+static const int embed_shapes[][8] = {{1, 1, 1, 1, 0, 0, 1},
+                                      {2, 3, 4, 30, 1, 1, 1},
+                                      {1, 14, 16, 24, 1, 0, 1},
+                                      {3, 2, 5, 17, 2, 2, 0},
+                                      {2, 4, 2, 8, 5, 1, 1}};
 static const int embed_fast[][8] = {{16, 14, 16, 192, 1, 1, 1}, {16, 14, 16, 768, 1, 1, 1}, {1, 14, 16, 192, 1, 1, 1}};
 enum { MOST_PREFIX = 8 };
 
@@ -21,19 +25,22 @@ static void run_embed(struct kt *t, const int *d)
 {
 	int B = d[0], G = d[1], P = d[2], C = d[3], prefix = d[4], placed = d[5], T = prefix + G * G, width = 3 * P * P;
 	size_t n = (size_t)B * (size_t)T * (size_t)C;
-	float *images = kt_input(t, (size_t)B * (size_t)(G * G * width), 1), *w = kt_input(t, (size_t)C * (size_t)width, 1);
-	float *bias = d[6] ? kt_input(t, (size_t)C, 1) : NULL, *pos = kt_input(t, (size_t)(placed + G * G) * (size_t)C, 1);
+	float *images = kt_input(t, (size_t)B * (size_t)(G * G * width), 1),
+	      *w = kt_input(t, (size_t)C * (size_t)width, 1);
+	float *bias = d[6] ? kt_input(t, (size_t)C, 1) : NULL,
+	      *pos = kt_input(t, (size_t)(placed + G * G) * (size_t)C, 1);
 	float *hidden = kt_output(t, n);
 	const float *tokens[MOST_PREFIX];
 	double *want = kt_doubles(t, n), *sizes = kt_doubles(t, n);
 	for (int i = 0; i < prefix; i++)
 		tokens[i] = kt_input(t, (size_t)C, 1);
 	KT_RUN(t, 2.0 * B * G * G * width * C, 4.0 * (double)n)
-		t->backend->embed(t->ctx, hidden, images, w, bias, pos, placed, tokens, prefix, B, G, P, C);
+	t->backend->embed(t->ctx, hidden, images, w, bias, pos, placed, tokens, prefix, B, G, P, C);
 	if (t->mode == KT_PERF)
 		return;
 	for (size_t i = 0; i < n; i++) {
-		int c = (int)(i % (size_t)C), at = (int)(i / (size_t)C % (size_t)T), b = (int)(i / (size_t)C / (size_t)T);
+		int c = (int)(i % (size_t)C), at = (int)(i / (size_t)C % (size_t)T),
+		    b = (int)(i / (size_t)C / (size_t)T);
 		double sum = at < prefix ? (double)tokens[at][c] : bias ? (double)bias[c] : 0;
 		if (at >= prefix)
 			sum += (double)pos[(placed + at - prefix) * C + c];
@@ -65,7 +72,7 @@ static void run_embed_backward(struct kt *t, const int *d)
 		want_prefix[i] = i == 1 ? kt_doubles(t, c) : kt_widen(t, dprefix[i], c);
 	}
 	KT_RUN(t, 2.0 * B * G * G * width * C, 4.0 * (double)n)
-		t->backend->embed_backward(t->ctx, dw, dbias, dpos, placed, dprefix, prefix, dhidden, images, B, G, P, C);
+	t->backend->embed_backward(t->ctx, dw, dbias, dpos, placed, dprefix, prefix, dhidden, images, B, G, P, C);
 	if (t->mode == KT_PERF)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -105,16 +112,18 @@ static void run_pool(struct kt *t, const int *d)
 	float *hidden = kt_input(t, n * (size_t)T, 1), *out = kt_output(t, n);
 	double *want = kt_doubles(t, n);
 	KT_RUN(t, 0, 4.0 * (double)n * count)
-		t->backend->pool(t->ctx, out, hidden, first, count, B, T, C);
+	t->backend->pool(t->ctx, out, hidden, first, count, B, T, C);
 	for (size_t i = 0; i < n * (size_t)count; i++) {
 		size_t b = i / ((size_t)count * (size_t)C), rest = i % ((size_t)count * (size_t)C);
-		want[b * (size_t)C + rest % (size_t)C] += (double)hidden[(b * (size_t)T + (size_t)first) * (size_t)C + rest] / count;
+		want[b * (size_t)C + rest % (size_t)C] +=
+		    (double)hidden[(b * (size_t)T + (size_t)first) * (size_t)C + rest] / count;
 	}
 	kt_check(t, "out", out, want, NULL, n, 16 + count);
 }
 
 /* Both directions that spread rows of dout over tokens: dhidden = (or +=) factor * dout[row of the token]. */
-static void check_spread(struct kt *t, const int *d, const float *dhidden, const float *before, const float *dout, bool pooled)
+static void check_spread(struct kt *t, const int *d, const float *dhidden, const float *before, const float *dout,
+                         bool pooled)
 {
 	int B = d[0], T = d[1], C = d[2], first = d[3], count = d[4];
 	size_t n = (size_t)B * (size_t)T * (size_t)C;
@@ -122,8 +131,8 @@ static void check_spread(struct kt *t, const int *d, const float *dhidden, const
 	for (int b = 0; b < B; b++)
 		for (int i = 0; i < count; i++)
 			for (int c = 0; c < C; c++)
-				want[(b * T + first + i) * C + c] += pooled ? (double)dout[b * C + c] / count
-				                                            : (double)dout[(b * count + i) * C + c];
+				want[(b * T + first + i) * C + c] +=
+				    pooled ? (double)dout[b * C + c] / count : (double)dout[(b * count + i) * C + c];
 	kt_check(t, "dhidden", dhidden, want, NULL, n, 4);
 }
 
@@ -133,7 +142,7 @@ static void run_pool_backward(struct kt *t, const int *d)
 	size_t n = (size_t)B * (size_t)T * (size_t)C;
 	float *dhidden = kt_output(t, n), *dout = kt_input(t, (size_t)B * (size_t)C, 1);
 	KT_RUN(t, 0, 4.0 * (double)n)
-		t->backend->pool_backward(t->ctx, dhidden, dout, d[3], d[4], B, T, C);
+	t->backend->pool_backward(t->ctx, dhidden, dout, d[3], d[4], B, T, C);
 	if (t->mode != KT_PERF)
 		check_spread(t, d, dhidden, NULL, dout, true);
 }
@@ -144,7 +153,7 @@ static void run_take(struct kt *t, const int *d)
 	size_t row = (size_t)count * (size_t)C;
 	float *hidden = kt_input(t, (size_t)B * (size_t)T * (size_t)C, 1), *out = kt_output(t, (size_t)B * row);
 	KT_RUN(t, 0, 8.0 * (double)row * B)
-		t->backend->take(t->ctx, out, hidden, first, count, B, T, C);
+	t->backend->take(t->ctx, out, hidden, first, count, B, T, C);
 	for (int b = 0; b < B; b++)
 		kt_check_same(t, "out", out + (size_t)b * row, hidden + (size_t)(b * T + first) * (size_t)C, row);
 }
@@ -156,14 +165,15 @@ static void run_take_backward(struct kt *t, const int *d)
 	float *before = d[5] ? kt_input(t, n, 1) : NULL, *dhidden = before ? kt_copy(t, before, n) : kt_output(t, n);
 	float *dout = kt_input(t, (size_t)B * (size_t)d[4] * (size_t)C, 1);
 	KT_RUN(t, 0, 4.0 * (double)n)
-		t->backend->take_backward(t->ctx, dhidden, dout, d[3], d[4], d[5], B, T, C);
+	t->backend->take_backward(t->ctx, dhidden, dout, d[3], d[4], d[5], B, T, C);
 	if (t->mode != KT_PERF)
 		check_spread(t, d, dhidden, before, dout, false);
 }
 
 const struct kt_op kt_tokens[] = {
     {KT_SLOT(embed), .letters = "BGPCNLE", KT_SHAPES(embed_shapes), KT_FAST(embed_fast), .run = run_embed},
-    {KT_SLOT(embed_backward), .letters = "BGPCNLE", KT_SHAPES(embed_shapes), KT_FAST(embed_fast), .run = run_embed_backward},
+    {KT_SLOT(embed_backward), .letters = "BGPCNLE", KT_SHAPES(embed_shapes), KT_FAST(embed_fast),
+     .run = run_embed_backward},
     {KT_SLOT(pool), .letters = "BTCFN", KT_SHAPES(shapes), KT_FAST(fast), .run = run_pool},
     {KT_SLOT(pool_backward), .letters = "BTCFN", KT_SHAPES(shapes), KT_FAST(fast), .run = run_pool_backward},
     {KT_SLOT(take), .letters = "BTCFN", KT_SHAPES(shapes), KT_FAST(fast), .run = run_take},

@@ -8,7 +8,8 @@
 /* ---------------------------------------------------------------- loss ------------------------------------------- */
 
 /* B, K, class weights, smoothing in tenths. */
-static const int loss_shapes[][8] = {{1, 2, 0, 0}, {5, 10, 0, 0}, {7, 10, 1, 0}, {3, 10, 0, 1}, {4, 33, 1, 2}, {2, 1000, 1, 1}, {3, 1, 0, 1}};
+static const int loss_shapes[][8] = {{1, 2, 0, 0},  {5, 10, 0, 0},   {7, 10, 1, 0}, {3, 10, 0, 1},
+                                     {4, 33, 1, 2}, {2, 1000, 1, 1}, {3, 1, 0, 1}};
 static const int loss_fast[][8] = {{64, 1000, 0, 1}};
 
 struct loss {
@@ -35,7 +36,8 @@ static double referee_loss(void *user)
 		for (int k = 0; k < l->K; k++)
 			smooth += (l->cw ? (double)l->cw[k] : 1) * (lse - z[k]);
 		int y = l->labels[b];
-		l->losses[b] = (1 - l->smoothing) * (l->cw ? (double)l->cw[y] : 1) * (lse - z[y]) + l->smoothing / l->K * smooth;
+		l->losses[b] =
+		    (1 - l->smoothing) * (l->cw ? (double)l->cw[y] : 1) * (lse - z[y]) + l->smoothing / l->K * smooth;
 		total += l->losses[b];
 	}
 	return total;
@@ -46,7 +48,8 @@ static void run_cross_entropy(struct kt *t, const int *d)
 	int B = d[0], K = d[1];
 	size_t n = (size_t)B * (size_t)K;
 	float *logits = kt_input(t, n, 8), *cw = d[2] ? kt_input(t, (size_t)K, 0.5) : NULL;
-	float *losses = kt_output(t, (size_t)B), *dlogits = kt_output(t, n), *again = kt_output(t, (size_t)B), scale = 0.25F;
+	float *losses = kt_output(t, (size_t)B), *dlogits = kt_output(t, n), *again = kt_output(t, (size_t)B),
+	      scale = 0.25F;
 	int32_t *labels = malloc((size_t)B * sizeof *labels);
 	gn_assert(labels);
 	for (int b = 0; b < B; b++)
@@ -55,7 +58,7 @@ static void run_cross_entropy(struct kt *t, const int *d)
 		cw[k] += 1;
 	float smoothing = (float)d[3] / 10;
 	KT_RUN(t, 0, 8.0 * (double)n)
-		t->backend->cross_entropy(t->ctx, losses, dlogits, logits, labels, cw, smoothing, scale, B, K);
+	t->backend->cross_entropy(t->ctx, losses, dlogits, logits, labels, cw, smoothing, scale, B, K);
 	struct loss l = {kt_widen(t, logits, n), kt_doubles(t, (size_t)B), labels, cw, (double)smoothing, B, K};
 	referee_loss(&l);
 	kt_check(t, "losses", losses, l.losses, NULL, (size_t)B, 2); /* one rounding, from double */
@@ -72,7 +75,8 @@ static void run_cross_entropy(struct kt *t, const int *d)
 /* ---------------------------------------------------------------- optimisers ------------------------------------- */
 
 /* Sizes of three tensors, steps taken, decay in hundredths. */
-static const int opt_shapes[][8] = {{1, 2, 3, 1, 0}, {1, 100003, 17, 3, 5}, {70000, 65536, 131072, 2, 5}, {5, 8, 64, 10, 0}};
+static const int opt_shapes[][8] = {
+    {1, 2, 3, 1, 0}, {1, 100003, 17, 3, 5}, {70000, 65536, 131072, 2, 5}, {5, 8, 64, 10, 0}};
 static const int opt_fast[][8] = {{2359296, 7077888, 100, 1, 5}};
 enum { TENSORS = 3 };
 
@@ -122,7 +126,7 @@ static void run_adamw(struct kt *t, const int *d)
 	opt_init(t, &o, d, true);
 	for (how.step = 1; how.step <= d[3]; how.step++) {
 		KT_RUN(t, 0, 28 * opt_floats(d))
-			t->backend->adamw(t->ctx, o.list, TENSORS, &how);
+		t->backend->adamw(t->ctx, o.list, TENSORS, &how);
 		for (int i = 0; i < TENSORS; i++)
 			for (size_t j = 0; j < o.list[i].n; j++) {
 				double g = (double)o.list[i].grad[j] * 0.5, lr = (double)o.list[i].lr;
@@ -144,7 +148,7 @@ static void run_sgd(struct kt *t, const int *d)
 	opt_init(t, &o, d, false);
 	for (int step = 1; step <= d[3]; step++) {
 		KT_RUN(t, 0, 20 * opt_floats(d))
-			t->backend->sgd(t->ctx, o.list, TENSORS, 0.9F, step, 0.5F);
+		t->backend->sgd(t->ctx, o.list, TENSORS, 0.9F, step, 0.5F);
 		for (int i = 0; i < TENSORS; i++)
 			for (size_t j = 0; j < o.list[i].n; j++) {
 				double g = (double)o.list[i].grad[j] * 0.5 + (double)o.list[i].decay * o.w[i][j];
@@ -165,8 +169,9 @@ static void run_grad_sumsq(struct kt *t, const int *d)
 		for (size_t j = 0; j < o.list[i].n; j++)
 			want += (double)o.list[i].grad[j] * (double)o.list[i].grad[j];
 	KT_RUN(t, 0, 4 * opt_floats(d))
-		sum = t->backend->grad_sumsq(t->ctx, o.list, TENSORS);
-	float error = (float)((sum - want) / want), again = (float)(t->backend->grad_sumsq(t->ctx, o.list, TENSORS) - sum);
+	sum = t->backend->grad_sumsq(t->ctx, o.list, TENSORS);
+	float error = (float)((sum - want) / want),
+	      again = (float)(t->backend->grad_sumsq(t->ctx, o.list, TENSORS) - sum);
 	double zero = 0, allowed = 1e-12 * 0x1p24; /* in double throughout: 1e-12 relative */
 	kt_check(t, "relative error", &error, &zero, &allowed, 1, 1);
 	kt_check(t, "difference of a second sum", &again, &zero, NULL, 1, 0x1p-24);
@@ -190,7 +195,7 @@ static void run_memory(struct kt *t, const int *d)
 	kt_check_same(t, "new memory", to, zeros, bytes / 4);
 	t->backend->upload(t->ctx, a, from, bytes);
 	KT_RUN(t, 0, 2.0 * (double)bytes)
-		t->backend->copy(t->ctx, b, a, bytes);
+	t->backend->copy(t->ctx, b, a, bytes);
 	t->backend->download(t->ctx, to, b, bytes);
 	if (memcmp(to, from, bytes))
 		kt_check_same(t, "copied bytes", to, zeros, 1);
@@ -208,12 +213,13 @@ static void run_cast_mat(struct kt *t, const int *d)
 	size_t n = (size_t)d[0] / 4 + 1;
 	float *in = kt_input(t, n, 1), *out = kt_output(t, n);
 	KT_RUN(t, 0, 8.0 * (double)n)
-		t->backend->cast_mat(t->ctx, out, in, n);
+	t->backend->cast_mat(t->ctx, out, in, n);
 	kt_check_same(t, "out", out, in, n);
 }
 
 const struct kt_op kt_training[] = {
-    {KT_SLOT(cross_entropy), .letters = "BKWS", KT_SHAPES(loss_shapes), KT_FAST(loss_fast), .run = run_cross_entropy, .gradients = true},
+    {KT_SLOT(cross_entropy), .letters = "BKWS", KT_SHAPES(loss_shapes), KT_FAST(loss_fast), .run = run_cross_entropy,
+     .gradients = true},
     {KT_SLOT(adamw), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_adamw},
     {KT_SLOT(sgd), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_sgd},
     {KT_SLOT(grad_sumsq), .letters = "xyz", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_grad_sumsq},

@@ -28,8 +28,8 @@ static int kernel_sets(const struct gn_kernels *sets[3])
 {
 	int n = 0;
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
 		sets[n++] = &gn_kernels_avx512;
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		sets[n++] = &gn_kernels_avx2;
@@ -47,7 +47,8 @@ static struct gn_ctx *open_cpu(const struct gn_kernels *kernels, int threads)
 	return ctx;
 }
 
-static int run_groups(const struct gn_kernels *kernels, int threads, enum kt_mode mode, const char *op, const char *shape, bool quiet)
+static int run_groups(const struct gn_kernels *kernels, int threads, enum kt_mode mode, const char *op,
+                      const char *shape, bool quiet)
 {
 	struct gn_ctx *ctx = open_cpu(kernels, threads);
 	int failures = 0;
@@ -85,11 +86,12 @@ static void gradients(void **state)
 /* Every function of the table is an operation with a case, but for those that every case calls. */
 static void nothing_untested(void **state)
 {
-	static const size_t used_by_all[] = {offsetof(struct gn_backend, open), offsetof(struct gn_backend, close), offsetof(struct gn_backend, sync),
-	                                     offsetof(struct gn_backend, describe)};
+	static const size_t used_by_all[] = {offsetof(struct gn_backend, open), offsetof(struct gn_backend, close),
+	                                     offsetof(struct gn_backend, sync), offsetof(struct gn_backend, describe)};
 	int missing = 0;
 	(void)state;
-	for (size_t slot = offsetof(struct gn_backend, open); slot < sizeof(struct gn_backend); slot += sizeof(void (*)(void))) {
+	for (size_t slot = offsetof(struct gn_backend, open); slot < sizeof(struct gn_backend);
+	     slot += sizeof(void (*)(void))) {
 		bool found = slot == offsetof(struct gn_backend, unified);
 		for (size_t i = 0; i < sizeof used_by_all / sizeof used_by_all[0]; i++)
 			found = found || used_by_all[i] == slot;
@@ -97,7 +99,8 @@ static void nothing_untested(void **state)
 			for (int i = 0; i < *groups[g].count; i++)
 				found = found || groups[g].ops[i].slot == slot;
 		if (!found)
-			printf("no test for the operation in slot %zu of the table\n", (slot - offsetof(struct gn_backend, open)) / sizeof(void (*)(void)));
+			printf("no test for the operation in slot %zu of the table\n",
+			       (slot - offsetof(struct gn_backend, open)) / sizeof(void (*)(void)));
 		missing += !found;
 	}
 	assert_int_equal(missing, 0);
@@ -152,7 +155,8 @@ static void gelu_is_the_exact_one(void **state)
 		double worst = 0;
 		gn_backend_cpu.linear(ctx, out, x, one, &e, N, 1, 1);
 		for (int i = 0; i < N; i++) {
-			double off = fabs((double)out[i] - kt_act(GN_ACT_GELU, (double)x[i])), size = fmax(1, fabs((double)x[i]));
+			double off = fabs((double)out[i] - kt_act(GN_ACT_GELU, (double)x[i])),
+			       size = fmax(1, fabs((double)x[i]));
 			assert_true(off <= 2e-7 * size);
 			worst = fmax(worst, off / size);
 		}

@@ -12,7 +12,8 @@ static const float *head_start(const float *qkv, ptrdiff_t index, int T, int H, 
 }
 
 /* Head `index` of a share that goes on to head `last`. */
-static struct gn_head take_head(const float *qkv, ptrdiff_t index, ptrdiff_t last, float *scratch, int T, int Q, int H, int D)
+static struct gn_head take_head(const float *qkv, ptrdiff_t index, ptrdiff_t last, float *scratch, int T, int Q, int H,
+                                int D)
 {
 	ptrdiff_t C = (ptrdiff_t)H * D;
 	const float *q = head_start(qkv, index, T, H, D);
@@ -43,8 +44,8 @@ void gn_cpu_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act 
 		while (at < last) {
 			ptrdiff_t head = at / tiles;
 			int t = (int)(at % tiles), end = last - at < tiles - t ? t + (int)(last - at) : tiles;
-			struct gn_head h =
-			    take_head(qkv, head, (last - 1) / tiles, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
+			struct gn_head h = take_head(qkv, head, (last - 1) / tiles,
+			                             work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
 			float *to = (float *)out + (head / H * Q * H + head % H) * D;
 			k->attention_load(&h);
 			k->attention_tile(to, lse ? lse + head * Q : NULL, &h, t, end);
@@ -53,8 +54,8 @@ void gn_cpu_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act 
 	}
 }
 
-void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv, const gn_act *out,
-                               const float *lse, int B, int T, int Q, int H, int D)
+void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv,
+                               const gn_act *out, const float *lse, int B, int T, int Q, int H, int D)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	(void)out;
@@ -71,7 +72,8 @@ void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *d
 			struct gn_head h =
 			    take_head(qkv, head, last - 1, work + floats * (size_t)omp_get_thread_num(), T, Q, H, D);
 			float *dq = (float *)dqkv + (h.q - (const float *)qkv);
-			k->attention_backward(dq, dq + C, dq + 2 * C, (const float *)dout + (head / H * Q * H + head % H) * D, &h);
+			k->attention_backward(dq, dq + C, dq + 2 * C,
+			                      (const float *)dout + (head / H * Q * H + head % H) * D, &h);
 		}
 	}
 }

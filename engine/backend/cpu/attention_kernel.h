@@ -27,8 +27,8 @@ static inline int panel_width(int n, int j)
 static void pack_panels(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
 {
 	for (int j = 0; j < cols; j += NR)
-		pack_panel(out + (ptrdiff_t)j * K, panel_width(cols, j), b + (transposed ? j * ldb : j), ldb, transposed, K,
-		           cols - j);
+		pack_panel(out + (ptrdiff_t)j * K, panel_width(cols, j), b + (transposed ? j * ldb : j), ldb,
+		           transposed, K, cols - j);
 }
 
 /* c[rows, cols rounded up] = (+=) a b, b packed by pack_panels with `K_all` rows, of which K from row k0 on take part. */
@@ -132,11 +132,11 @@ static void attention_tile(float *out, float *lse, const struct gn_head *h, int 
 
 /* What a backward pass keeps in its scratch. */
 struct backward {
-	float *keys_t, *values_t;       /* [D, Tp] panels of columns t */
-	float *keys, *queries, *dout;   /* [T or Q, Dp] panels of columns d */
-	float *dkeys, *dvalues;         /* [T, Dp] */
-	float *p, *ds;                  /* [BLOCK, Tp] */
-	float *row;                     /* [MR, Dp] */
+	float *keys_t, *values_t;     /* [D, Tp] panels of columns t */
+	float *keys, *queries, *dout; /* [T or Q, Dp] panels of columns d */
+	float *dkeys, *dvalues;       /* [T, Dp] */
+	float *p, *ds;                /* [BLOCK, Tp] */
+	float *row;                   /* [MR, Dp] */
 };
 
 static size_t attention_backward_floats(int T, int D)
@@ -184,7 +184,8 @@ static inline void backward_row(float *p, float *ds, int T, float scale)
 }
 
 /* Query rows r .. r+rows-1: their dq, and their share of dk and dv. */
-static void backward_block(float *dq, const struct backward *w, const struct gn_head *h, const float *dout, int r, int rows)
+static void backward_block(float *dq, const struct backward *w, const struct gn_head *h, const float *dout, int r,
+                           int rows)
 {
 	int T = h->T, D = h->D, Tp = whole_vectors(T), Dp = whole_vectors(D);
 	float scale = attention_scale(D);

@@ -24,8 +24,8 @@ struct rig {
 	double rate; /* of the library, FLOP/s */
 	const char *network;
 	int B, M, C, H;
-	float *wide[2]; /* [M, 4C] */
-	float *act[3];  /* [M, C] */
+	float *wide[2];                        /* [M, 4C] */
+	float *act[3];                         /* [M, C] */
 	float *weight, *gradient, *moments[2]; /* [4C, C] */
 	float *vector;                         /* [4C], positive */
 	float *images, *loss;
@@ -108,7 +108,8 @@ static void do_fc1_dx(struct rig *r)
 
 static void do_fc2_dx(struct rig *r)
 {
-	r->backend->linear_dx(r->ctx, r->wide[0], r->act[0], r->weight, r->wide[1], GN_ACT_GELU, NULL, r->M, r->C, 4 * r->C);
+	r->backend->linear_dx(r->ctx, r->wide[0], r->act[0], r->weight, r->wide[1], GN_ACT_GELU, NULL, r->M, r->C,
+	                      4 * r->C);
 }
 
 static void do_fc1_dw(struct rig *r)
@@ -128,20 +129,21 @@ static void do_attention(struct rig *r)
 
 static void do_attention_backward(struct rig *r)
 {
-	r->backend->attention_backward(r->ctx, r->wide[1], r->act[0], r->wide[0], NULL, NULL, r->B, TOKENS, TOKENS, r->H,
-	                               r->C / r->H);
+	r->backend->attention_backward(r->ctx, r->wide[1], r->act[0], r->wide[0], NULL, NULL, r->B, TOKENS, TOKENS,
+	                               r->H, r->C / r->H);
 }
 
 static void do_embed(struct rig *r)
 {
 	const float *prefix[1] = {r->vector};
-	r->backend->embed(r->ctx, r->act[2], r->images, r->weight, r->vector, r->act[0], 1, prefix, 1, r->B, GRID, PATCH, r->C);
+	r->backend->embed(r->ctx, r->act[2], r->images, r->weight, r->vector, r->act[0], 1, prefix, 1, r->B, GRID,
+	                  PATCH, r->C);
 }
 
 static void do_embed_backward(struct rig *r)
 {
-	r->backend->embed_backward(r->ctx, r->gradient, r->vector, NULL, 1, NULL, 1, r->act[0], r->images, r->B, GRID, PATCH,
-	                           r->C);
+	r->backend->embed_backward(r->ctx, r->gradient, r->vector, NULL, 1, NULL, 1, r->act[0], r->images, r->B, GRID,
+	                           PATCH, r->C);
 }
 
 static void products(struct rig *r)
@@ -175,8 +177,8 @@ static void do_layernorm(struct rig *r)
 
 static void do_layernorm_backward(struct rig *r)
 {
-	r->backend->layernorm_backward(r->ctx, r->act[2], r->gradient, r->gradient + r->C, r->act[2], r->act[1], r->act[0],
-	                               r->vector, 1e-6F, r->M, r->C);
+	r->backend->layernorm_backward(r->ctx, r->act[2], r->gradient, r->gradient + r->C, r->act[2], r->act[1],
+	                               r->act[0], r->vector, 1e-6F, r->M, r->C);
 }
 
 static void do_scale_backward(struct rig *r)
@@ -290,7 +292,8 @@ static float *numbers(size_t n, float centre, struct gn_error *err)
 static int rig_init(struct rig *r, struct gn_error *err)
 {
 	size_t act = (size_t)BATCH * TOKENS * (size_t)r->C, weights = weight_count(r);
-	size_t filter = (size_t)3 * PATCH * PATCH * (size_t)r->C; /* the embedding's weight, larger than a small network's fc1 */
+	size_t filter =
+	    (size_t)3 * PATCH * PATCH * (size_t)r->C; /* the embedding's weight, larger than a small network's fc1 */
 	weights = weights > filter ? weights : filter;
 	r->weight = numbers(weights, 0, err);
 	r->gradient = numbers(weights, 0, err);
@@ -309,14 +312,14 @@ static int rig_init(struct rig *r, struct gn_error *err)
 
 static void rig_release(struct rig *r)
 {
-	float *all[] = {r->weight, r->gradient, r->moments[0], r->moments[1], r->vector, r->images, r->loss,
-	                r->wide[0], r->wide[1], r->act[0],     r->act[1],     r->act[2]};
+	float *all[] = {r->weight, r->gradient, r->moments[0], r->moments[1], r->vector, r->images,
+	                r->loss,   r->wide[0],  r->wide[1],    r->act[0],     r->act[1], r->act[2]};
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		free(all[i]);
 }
 
-static int bench_network(const struct gn_bench_options *options, struct gn_ctx *ctx, double rate, const char *network, int C,
-                         struct gn_error *err)
+static int bench_network(const struct gn_bench_options *options, struct gn_ctx *ctx, double rate, const char *network,
+                         int C, struct gn_error *err)
 {
 	struct rig r = {.options = options,
 	                .ctx = ctx,

@@ -23,8 +23,8 @@
 static const struct gn_kernels *choose_kernels(void)
 {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
 		return &gn_kernels_avx512;
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		return &gn_kernels_avx2;
@@ -86,7 +86,8 @@ float *gn_cpu_work(struct gn_ctx *ctx, enum gn_slot slot, size_t floats)
 	if (floats > ctx->work[slot].floats) {
 		give_memory(ctx->work[slot].memory, ctx->work[slot].floats * sizeof(float));
 		ctx->work[slot].floats = 0;
-		ctx->work[slot].memory = floats <= SIZE_MAX / sizeof(float) ? take_memory(floats * sizeof(float)) : NULL;
+		ctx->work[slot].memory =
+		    floats <= SIZE_MAX / sizeof(float) ? take_memory(floats * sizeof(float)) : NULL;
 		if (!ctx->work[slot].memory) {
 			gn_fail(&ctx->error, GN_NO_MEMORY, "", "no memory for a work space of %zu floats", floats);
 			return NULL;

@@ -11,7 +11,11 @@
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 
-enum gn_slot { GN_SLOT_PRODUCT, GN_SLOT_CALLER, GN_SLOT_COUNT }; /* CALLER: of an operation that itself calls products */
+enum gn_slot {
+	GN_SLOT_PRODUCT,
+	GN_SLOT_CALLER,
+	GN_SLOT_COUNT
+}; /* CALLER: of an operation that itself calls products */
 
 struct gn_ctx {
 	struct gn_ctx_base base;
@@ -41,32 +45,39 @@ static inline void gn_share(ptrdiff_t n, int part, int parts, ptrdiff_t *first, 
 }
 
 /* The operations, one file each; contracts in backend.h. */
-void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_mat *w, const struct gn_epilogue *e, int M, int N,
-                   int K);
+void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_mat *w, const struct gn_epilogue *e,
+                   int M, int N, int K);
 void gn_cpu_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const gn_mat *w, const gn_act *pre,
                       enum gn_activation activation, gn_act *act_out, int M, int N, int K);
-void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N, int K);
-void gn_cpu_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act *qkv, int B, int T, int Q, int H, int D);
-void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv, const gn_act *out,
-                               const float *lse, int B, int T, int Q, int H, int D);
-void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps, int M, int C);
-void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add, const gn_act *dout,
-                               const gn_act *x, const float *w, float eps, int M, int C);
+void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
+                      int K);
+void gn_cpu_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act *qkv, int B, int T, int Q, int H,
+                      int D);
+void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv,
+                               const gn_act *out, const float *lse, int B, int T, int Q, int H, int D);
+void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
+                      int M, int C);
+void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
+                               const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C);
 void gn_cpu_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout, const gn_act *branch,
                            const float *gamma, int M, int C);
-void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const gn_mat *w, const float *bias, const float *pos,
-                  int pos_prefix, const float *const *prefix_tokens, int prefix, int B, int G, int P, int C);
-void gn_cpu_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *dpos, int pos_prefix, float *const *dprefix,
-                           int prefix, const gn_act *dhidden, const float *images, int B, int G, int P, int C);
+void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const gn_mat *w, const float *bias,
+                  const float *pos, int pos_prefix, const float *const *prefix_tokens, int prefix, int B, int G, int P,
+                  int C);
+void gn_cpu_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *dpos, int pos_prefix,
+                           float *const *dprefix, int prefix, const gn_act *dhidden, const float *images, int B, int G,
+                           int P, int C);
 void gn_cpu_pool(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int count, int B, int T, int C);
-void gn_cpu_pool_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, int B, int T, int C);
-void gn_cpu_take(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int n, int B, int T, int C);
-void gn_cpu_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate, int B, int T,
+void gn_cpu_pool_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, int B, int T,
                           int C);
-void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits, const int32_t *labels,
-                          const float *cw, float smoothing, float scale, int B, int K);
+void gn_cpu_take(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int n, int B, int T, int C);
+void gn_cpu_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate,
+                          int B, int T, int C);
+void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits,
+                          const int32_t *labels, const float *cw, float smoothing, float scale, int B, int K);
 void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, const struct gn_adamw *how);
-void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step, float grad_scale);
+void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step,
+                float grad_scale);
 double gn_cpu_grad_sumsq(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count);
 
 #endif

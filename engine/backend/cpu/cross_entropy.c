@@ -5,7 +5,8 @@
 
 /* One sample. With nll_k = log sum exp - z_k, the loss is sum_k weight_k nll_k for weight_k = s / K cw_k, plus (1 - s) cw_y at y; so its
  * gradient is (sum of the weights) softmax - weight. */
-static void one_sample(float *loss, float *dlogits, const float *z, int label, const float *cw, double smoothing, double scale, int K)
+static void one_sample(float *loss, float *dlogits, const float *z, int label, const float *cw, double smoothing,
+                       double scale, int K)
 {
 	double max = -INFINITY, sum = 0, weights = 0, total = 0;
 	for (int k = 0; k < K; k++)
@@ -26,11 +27,11 @@ static void one_sample(float *loss, float *dlogits, const float *z, int label, c
 	}
 }
 
-void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits, const int32_t *labels,
-                          const float *cw, float smoothing, float scale, int B, int K)
+void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits,
+                          const int32_t *labels, const float *cw, float smoothing, float scale, int B, int K)
 {
 #pragma omp parallel for num_threads(ctx->threads) schedule(static)
 	for (ptrdiff_t b = 0; b < B; b++)
-		one_sample(losses + b, dlogits ? (float *)dlogits + b * K : NULL, logits + b * K, labels[b], cw, (double)smoothing,
-		           (double)scale, K);
+		one_sample(losses + b, dlogits ? (float *)dlogits + b * K : NULL, logits + b * K, labels[b], cw,
+		           (double)smoothing, (double)scale, K);
 }

@@ -26,15 +26,17 @@ static float *patch_work(struct gn_ctx *ctx, int G, int P)
 }
 
 /* The tokens in front of the patches, with their positions. */
-static void embed_prefix(float *hidden, const float *pos, int pos_prefix, const float *const *prefix_tokens, int prefix, int C)
+static void embed_prefix(float *hidden, const float *pos, int pos_prefix, const float *const *prefix_tokens, int prefix,
+                         int C)
 {
 	for (ptrdiff_t t = 0; t < prefix; t++)
 		for (int c = 0; c < C; c++)
 			hidden[t * C + c] = prefix_tokens[t][c] + (t < pos_prefix ? pos[t * C + c] : 0.0F);
 }
 
-void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const gn_mat *w, const float *bias, const float *pos,
-                  int pos_prefix, const float *const *prefix_tokens, int prefix, int B, int G, int P, int C)
+void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const gn_mat *w, const float *bias,
+                  const float *pos, int pos_prefix, const float *const *prefix_tokens, int prefix, int B, int G, int P,
+                  int C)
 {
 	int patches = G * G, width = 3 * P * P;
 	float *rows = patch_work(ctx, G, P);
@@ -49,8 +51,9 @@ void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const
 	}
 }
 
-void gn_cpu_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *dpos, int pos_prefix, float *const *dprefix,
-                           int prefix, const gn_act *dhidden, const float *images, int B, int G, int P, int C)
+void gn_cpu_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *dpos, int pos_prefix,
+                           float *const *dprefix, int prefix, const gn_act *dhidden, const float *images, int B, int G,
+                           int P, int C)
 {
 	int patches = G * G, width = 3 * P * P;
 	float *rows = patch_work(ctx, G, P);

@@ -87,11 +87,14 @@ TILES(13)
 TILES(14)
 #endif
 
-#define ENTRY(rows) {tile_##rows##_1, tile_##rows##_2}
-static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1),  ENTRY(2),  ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(6),
+#define ENTRY(rows)                                                                                                    \
+	{                                                                                                              \
+		tile_##rows##_1, tile_##rows##_2                                                                       \
+	}
+static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1), ENTRY(2), ENTRY(3),  ENTRY(4),  ENTRY(5),  ENTRY(6),
 #if MR == 14
-                                          ENTRY(7),     ENTRY(8),  ENTRY(9),  ENTRY(10), ENTRY(11), ENTRY(12),
-                                          ENTRY(13),    ENTRY(14)
+                                          ENTRY(7),     ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13),
+                                          ENTRY(14)
 #endif
 };
 
@@ -109,7 +112,8 @@ static inline int tile_start(int rows, int index)
 	return index * (rows / count) + (index < extra ? index : extra);
 }
 
-#define PACK_ROWS 16 /* rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its share */
+/* Rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its share. */
+#define PACK_ROWS 16
 
 /*
  * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors: what goes past column n is
@@ -143,8 +147,8 @@ static void pack_a(float *out, float *sums, const float *a, ptrdiff_t lda, int r
 		for (int t = 0; t < count; t++) {
 			int r = t * MR, n = rows - r < MR ? rows - r : MR;
 			int loose = n > VL || r + VL > rows ? 0 : k + depth < K ? depth : depth - 1;
-			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n, depth,
-			            loose);
+			pack_a_tile(out + (ptrdiff_t)r * K + k * n, sums ? sums + r : NULL, a + k * lda + r, lda, n,
+			            depth, loose);
 		}
 	}
 }

@@ -42,7 +42,8 @@ struct gn_head {
 	const float *q, *k, *v;
 	ptrdiff_t stride, out_stride;
 	int T, Q, D;
-	const float *next; /* q of the head that this thread takes next, fetched into the cache on the way; NULL: none */
+	const float
+	    *next;      /* q of the head that this thread takes next, fetched into the cache on the way; NULL: none */
 	float *scratch; /* attention_floats or attention_backward_floats of it, 64-byte aligned */
 };
 
@@ -76,8 +77,8 @@ struct gn_kernels {
 	/* dw[C], db[C] +=: of these rows. Arguments as in the backend table. */
 	void (*layernorm_backward)(float *dx, float *dw, float *db, const float *add, const float *dout, const float *x,
 	                           const float *w, float eps, int rows, int C);
-	void (*scale_backward)(float *dbranch, float *dgamma, const float *dout, const float *branch, const float *gamma,
-	                       int rows, int C);
+	void (*scale_backward)(float *dbranch, float *dgamma, const float *dout, const float *branch,
+	                       const float *gamma, int rows, int C);
 	/* out[n] += in[n] */
 	void (*add)(float *out, const float *in, size_t n);
 	/* out[n] += factor * in[n] */
@@ -85,7 +86,8 @@ struct gn_kernels {
 
 	/* ---- optimiser: elements first .. first+n-1 of a tensor ---- */
 	void (*adamw)(const struct gn_opt_tensor *t, const struct gn_adamw *how, size_t first, size_t n);
-	void (*sgd)(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first, size_t n);
+	void (*sgd)(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first,
+	            size_t n);
 	double (*sumsq)(const float *x, size_t n);
 };
 

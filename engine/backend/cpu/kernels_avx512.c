@@ -13,7 +13,8 @@
 #define GN_KERNELS_NAME "AVX-512"
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))),                   \
+                             apply_to = function)
 #include "backend/cpu/kernels_all.h"
 #pragma clang attribute pop
 #else

@@ -6,14 +6,15 @@
 
 #define SERIAL 16384 /* elements up to which waking the other threads costs more than it saves */
 
-void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps, int M, int C)
+void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
+                      int M, int C)
 {
 #pragma omp parallel num_threads(ctx->threads) if ((int64_t)M * C > SERIAL)
 	{
 		ptrdiff_t first, last;
 		gn_share(M, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
-		ctx->kernels->layernorm((float *)out + first * C, (const float *)x + first * C, w, b, eps, (int)(last - first),
-		                        C);
+		ctx->kernels->layernorm((float *)out + first * C, (const float *)x + first * C, w, b, eps,
+		                        (int)(last - first), C);
 	}
 }
 
@@ -24,8 +25,8 @@ static void add_partial(const struct gn_kernels *k, float *sum, const float *par
 		k->add(sum, partial + (size_t)t * stride, (size_t)C);
 }
 
-void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add, const gn_act *dout,
-                               const gn_act *x, const float *w, float eps, int M, int C)
+void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
+                               const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C)
 {
 	size_t stride = gn_pad32((size_t)C);
 	int used = 1;

@@ -11,8 +11,8 @@
 #include "backend/cpu/cpu.h"
 
 #define SLICE_FLOATS ((size_t)3 << 20) /* of the right operand packed at a time: it stays in L3 */
-#define FEW_ROWS     280               /* up to which a product goes by columns: an image of 224 pixels, the head of a batch */
-#define DEPTH        768               /* rows of x and dout that a weight gradient takes at a time */
+#define FEW_ROWS     280 /* up to which a product goes by columns: an image of 224 pixels, the head of a batch */
+#define DEPTH        768 /* rows of x and dout that a weight gradient takes at a time */
 
 /* How the work of M x N is shared: rows x columns = threads. */
 struct grid {
@@ -70,7 +70,8 @@ static int take_tiles(atomic_int *next, int count, int threads, int most_tiles, 
  * first_col. With rows enough, threads take row tiles as they get to them, so that one that the machine holds up does not hold up the others; else
  * each has its rectangle of the grid.
  */
-static void run_share(const struct gn_kernels *k, const struct gn_gemm *job, atomic_int *next, int M, int first_col, int cols)
+static void run_share(const struct gn_kernels *k, const struct gn_gemm *job, atomic_int *next, int M, int first_col,
+                      int cols)
 {
 	int threads = omp_get_num_threads(), thread = omp_get_thread_num(), tiles = most(M, k->mr);
 	struct grid grid = choose_grid(k, threads, M, cols);
@@ -94,15 +95,15 @@ static void run_share(const struct gn_kernels *k, const struct gn_gemm *job, ato
 }
 
 /* Packs this thread's share of `cols` columns of the right operand from column `first` on. */
-static void pack_share(const struct gn_kernels *k, float *packed, const float *b, ptrdiff_t ldb, bool transposed, int K, int first,
-                       int cols)
+static void pack_share(const struct gn_kernels *k, float *packed, const float *b, ptrdiff_t ldb, bool transposed, int K,
+                       int first, int cols)
 {
 	ptrdiff_t p0, p1;
 	gn_share(most(cols, k->nr), omp_get_thread_num(), omp_get_num_threads(), &p0, &p1);
 	int c0 = (int)p0 * k->nr, c1 = p1 * k->nr < cols ? (int)p1 * k->nr : cols;
 	if (c1 > c0)
-		k->pack_b(packed + (ptrdiff_t)c0 * K, b + (transposed ? (ptrdiff_t)(first + c0) * ldb : first + c0), ldb,
-		          transposed, K, c1 - c0);
+		k->pack_b(packed + (ptrdiff_t)c0 * K, b + (transposed ? (ptrdiff_t)(first + c0) * ldb : first + c0),
+		          ldb, transposed, K, c1 - c0);
 }
 
 /* Rows of K floats this far apart meet in the same few sets of the L1 cache. */
@@ -115,8 +116,8 @@ static bool aliases(int K)
  * Few rows (one image): each thread packs a panel of its columns and multiplies all rows by it while it is in L2. `copy` is room for M rows of
  * K + 16 floats where rows alias, else NULL; panels is room for one panel a thread.
  */
-static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb, bool transposed, int M, int N,
-                               float *panels, float *copy)
+static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb,
+                               bool transposed, int M, int N, float *panels, float *copy)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	ptrdiff_t K = job->K, width = k->nr;
@@ -146,8 +147,8 @@ static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, co
 }
 
 /* Many rows: the right operand is packed slice by slice, and each slice is for all threads. */
-static void product_by_rows(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb, bool transposed, int M, int N,
-                            int slice, float *packed, float *work)
+static void product_by_rows(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb,
+                            bool transposed, int M, int N, int slice, float *packed, float *work)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	size_t left = gn_pad32(k->gemm_floats(job->K));
@@ -179,7 +180,9 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 	int slice = panel > SLICE_FLOATS ? 1 : (int)(SLICE_FLOATS / panel);
 	slice = slice < panels ? slice : panels;
 	size_t right = by_columns ? gn_pad32(panel) * threads : gn_pad32((size_t)slice * panel);
-	size_t left = !by_columns ? gn_pad32(k->gemm_floats(K)) * threads : aliases(K) ? (size_t)M * ((size_t)K + 16) : 0;
+	size_t left = !by_columns  ? gn_pad32(k->gemm_floats(K)) * threads
+	              : aliases(K) ? (size_t)M * ((size_t)K + 16)
+	                           : 0;
 	float *work = gn_cpu_work(ctx, GN_SLOT_PRODUCT, right + left);
 	if (!work)
 		return;
@@ -189,8 +192,8 @@ static void product(struct gn_ctx *ctx, const struct gn_gemm *job, const float *
 		product_by_rows(ctx, job, b, transposed ? K : N, transposed, M, N, slice * k->nr, work, work + right);
 }
 
-void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_mat *w, const struct gn_epilogue *e, int M, int N,
-                   int K)
+void gn_cpu_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_mat *w, const struct gn_epilogue *e,
+                   int M, int N, int K)
 {
 	struct gn_gemm job = {
 	    .out = out, .a = x, .a_row = K, .ld = N, .K = K, .finish = GN_FINISH_EPILOGUE, .epilogue = e};
@@ -223,7 +226,8 @@ static void pack_columns(const struct gn_kernels *k, float *packed, float *db, c
 }
 
 /* By slabs of DEPTH rows: both operands are packed by all threads, then multiplied by all. */
-void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N, int K)
+void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
+                      int K)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	int depth = M < DEPTH ? M : DEPTH;

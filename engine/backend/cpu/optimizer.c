@@ -60,7 +60,8 @@ void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int c
 	}
 }
 
-void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step, float grad_scale)
+void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step,
+                float grad_scale)
 {
 	ptrdiff_t chunks = chunk_count(tensors, count);
 #pragma omp parallel num_threads(ctx->threads)

@@ -8,7 +8,8 @@ struct adamw_factors {
 	vf shrink, grad_scale, beta1, beta2, one_beta1, one_beta2, step, root, eps;
 };
 
-static inline void adamw_vector(const struct adamw_factors *f, float *weight, const float *grad, float *m, float *v, int n)
+static inline void adamw_vector(const struct adamw_factors *f, float *weight, const float *grad, float *m, float *v,
+                                int n)
 {
 	vf g = vload_upto(grad, n) * f->grad_scale;
 	vf m1 = vfma(f->one_beta1, g, vload_upto(m, n) * f->beta1);
@@ -53,7 +54,8 @@ static inline void sgd_vector(float *weight, const float *grad, float *m, vf lr,
 	vstore_upto(weight, vfnma(lr, g, w), n);
 }
 
-static void sgd(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first, size_t n)
+static void sgd(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first,
+                size_t n)
 {
 	vf lr = vset1(t->lr), decay = vset1(t->decay), mu = vset1(momentum), s = vset1(grad_scale);
 	size_t j = first, end = first + n;

@@ -17,7 +17,8 @@ void gn_cpu_pool(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int firs
 	}
 }
 
-void gn_cpu_pool_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, int B, int T, int C)
+void gn_cpu_pool_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int count, int B, int T,
+                          int C)
 {
 #pragma omp parallel for num_threads(ctx->threads) schedule(static)
 	for (ptrdiff_t b = 0; b < B; b++) {
@@ -36,8 +37,8 @@ void gn_cpu_take(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int firs
 		memcpy((float *)out + b * n * C, (const float *)hidden + (b * T + first) * C, floats * sizeof(float));
 }
 
-void gn_cpu_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate, int B, int T,
-                          int C)
+void gn_cpu_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate,
+                          int B, int T, int C)
 {
 #pragma omp parallel for num_threads(ctx->threads) schedule(static)
 	for (ptrdiff_t b = 0; b < B; b++) {

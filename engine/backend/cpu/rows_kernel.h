@@ -45,14 +45,15 @@ static void layernorm(float *out, const float *x, const float *w, const float *b
 		for (; j + VL <= C; j += VL)
 			vstore(out + j, vfma((vload(x + j) - m) * r, vload(w + j), vload(b + j)));
 		if (j < C)
-			vstore_n(out + j, vfma((vload_n(x + j, C - j) - m) * r, vload_n(w + j, C - j), vload_n(b + j, C - j)),
+			vstore_n(out + j,
+			         vfma((vload_n(x + j, C - j) - m) * r, vload_n(w + j, C - j), vload_n(b + j, C - j)),
 			         C - j);
 	}
 }
 
 /* dx of one row: rstd (g - mean(g) - xhat mean(g xhat)), g = dout w. */
-static inline void layernorm_dx(float *dx, const float *add, const float *dout, const float *x, const float *w, float mean,
-                                float rstd, int C)
+static inline void layernorm_dx(float *dx, const float *add, const float *dout, const float *x, const float *w,
+                                float mean, float rstd, int C)
 {
 	vf m = vset1(mean), r = vset1(rstd), sum = vzero(), dot = vzero();
 	for (int j = 0; j < C; j += VL) {
@@ -89,20 +90,21 @@ static void layernorm_backward(float *dx, float *dw, float *db, const float *add
 				vstore_upto(db + j, vload_upto(db + j, n) + g, n);
 		}
 		if (dx)
-			layernorm_dx(dx + (ptrdiff_t)i * C, add ? add + (ptrdiff_t)i * C : NULL, dout, x, w, mean, rstd, C);
+			layernorm_dx(dx + (ptrdiff_t)i * C, add ? add + (ptrdiff_t)i * C : NULL, dout, x, w, mean, rstd,
+			             C);
 	}
 }
 
-static void scale_backward(float *dbranch, float *dgamma, const float *dout, const float *branch, const float *gamma, int rows,
-                           int C)
+static void scale_backward(float *dbranch, float *dgamma, const float *dout, const float *branch, const float *gamma,
+                           int rows, int C)
 {
 	for (ptrdiff_t i = 0; i < rows; i++) {
 		for (int j = 0; j < C; j += VL) {
 			int n = C - j;
 			vf g = vload_upto(dout + i * C + j, n);
 			if (dgamma)
-				vstore_upto(dgamma + j, vfma(g, vload_upto(branch + i * C + j, n), vload_upto(dgamma + j, n)),
-				            n);
+				vstore_upto(dgamma + j,
+				            vfma(g, vload_upto(branch + i * C + j, n), vload_upto(dgamma + j, n)), n);
 			if (dbranch)
 				vstore_upto(dbranch + i * C + j, g * vload_upto(gamma + j, n), n);
 		}

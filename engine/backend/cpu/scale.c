@@ -22,8 +22,8 @@ void gn_cpu_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, c
 		memset(mine, 0, stride * sizeof(float));
 		ctx->kernels->scale_backward(dbranch ? (float *)dbranch + first * C : NULL, dgamma ? mine : NULL,
 		                             (const float *)dout + first * C,
-		                             branch ? (const float *)branch + first * C : NULL, gamma, (int)(last - first),
-		                             C);
+		                             branch ? (const float *)branch + first * C : NULL, gamma,
+		                             (int)(last - first), C);
 	}
 	for (int t = 0; dgamma && t < used; t++)
 		ctx->kernels->add(dgamma, work + stride * (size_t)t, (size_t)C);
