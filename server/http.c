@@ -381,19 +381,21 @@ static int open_socket(const char *listen_on, struct gn_error *err)
 
 static void note_address(struct gn_http *http, int fd)
 {
-	struct sockaddr_storage address = {0};
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} address = {.v6 = {0}};
 	socklen_t size = sizeof address;
 	char text[INET6_ADDRSTRLEN] = "";
 
-	getsockname(fd, (struct sockaddr *)&address, &size);
-	if (address.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
-		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-		snprintf(http->address, sizeof http->address, "[%s]:%u", text, ntohs(v6->sin6_port));
+	getsockname(fd, &address.any, &size);
+	if (address.any.sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &address.v6.sin6_addr, text, sizeof text);
+		snprintf(http->address, sizeof http->address, "[%s]:%u", text, ntohs(address.v6.sin6_port));
 	} else {
-		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
-		inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
-		snprintf(http->address, sizeof http->address, "%s:%u", text, ntohs(v4->sin_port));
+		inet_ntop(AF_INET, &address.v4.sin_addr, text, sizeof text);
+		snprintf(http->address, sizeof http->address, "%s:%u", text, ntohs(address.v4.sin_port));
 	}
 }
 

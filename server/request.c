@@ -128,8 +128,10 @@ void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const c
 {
 	struct each each = {visit, user};
 
-	if (!r->values)
+	if (!r->values) {
 		MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, visit_one, &each);
+		return;
+	}
 	for (int i = 0; i < r->value_count; i++)
 		if (r->values[i].kind == MHD_GET_ARGUMENT_KIND)
 			visit(user, r->values[i].name, r->values[i].value);
