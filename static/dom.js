@@ -86,7 +86,8 @@ export function command(text) {
 
 /** What a page or a panel shows when a request failed: the cause, the fields, the files. */
 export function problemBox(problem, retry) {
-  const fields = (problem.errors ?? []).map((e) => h('li', {}, e.pointer ? [h('code', {}, e.pointer), ' '] : null, e.detail));
+  // With a single error the detail says the same already.
+  const fields = (problem.errors ?? []).filter((e) => !problem.detail?.includes(e.detail)).map((e) => h('li', {}, e.pointer ? [h('code', {}, e.pointer), ' '] : null, e.detail));
   const rejected = problem.rejected ?? [];
   return h('div.problem', { role: 'alert' },
     h('p.problem-title', {}, problem.title || 'Something went wrong'),

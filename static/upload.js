@@ -76,10 +76,12 @@ export async function sendWithProgress({ place, path, body, type, name, signal }
   }
 }
 
-/** A labelled field with a hint, an error line, and the input that carries `name`. Used by the small hand-written forms. */
-export function textField({ id, label, hint, wide, ...attributes }) {
-  const input = h('input', { type: 'text', id, 'aria-describedby': hint ? `${id}-hint` : null, autocomplete: 'off', spellcheck: 'false', ...attributes });
-  const node = h(wide ? 'div.field.wide' : 'div.field', {}, h('label', { for: id }, label), input,
+/** A labelled field with a hint, of the small hand-written forms: {node, input}. `choices` ([[value, text]]) make it a menu. */
+export function textField({ id, label, hint, choices, ...attributes }) {
+  const described = { id, 'aria-describedby': hint ? `${id}-hint` : null };
+  const input = choices ? h('select', described, choices.map(([value, text]) => h('option', { value }, text)))
+    : h('input', { type: 'text', ...described, autocomplete: 'off', spellcheck: 'false', ...attributes });
+  const node = h('div.field', {}, h('label', { for: id }, label), input,
     hint ? h('span.hint', { id: `${id}-hint` }, hint) : null);
   return { node, input };
 }

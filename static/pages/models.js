@@ -49,15 +49,17 @@ function partOf(file) {
 }
 
 const PART_TEXT = { checkpoint: 'checkpoint', config: 'architecture (config.json)', preprocessor: 'preprocessing (preprocessor_config.json)', labels: 'class names (JSON array)' };
+const AUTOMATIC = ['', 'automatic'];
 const OVERRIDES = [
   ['heads', 'Heads', { type: 'number', min: '1', step: '1' }, 'Where the tensors cannot tell.'],
   ['image_size', 'Image size', { type: 'number', min: '1', step: '1' }, 'Pixels.'],
   ['mean', 'Mean', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
   ['std', 'Standard deviation', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
-  ['crop_pct', 'Crop fraction', { type: 'number', min: '0.01', max: '1', step: 'any' }, 'Share of the shorter side.'],
-  ['pos_resample', 'Position resampling', { placeholder: 'as the checkpoint’s library' }, 'timm, hf, dinov2 or torchvision.'],
-  ['activation', 'Activation', { placeholder: 'gelu' }, 'gelu, gelu_tanh or quick_gelu.'],
+  ['crop_pct', 'Crop fraction', { type: 'number', min: '0.1', max: '1', step: 'any' }, 'Share of the shorter side.'],
+  ['activation', 'Activation', { choices: [AUTOMATIC, ...['gelu', 'gelu_tanh', 'quick_gelu'].map((a) => [a, a])] }, 'quick_gelu for OpenAI’s CLIP.'],
   ['norm_eps', 'Norm epsilon', { placeholder: '1e-6' }, 'Of every layer norm.'],
+  ['pos_resample', 'Position resampling', { choices: [AUTOMATIC, ...['timm', 'hf', 'dinov2', 'torchvision'].map((a) => [a, a])] }, 'Whose way, for runs at another image size.'],
+  ['allow_unused', 'Unknown tensors', { choices: [['', 'refuse'], ['true', 'ignore']] }, 'Of names that no ViT has.'],
 ];
 
 function uploadForm(parts, place, signal) {
