@@ -43,15 +43,18 @@ static void pause_ms(long ms)
 static pid_t start_program(const char *command, const char *argument, const char *option, const char *value,
                            const char *log)
 {
-	const char *arguments[] = {getenv("GONIO"), command, argument, option, value, "--listen", "127.0.0.1:0", NULL};
+	const char *program = getenv("GONIO"),
+	           *arguments[] = {program, command, argument, option, value, "--listen", "127.0.0.1:0", NULL};
 	posix_spawn_file_actions_t files;
 	pid_t pid;
 
+	if (!program)
+		return -1;
 	if (!option)
 		arguments[3] = NULL;
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	assert_int_equal(posix_spawn(&pid, arguments[0], &files, NULL, (char **)(uintptr_t)arguments, environ), 0);
+	assert_int_equal(posix_spawn(&pid, program, &files, NULL, (char **)arguments, environ), 0);
 	posix_spawn_file_actions_destroy(&files);
 	return pid;
 }

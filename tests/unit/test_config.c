@@ -22,7 +22,7 @@ static int parse(struct gn_config *config, struct gn_error *err, const char *fir
 	*err = (struct gn_error){0};
 	va_start(rest, first);
 	for (const char *word = first; word; word = va_arg(rest, const char *))
-		words[count++] = (char *)(uintptr_t)word;
+		words[count++] = (char *)word;
 	va_end(rest);
 	return gn_config_parse(config, count, words, err);
 }
@@ -142,7 +142,7 @@ static void test_help(void **state)
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
-	char *words[] = {(char *)(uintptr_t) "--data", (char *)(uintptr_t) "x", (char *)(uintptr_t) "--help"};
+	char *words[] = {(char *)"--data", (char *)"x", (char *)"--help"};
 
 	(void)state;
 	assert_true(gn_config_wants_help(3, words));

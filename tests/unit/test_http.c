@@ -353,8 +353,9 @@ static void test_chunked(void **state)
 	// on the same connection: keep-alive
 	assert_int_equal(client_send(fd, head, strlen(head)), 0);
 	memset(chunk, ' ', sizeof chunk);
-	memcpy(chunk, "200\r\n", 5);
-	memcpy(chunk + 5 + 512, "\r\n", 2);
+	snprintf(chunk, 6, "200\r\n");
+	chunk[5] = ' ';
+	snprintf(chunk + 5 + 512, 3, "\r\n");
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(client_send(fd, chunk, 5 + 512 + 2), 0);
 	assert_int_equal(client_send(fd, "0\r\n\r\n", 5), 0);

@@ -41,14 +41,13 @@ static void describe(char *out, size_t room, const char *content_type, struct so
 	struct gn_form *form;
 	struct gn_part part;
 	size_t used = 0;
-	int got;
 
 	out[0] = '\0';
 	if (gn_form_new(&form, content_type, source_read, source, &err)) {
 		snprintf(out, room, "NEW(%d)", err.code);
 		return;
 	}
-	while ((got = gn_form_next(form, &part, &err)) > 0) {
+	while (gn_form_next(form, &part, &err) > 0) {
 		char buffer[16];
 		ssize_t n;
 		used += (size_t)snprintf(out + used, room - used, "[%s|%s|%s]", part.name, part.filename,
@@ -149,7 +148,8 @@ static void test_limits(void **state)
 
 	(void)state;
 	memset(body, 'h', room);
-	memcpy(body, "--XY\r\n", 6);
+	snprintf(body, room, "--XY\r\n");
+	body[6] = 'h';
 	source = (struct source){body, room, 0, 65536, false};
 	describe(got, sizeof got, type, &source);
 	assert_string_equal(got, "ERR(2)");

@@ -355,11 +355,7 @@ static void test_answers(void **state)
 {
 	struct fixture *f = *state;
 	struct gn_error err = {0};
-	struct gn_answer answer = {.status = 201,
-	                           .hash = "h",
-	                           .location = "/v1/x",
-	                           .body = (char *)(uintptr_t) "{}",
-	                           .bytes = 2},
+	struct gn_answer answer = {.status = 201, .hash = "h", .location = "/v1/x", .body = (char *)"{}", .bytes = 2},
 	                 got;
 
 	assert_int_equal(gn_store_answer_get(f->store, "k", &got, &err), 0);

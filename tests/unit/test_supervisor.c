@@ -363,16 +363,16 @@ static void test_names_and_missing_parts(void **state)
 	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, id, &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
 	assert_string_equal(err.where, "/dataset");
-	json_decref((json_t *)(uintptr_t)run.request);
-	json_decref((json_t *)(uintptr_t)run.plan);
+	json_decref((json_t *)run.request);
+	json_decref((json_t *)run.plan);
 	err = (struct gn_error){0};
 	runs_submit(f, "good", "n", 0, id);
 	run = (struct gn_run_new){"n", f->model, f->dataset, 0, json_object(), json_object()};
 	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, id, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	assert_string_equal(err.where, "/name");
-	json_decref((json_t *)(uintptr_t)run.request);
-	json_decref((json_t *)(uintptr_t)run.plan);
+	json_decref((json_t *)run.request);
+	json_decref((json_t *)run.plan);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, runs_setup, runs_teardown)
