@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define USEFUL_ROWS                                                                                                    \
-	2048 /* token rows of a micro-batch past which products get no faster on a CPU, only memory larger */
+/* Token rows of a micro-batch past which products get no faster on a CPU, only memory larger. */
+#define USEFUL_ROWS 2048
 #define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
 #define PIXEL_CACHE_MAX (512ull << 20)
-/* Code, libraries, the product kernels' packing, decoders: what a worker's peak holds beyond the rest, as gonio bench shows. */
+/* Code, libraries, the product kernels' packing, decoders: what a worker's peak holds beyond the rest, as gonio
+ * bench shows. */
 #define PROCESS_BYTES (40ull << 20)
 
 int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
