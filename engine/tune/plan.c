@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* Token rows of a micro-batch past which products get no faster on a CPU, only memory larger. */
-#define USEFUL_ROWS 2048
+#define USEFUL_ROWS     2048
 #define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
 #define PIXEL_CACHE_MAX (512ull << 20)
 /* Code, libraries, the product kernels' packing, decoders: what a worker's peak holds beyond the rest, as gonio
