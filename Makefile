@@ -3,12 +3,13 @@
 #   make test    every test; the C tests and the service also under the sanitizers (ctest is the umbrella)
 #   make bench   speed and memory of this machine's engine
 #   make clean   removes build/
-# and for developers: make asan, make tsan (those build trees), make lint, make format, make test-long.
+# and for developers: make test-long (the demo and a gigabyte's upload, as tests), make asan, make tsan (those build trees),
+# make lint, make format.
 
 JOBS ?= $(shell nproc)
 CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
 
-.PHONY: demo test test-long bench clean program asan tsan lint format packages-%
+.PHONY: demo test test-long bench clean program tests asan tsan lint format packages-%
 
 program: packages-build
 	cmake --preset release -DGONIO_TESTS=OFF
@@ -21,12 +22,14 @@ asan tsan: packages-build packages-test
 demo: program packages-run
 	examples/demo.sh build/release
 
-test: packages-build packages-run packages-test asan tsan
+tests: packages-build packages-run packages-test asan tsan
 	cmake --preset release -DGONIO_TESTS=ON -DGONIO_ASAN_TREE=$(CURDIR)/build/asan -DGONIO_TSAN_TREE=$(CURDIR)/build/tsan
 	cmake --build --preset release -j $(JOBS)
+
+test: tests
 	$(CTEST) -LE long
 
-test-long: test
+test-long: tests
 	$(CTEST) -L long
 
 bench: program
