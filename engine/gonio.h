@@ -194,7 +194,7 @@ struct gn_import_options {
 	const char *preprocessor_json;
 	size_t preprocessor_bytes; /* Hugging Face preprocessor_config.json, or NULL */
 	const char *labels_json;
-	size_t labels_bytes; /* JSON array of class names, or NULL */
+	size_t labels_bytes;                      /* JSON array of class names, or NULL */
 	const enum gn_pos_resample *pos_resample; /* NULL: as the checkpoint's own library does */
 	bool allow_unused;
 };

@@ -40,7 +40,8 @@ static int take(struct gn_archive *archive, const struct gn_archive_entry *entry
 	int more;
 
 	gn_name_show(shown, sizeof shown, entry->path);
-	if (!entry->not_file && !gn_name_escapes(entry->path) && !gn_name_clean(clean, entry->path) && !gn_name_skipped(clean))
+	if (!entry->not_file && !gn_name_escapes(entry->path) && !gn_name_clean(clean, entry->path) &&
+	    !gn_name_skipped(clean))
 		item->entry = item->path = strdup(clean);
 	while ((more = gn_archive_piece(archive, &bytes, &size, &damage, NULL)) > 0)
 		for (size_t i = 0; i < size && i < sizeof item->sha256; i++)
