@@ -463,6 +463,28 @@ int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const
                       struct gn_error *err);
 void gn_angles_release(struct gn_angles *angles);
 
+/* Which end of a group's ranking is tuned: METHOD 5. */
+enum gn_order { GN_LARGEST, GN_SMALLEST };
+const char *gn_order_name(enum gn_order order); /* "largest", "smallest" */
+int gn_order_from_name(const char *name);       /* -1: no such name */
+struct gn_selected_layer {
+	char name[32]; /* "blocks.3.attn" */
+	int block;
+	enum gn_group group;
+	double degrees;
+};
+struct gn_selection {
+	int count;
+	struct gn_selected_layer *layers; /* network order */
+};
+/* The first attention_layers and ffn_layers of each group's order; of equal angles the lower block comes first. Caller
+ * releases. GN_INVALID with where "/strategy/attention_layers" or "/strategy/ffn_layers": a number below 0 or above
+ * the group's; both 0; a group with a number above 0 in which a layer was frozen (an angle of exactly 0) or has no
+ * angle (NAN). A group of which 0 layers are wanted is not looked at. */
+int gn_select_layers(struct gn_selection *out, const struct gn_angles *angles, enum gn_order order,
+                     int attention_layers, int ffn_layers, struct gn_error *err);
+void gn_selection_release(struct gn_selection *selection);
+
 /* ---------------------------------------------------------------- training --------------------------------------- */
 
 enum gn_event_kind {
