@@ -174,7 +174,8 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	                               .eval_every_epochs = 1,
 	                               .schedule = GN_CONSTANT};
 	struct gn_trainer t = trainer_for(&options, &config);
-	float *images = noise((size_t)n->batch * 3 * 224 * 224, 1, err);
+	/* two batches, as a run's loader holds them: the plan counts both */
+	float *images = noise((size_t)(cached ? 1 : 2) * (size_t)n->batch * 3 * 224 * 224, 1, err);
 	int32_t labels[64], samples[64];
 	int result = -1;
 

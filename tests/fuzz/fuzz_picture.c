@@ -1,4 +1,4 @@
-/* Any bytes as a picture: PNG. Whatever is accepted can be resized and verified too. */
+/* Any bytes as a picture: JPEG at every DCT scale, PNG, WebP. Whatever is accepted can be resized and verified too. */
 #include "data/image.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum { MAX_PIXELS = 1 << 16 };
 	struct gn_image_info info;
 
-	if (gn_image_sniff(data, size) != GN_IMAGE_PNG || gn_image_probe(&info, data, size, MAX_PIXELS, NULL))
+	if (gn_image_sniff(data, size) == GN_IMAGE_UNKNOWN || gn_image_probe(&info, data, size, MAX_PIXELS, NULL))
 		return 0;
 	for (int cover = 0; cover < 64; cover = 2 * cover + 7) {
 		struct gn_image image = {0}, small = {0};
