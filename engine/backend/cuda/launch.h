@@ -1,0 +1,19 @@
+/*
+ * How a kernel is launched and how it names its dynamic shared memory: the only two places where CUDA's own syntax and the host runner of
+ * tests/cuda_host (which compiles the same sources as C++ and runs them on the CPU) differ.
+ *
+ *   GN_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)    a template with commas stands in parentheses: (kernel<64, true>)
+ *   GN_SHARED_BYTES(name);                                                unsigned char name[], 16-byte aligned
+ */
+#ifndef GN_CUDA_LAUNCH_H
+#define GN_CUDA_LAUNCH_H
+
+#ifdef __NVCC__
+#define GN_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+	(kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+#define GN_SHARED_BYTES(name) extern __shared__ __align__(16) unsigned char name[]
+#else
+#include <cuda_host_launch.h> /* the runner's */
+#endif
+
+#endif
