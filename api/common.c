@@ -1,11 +1,7 @@
 /* What the handlers of several resources share: queries, rows, lists, deletion. */
 #include "api/api.h"
 
-static const struct {
-	const char *path, *noun;
-} KINDS[] = {[GN_KIND_MODEL] = {"models", "model"},
-             [GN_KIND_DATASET] = {"datasets", "data set"},
-             [GN_KIND_RUN] = {"runs", "run"}};
+static const char *const PATHS[GN_KIND_COUNT] = {"models", "datasets", "runs", "soups", "evaluations"};
 
 struct gn_api *gn_api_of(const struct gn_request *r)
 {
@@ -73,7 +69,7 @@ static int get_row(struct gn_request *r, enum gn_kind kind, const char *id, stru
 	if (!gn_store_get(gn_request_service(r)->store, kind, id, row, &err))
 		return 0;
 	if (err.code == GN_NOT_FOUND)
-		gn_reply_problem(r, 404, "there is no %s with this id or name", KINDS[kind].noun);
+		gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kind_words[kind]);
 	else
 		gn_reply_error(r, &err);
 	return -1;
@@ -106,7 +102,7 @@ int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)
 	if (!*name || gn_store_get(gn_request_service(r)->store, kind, name, &row, &err))
 		return 0;
 	gn_row_release(&row);
-	gn_reply_problem(r, 409, "a %s has the name %s already", KINDS[kind].noun, name);
+	gn_reply_problem(r, 409, "a %s has the name %s already", gn_kind_words[kind], name);
 	return -1;
 }
 
@@ -138,6 +134,7 @@ json_t *gn_api_resource(enum gn_kind kind, const struct gn_row *row)
 		json_object_set_new(resource, "kind", json_string(*row->base ? "tuned" : "base"));
 		json_object_set_new(resource, "base", text_or_null(row->base));
 		json_object_set_new(resource, "run", text_or_null(row->run));
+		json_object_set_new(resource, "soup", text_or_null(row->soup));
 	} else {
 		json_object_set_new(resource, "status", json_string("ready"));
 	}
@@ -150,7 +147,7 @@ void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct 
 {
 	char location[64];
 
-	snprintf(location, sizeof location, "/v1/%s/%s", KINDS[kind].path, row->id);
+	snprintf(location, sizeof location, "/v1/%s/%s", PATHS[kind], row->id);
 	gn_reply_created(r, location, gn_api_resource(kind, row));
 }
 

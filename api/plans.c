@@ -93,7 +93,8 @@ static double number(const json_t *object, const char *name)
 /* Operations per second of the newest run of this model that went on for a while; 0 when there is none. */
 static double rate_seen(struct gn_request *r, const char *model)
 {
-	struct gn_text *text = gn_supervisor_list(gn_request_service(r)->supervisor, GN_RUN_SUCCEEDED, 20, NULL, NULL);
+	struct gn_text *text =
+	    gn_supervisor_list(gn_request_service(r)->supervisor, GN_KIND_RUN, GN_JOB_SUCCEEDED, 20, NULL, NULL);
 	json_t *list = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL, *run;
 	double rate = 0;
 	size_t index;

@@ -11,9 +11,9 @@
 static int run_file(struct gn_request *r, const char *file, char id[GN_ID_SIZE], char path[PATH_MAX])
 {
 	const struct gn_service *service = gn_request_service(r);
-	enum gn_run_status status;
+	enum gn_job_status status;
 
-	if (gn_supervisor_find(service->supervisor, gn_path(r, "id"), id, &status)) {
+	if (gn_supervisor_find(service->supervisor, GN_KIND_RUN, gn_path(r, "id"), id, &status)) {
 		gn_reply_problem(r, 404, "there is no run with this id or name");
 		return -1;
 	}
@@ -187,7 +187,7 @@ void gn_api_run_angles(struct gn_request *r)
 void gn_api_run_events(struct gn_request *r)
 {
 	if (!gn_api_no_query(r))
-		gn_reply_events(r, gn_request_service(r)->supervisor, gn_path(r, "id"));
+		gn_reply_events(r, gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"));
 }
 
 void gn_api_run_log(struct gn_request *r)

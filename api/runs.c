@@ -8,7 +8,7 @@ static void reply_no_run(struct gn_request *r)
 
 static void reply_run(struct gn_request *r, const char *run)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, run);
+	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, run);
 
 	if (text)
 		gn_reply_text(r, 200, "application/json", text);
@@ -20,7 +20,7 @@ static void reply_run(struct gn_request *r, const char *run)
 
 static void reply_launched(struct gn_request *r, const char *id)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, id);
+	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, id);
 	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 	char location[64];
 
@@ -37,19 +37,22 @@ static void submit(struct gn_request *r, struct gn_prepared *prepared)
 	json_t *stored = gn_run_request_write(request);
 	json_t *plan = json_pack("{s:O,s:I,s:f}", "tuned_layers", prepared->tuned_layers, "tuned_parameters",
 	                         (json_int_t)prepared->plan.tuned_parameters, "flops", gn_api_run_flops(prepared));
-	struct gn_run_new run = {
+	json_t *needs = json_pack("{s:s,s:s}", "/model", request->model, "/dataset", request->dataset);
+	const struct gn_job_new job = {
+	    .kind = GN_KIND_RUN,
 	    .name = request->name,
-	    .model = request->model,
-	    .dataset = request->dataset,
 	    .priority = request->priority,
+	    .base = request->model,
+	    .needs = needs,
 	    .request = stored,
-	    .plan = plan,
+	    .members = plan,
 	};
 
-	if (gn_supervisor_submit(gn_request_service(r)->supervisor, &run, id, &err))
+	if (gn_supervisor_submit(gn_request_service(r)->supervisor, &job, 1, &id, &err))
 		gn_reply_error(r, &err);
 	else
 		reply_launched(r, id);
+	json_decref(needs);
 	json_decref(stored);
 	json_decref(plan);
 }
@@ -71,8 +74,8 @@ struct run_page {
 	int status;
 };
 static const char *const STATUSES[] = {
-    [GN_RUN_QUEUED] = "queued", [GN_RUN_RUNNING] = "running",     [GN_RUN_SUCCEEDED] = "succeeded",
-    [GN_RUN_FAILED] = "failed", [GN_RUN_CANCELLED] = "cancelled", NULL};
+    [GN_JOB_QUEUED] = "queued", [GN_JOB_RUNNING] = "running",     [GN_JOB_SUCCEEDED] = "succeeded",
+    [GN_JOB_FAILED] = "failed", [GN_JOB_CANCELLED] = "cancelled", NULL};
 static const struct gn_field RUN_PAGE[] = {
     GN_PAGE_FIELDS(struct run_page),
     {"status", GN_FIELD_CHOICE, 0, offsetof(struct run_page, status), .fallback = -1, .choices = STATUSES,
@@ -86,8 +89,8 @@ void gn_api_runs_list(struct gn_request *r)
 
 	if (gn_api_query(r, RUN_PAGE, sizeof RUN_PAGE / sizeof *RUN_PAGE, &page))
 		return;
-	struct gn_text *text = gn_supervisor_list(gn_request_service(r)->supervisor, page.status, page.limit,
-	                                          *page.after ? page.after : NULL, &err);
+	struct gn_text *text = gn_supervisor_list(gn_request_service(r)->supervisor, GN_KIND_RUN, page.status,
+	                                          page.limit, *page.after ? page.after : NULL, &err);
 	if (!text && err.code)
 		gn_reply_error(r, &err);
 	else
@@ -118,7 +121,9 @@ void gn_api_run_cancel(struct gn_request *r)
 	struct gn_error err = {0};
 
 	if (!gn_api_no_query(r))
-		reply_changed(r, gn_supervisor_cancel(gn_request_service(r)->supervisor, gn_path(r, "id"), &err), &err);
+		reply_changed(
+		    r, gn_supervisor_cancel(gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"), &err),
+		    &err);
 }
 
 void gn_api_run_resume(struct gn_request *r)
@@ -126,7 +131,9 @@ void gn_api_run_resume(struct gn_request *r)
 	struct gn_error err = {0};
 
 	if (!gn_api_no_query(r))
-		reply_changed(r, gn_supervisor_resume(gn_request_service(r)->supervisor, gn_path(r, "id"), &err), &err);
+		reply_changed(
+		    r, gn_supervisor_resume(gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"), &err),
+		    &err);
 }
 
 void gn_api_run_delete(struct gn_request *r)
@@ -136,7 +143,7 @@ void gn_api_run_delete(struct gn_request *r)
 
 	if (gn_api_no_query(r))
 		return;
-	if (gn_supervisor_delete(gn_request_service(r)->supervisor, gn_path(r, "id"), &freed, &err))
+	if (gn_supervisor_delete(gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"), &freed, &err))
 		reply_changed(r, -1, &err);
 	else
 		gn_reply_json(r, 200, json_pack("{s:I}", "freed_bytes", (json_int_t)freed));

@@ -25,7 +25,8 @@ void gn_api_metrics(struct gn_request *r)
 	struct gn_service *service = gn_request_service(r);
 	struct gn_gauges gauges = {0};
 
-	gn_supervisor_counts(service->supervisor, gauges.runs);
+	for (int kind = GN_KIND_RUN; kind < GN_KIND_COUNT; kind++)
+		gn_supervisor_counts(service->supervisor, (enum gn_kind)kind, gauges.jobs[kind]);
 	gauges.queue_depth = gn_classifier_depth(service->classifier);
 	gauges.disk_free_bytes = gn_store_free_bytes(service->store);
 	gn_reply_text(r, 200, "text/plain; version=0.0.4", gn_metrics_text(service->metrics, &gauges));

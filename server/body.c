@@ -1,5 +1,5 @@
 /*
- * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the job thread takes them out. While the ring is
+ * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the task thread takes them out. While the ring is
  * full the connection is suspended, so a slow disk slows the client and memory stays bounded.
  */
 #include <errno.h>
@@ -99,7 +99,7 @@ static size_t ring_take(struct gn_request *r, char *buffer, size_t size)
 	return done;
 }
 
-/* A client that sends a byte now and then would hold a job thread for ever; MHD's timeout only sees silence. */
+/* A client that sends a byte now and then would hold a task thread for ever; MHD's timeout only sees silence. */
 static bool too_slow(const struct gn_request *r)
 {
 	return r->waited > r->http->options.timeout_seconds && (double)r->received < r->waited * SLOW_BYTES;

@@ -1,7 +1,7 @@
 /*
  * Classification: images of all requests gathered into batches.
  *
- * A request's job thread decodes its images and hands them over; one compute thread, the only user of the device, takes the oldest
+ * A request's task thread decodes its images and hands them over; one compute thread, the only user of the device, takes the oldest
  * waiting image and with it up to --batch-max images for the same model. It waits for more, at most --batch-wait-ms after that image
  * came, only while another request is decoding one: an idle service answers a single image at once.
  */

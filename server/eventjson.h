@@ -1,14 +1,16 @@
 /*
- * Events of a run as JSON: the lines of RUN_DIR/events.ndjson, and what the service reads back from them.
+ * Events of a job as JSON: the lines of DIR/events.ndjson, and what the service reads back from them.
  *
- * A line is {"id":N,"time":"...","event":KIND,"data":{...}}. Ids count up from 1 through all attempts of a run; KIND and
- * data are those of GET /v1/runs/{id}/events, and two kinds that only the service reads:
+ * A line is {"id":N,"time":"...","event":KIND,"data":{...}}. Ids count up from 1 through all attempts of a job; KIND and
+ * data are those of GET /v1/runs/{id}/events:
  *   start       {"step","steps","epoch","epochs","line"}
  *   step        {"step","steps","epoch","epochs","loss","lr","images_per_second","grad_norm","eta_seconds"}
  *   epoch       {"epoch","train_loss","val_loss","val_accuracy","val_macro_f1","seconds"}; val_* null without validation
  *   angles      {"epoch","layers":[{"name","block","group","degrees","rank","tensors":[{"name","degrees"}]}]}
  *   checkpoint  {"step","epoch"}
  *   log         {"line"}
+ *   progress    {"done","total","eta_seconds"}: of jobs that are not runs
+ *   record      members of the job's resource that the worker has found out, such as what each ingredient of a soup reached
  *   status      {"status",...}: written by the service
  * A run that resumes goes back to its last checkpoint, so steps and epochs may come again: the later one counts.
  */

@@ -1,9 +1,9 @@
 /*
  * The daemon: libmicrohttpd's callbacks, and how a request moves through them.
  *
- *   first call (headers)   the route is found, its limits are checked; a STREAM handler starts on a job thread
+ *   first call (headers)   the route is found, its limits are checked; a STREAM handler starts on a task thread
  *   calls with data        thrown away, collected (JSON), or put into the ring (STREAM)
- *   call at the end        INLINE: the handler runs here; else it goes to a job thread and the connection is suspended
+ *   call at the end        INLINE: the handler runs here; else it goes to a task thread and the connection is suspended
  *   call after a resume    the answer is queued
  *   completion             the request's first reference goes
  *
@@ -30,9 +30,9 @@ enum {
 	CONNECTIONS_MAX = 1024,
 	CONNECTION_MEMORY = 64 * 1024, /* headers and one piece of a body */
 	DISCARD_LIMIT = 64 << 20,      /* of a body whose answer is known already */
-	JOB_THREADS = 8,
+	TASK_THREADS = 8,
 	STREAM_THREADS = 64,
-	JOBS_WAITING = 1024,
+	TASKS_WAITING = 1024,
 	DEFAULT_TIMEOUT = 60
 };
 
@@ -63,30 +63,30 @@ static enum MHD_Result queue_answer(struct gn_request *r)
 	return result;
 }
 
-static void run_job(struct gn_job *job)
+static void run_task(struct gn_task *task)
 {
-	struct gn_request *r = (struct gn_request *)((char *)job - offsetof(struct gn_request, job));
+	struct gn_request *r = (struct gn_request *)((char *)task - offsetof(struct gn_request, task));
 
 	gn_request_handle(r);
 	gn_request_complete(r);
 }
 
-/* Hands the request to a job thread; replies 503 when too many wait. */
-static void start_job(struct gn_request *r)
+/* Hands the request to a task thread; replies 503 when too many wait. */
+static void start_task(struct gn_request *r)
 {
-	struct gn_jobs *jobs = r->route->body == GN_BODY_STREAM ? r->http->streams : r->http->jobs;
+	struct gn_tasks *tasks = r->route->body == GN_BODY_STREAM ? r->http->streams : r->http->tasks;
 
 	gn_request_copy_values(r);
 	if (!r->values) {
 		gn_reply_problem(r, 503, "out of memory");
 		return;
 	}
-	r->job.run = run_job;
-	r->started_job = true;
+	r->task.run = run_task;
+	r->started_task = true;
 	atomic_fetch_add(&r->references, 1);
-	if (gn_jobs_submit(jobs, &r->job) == 0)
+	if (gn_tasks_submit(tasks, &r->task) == 0)
 		return;
-	r->started_job = false;
+	r->started_task = false;
 	atomic_fetch_sub(&r->references, 1);
 	gn_reply_problem(r, 503, "too many requests are waiting");
 }
@@ -181,11 +181,11 @@ static enum MHD_Result on_headers(struct gn_request *r)
 	    r->route->body == GN_BODY_STREAM) {
 		r->ring = malloc(GN_RING_BYTES);
 		if (r->ring)
-			start_job(r);
+			start_task(r);
 		else
 			gn_reply_problem(r, 503, "out of memory");
 	}
-	if (r->started_job || !r->status)
+	if (r->started_task || !r->status)
 		return MHD_YES;
 	expect = gn_header(r, "Expect");
 	if ((expect && !strcasecmp(expect, "100-continue")) || r->length > DISCARD_LIMIT)
@@ -195,7 +195,7 @@ static enum MHD_Result on_headers(struct gn_request *r)
 
 static enum MHD_Result on_data(struct gn_request *r, const char *data, size_t *size)
 {
-	if (r->started_job && r->route->body == GN_BODY_STREAM)
+	if (r->started_task && r->route->body == GN_BODY_STREAM)
 		return gn_body_push(r, data, size);
 	if (!r->status && r->route->body == GN_BODY_JSON) {
 		if (r->received + *size > r->limit)
@@ -208,8 +208,8 @@ static enum MHD_Result on_data(struct gn_request *r, const char *data, size_t *s
 	return r->discarded > DISCARD_LIMIT ? MHD_NO : MHD_YES;
 }
 
-/* The job goes on: wait for it. False when its answer is there. */
-static bool wait_for_job(struct gn_request *r)
+/* The task goes on: wait for it. False when its answer is there. */
+static bool wait_for_task(struct gn_request *r)
 {
 	bool waits;
 
@@ -227,13 +227,13 @@ static bool wait_for_job(struct gn_request *r)
 
 static enum MHD_Result on_end(struct gn_request *r)
 {
-	if (!r->started_job && !r->status) {
+	if (!r->started_task && !r->status) {
 		if (r->route->flags & GN_INLINE)
 			gn_request_handle(r);
 		else
-			start_job(r);
+			start_task(r);
 	}
-	if (r->started_job && wait_for_job(r))
+	if (r->started_task && wait_for_task(r))
 		return MHD_YES;
 	return queue_answer(r);
 }
@@ -415,8 +415,8 @@ static int start_daemon(struct gn_http *http, int fd, struct gn_error *err)
 
 static void http_free(struct gn_http *http)
 {
-	gn_jobs_free(http->jobs);
-	gn_jobs_free(http->streams);
+	gn_tasks_free(http->tasks);
+	gn_tasks_free(http->streams);
 	gn_static_free(http);
 	free(http->claims);
 	pthread_mutex_destroy(&http->claims_lock);
@@ -440,8 +440,8 @@ int gn_http_start(struct gn_http **out, const struct gn_http_options *options, s
 	snprintf(http->id_prefix, sizeof http->id_prefix, "%02x%02x%02x%02x", random[0], random[1], random[2],
 	         random[3]);
 	if (gn_static_load(http, options->share_dirs, err) ||
-	    gn_jobs_new(&http->jobs, JOB_THREADS, JOBS_WAITING, err) ||
-	    gn_jobs_new(&http->streams, STREAM_THREADS, JOBS_WAITING, err))
+	    gn_tasks_new(&http->tasks, TASK_THREADS, TASKS_WAITING, err) ||
+	    gn_tasks_new(&http->streams, STREAM_THREADS, TASKS_WAITING, err))
 		goto failed;
 	fd = open_socket(options->listen, err);
 	if (fd < 0)
@@ -502,9 +502,9 @@ void gn_http_stop(struct gn_http *http, double grace_seconds)
 		/* Uploads end within 250 ms; what remains are answers that a client does not fetch, which MHD may cut. */
 		wait_idle(http, 2);
 	}
-	/* Every job ends, and resumes its connection, before the daemon goes. */
-	gn_jobs_stop(http->streams);
-	gn_jobs_stop(http->jobs);
+	/* Every task ends, and resumes its connection, before the daemon goes. */
+	gn_tasks_stop(http->streams);
+	gn_tasks_stop(http->tasks);
 	MHD_stop_daemon(http->daemon);
 	http_free(http);
 }

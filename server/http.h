@@ -3,7 +3,7 @@
  *
  * Threads. libmicrohttpd's threads parse and send; they never block. A handler runs
  *   - on one of them when its route says GN_INLINE: it must not touch the disk, SQLite, or wait for anything;
- *   - otherwise on a job thread, with the connection suspended: it may block as long as it needs.
+ *   - otherwise on a task thread, with the connection suspended: it may block as long as it needs.
  * A handler of a STREAM route starts as soon as the headers are there and pulls the body with gn_body_read while it arrives.
  *
  * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Helpers that say "replies" have

@@ -1,7 +1,7 @@
 /*
  * What the files of the HTTP room share; handlers see http.h only.
  *
- * A request lives from MHD's first call to the later of MHD's completion call and the end of its job: two references.
+ * A request lives from MHD's first call to the later of MHD's completion call and the end of its task: two references.
  * Locks: r->lock guards the members named under it; MHD_suspend_connection and MHD_resume_connection are called with it held, so
  * that a resume never overtakes its suspend. No other lock is taken under it.
  */
@@ -15,14 +15,14 @@
 #include <time.h>
 
 #include "server/http.h"
-#include "server/jobs.h"
+#include "server/tasks.h"
 #include "server/multipart.h"
 
 enum { GN_PARAMS_MAX = 4, GN_HEADERS_MAX = 8, GN_RING_BYTES = 256 * 1024, GN_JSON_LIMIT = 1 << 20, GN_REQUEST_ID = 24 };
 
 enum gn_body_fault { GN_FAULT_NONE, GN_FAULT_TOO_LARGE, GN_FAULT_NO_SPACE, GN_FAULT_SLOW, GN_FAULT_STOPPING };
 
-struct gn_value { /* a header or a query parameter, copied for a job */
+struct gn_value { /* a header or a query parameter, copied for a task */
 	enum MHD_ValueKind kind;
 	const char *name, *value;
 };
@@ -35,7 +35,7 @@ struct gn_request {
 	const char *method;
 	struct timespec started;
 	atomic_int references;
-	struct gn_job job;
+	struct gn_task task;
 	char id[GN_REQUEST_ID];
 	int param_count;
 	struct {
@@ -53,7 +53,7 @@ struct gn_request {
 	size_t text_capacity;
 	json_t *json;
 	struct gn_form *form; /* of a multipart body; also what a struct gn_multipart pointer stands for */
-	double waited;        /* seconds that the job has waited for bytes */
+	double waited;        /* seconds that the task has waited for bytes */
 	uint64_t unchecked;   /* bytes since the disk was last looked at */
 
 	/* Idempotency-Key */
@@ -74,7 +74,7 @@ struct gn_request {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* under lock */
-	bool started_job, suspended, gone, finished, ended;
+	bool started_task, suspended, gone, finished, ended;
 	enum gn_body_fault fault;
 	char *ring; /* [GN_RING_BYTES] */
 	size_t ring_at, ring_used;
@@ -92,7 +92,7 @@ struct gn_static_file {
 struct gn_http {
 	struct gn_http_options options;
 	struct MHD_Daemon *daemon;
-	struct gn_jobs *jobs, *streams;
+	struct gn_tasks *tasks, *streams;
 	struct gn_static_file *files;
 	int file_count;
 	char address[80];
@@ -110,7 +110,7 @@ void gn_request_copy_values(struct gn_request *r);
 void gn_request_unref(struct gn_request *r);
 /* Runs the route's handler, idempotency and JSON body included; afterwards r has its answer. */
 void gn_request_handle(struct gn_request *r);
-/* The connection goes on with the answer; gives the job's reference back. */
+/* The connection goes on with the answer; gives the task's reference back. */
 void gn_request_complete(struct gn_request *r);
 
 /* body.c: from MHD's thread */

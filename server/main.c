@@ -52,8 +52,8 @@ static int serve(int argc, char **argv)
 static int train(int argc, char **argv)
 {
 	if (argc == 1)
-		return gn_worker_main(argv[0]);
-	fprintf(stderr, "usage: gonio train RUN_DIR\n");
+		return gn_worker_main(GN_KIND_RUN, argv[0]);
+	fprintf(stderr, "usage: gonio train DIR\n");
 	return STATUS_USAGE;
 }
 

@@ -238,11 +238,17 @@ static void put_requests(struct page *page, struct gn_metrics *m)
 	put_histogram(page, "gonio_http_request_seconds", "", &m->request_seconds, second_bounds, SECOND_BOUNDS, 1e6);
 }
 
-static void put_runs(struct page *page, struct gn_metrics *m, const struct gn_gauges *gauges)
+static void put_jobs(struct page *page, struct gn_metrics *m, const struct gn_gauges *gauges)
 {
-	put_head(page, "gonio_runs", "gauge", "Runs by status.");
-	for (int s = 0; s < GN_RUN_STATUS_COUNT; s++)
-		put(page, "gonio_runs{status=\"%s\"} %d\n", gn_run_status_name((enum gn_run_status)s), gauges->runs[s]);
+	static const char *const names[GN_KIND_COUNT] = {
+	    [GN_KIND_RUN] = "gonio_runs", [GN_KIND_SOUP] = "gonio_soups", [GN_KIND_EVALUATION] = "gonio_evaluations"};
+
+	for (int kind = GN_KIND_RUN; kind < GN_KIND_COUNT; kind++) {
+		put_head(page, names[kind], "gauge", "By status.");
+		for (int s = 0; s < GN_JOB_STATUS_COUNT; s++)
+			put(page, "%s{status=\"%s\"} %d\n", names[kind], gn_job_status_name((enum gn_job_status)s),
+			    gauges->jobs[kind][s]);
+	}
 	put_head(page, "gonio_run_images_total", "counter", "Images that runs have trained on.");
 	put(page, "gonio_run_images_total %llu\n", (unsigned long long)atomic_load(&m->run_images));
 }
@@ -318,7 +324,7 @@ struct gn_text *gn_metrics_text(struct gn_metrics *m, const struct gn_gauges *ga
 	struct gn_text *text;
 
 	put_requests(&page, m);
-	put_runs(&page, m, gauges);
+	put_jobs(&page, m, gauges);
 	put_classify(&page, m, gauges);
 	put_head(&page, "gonio_disk_free_bytes", "gauge", "Free bytes of the data directory's file system.");
 	put(&page, "gonio_disk_free_bytes %llu\n", (unsigned long long)gauges->disk_free_bytes);

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include "gonio.h"
+#include "server/store.h"
 #include "server/text.h"
 
 struct gn_metrics;
@@ -25,8 +26,8 @@ void gn_metrics_classify_seconds(struct gn_metrics *m, enum gn_stage stage, doub
 
 /* What is asked when the text is made. */
 struct gn_gauges {
-	int runs[5];     /* by enum gn_run_status */
-	int queue_depth; /* images that wait to be classified */
+	int jobs[GN_KIND_COUNT][GN_JOB_STATUS_COUNT]; /* of the kinds that are jobs */
+	int queue_depth;                              /* images that wait to be classified */
 	uint64_t disk_free_bytes;
 };
 /* The whole text, process_* included. Caller unrefs; NULL: out of memory. */

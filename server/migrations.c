@@ -3,8 +3,8 @@
  * the end. PRAGMA user_version holds the number of strings that were applied.
  *
  * seq orders lists (newest first) and is never used again, so that a page's end stays valid when rows go. Names are unique
- * within a kind; NULL names are not compared. A run names its model and data set without a foreign key: a finished run
- * outlives them. JSON columns are read by api/ only.
+ * within a kind; NULL names are not compared. What a job needs has no foreign key: a finished job outlives it; `member` is where the
+ * job's request names the thing. JSON columns are read by api/ only.
  */
 #include "server/db.h"
 
@@ -54,5 +54,42 @@ const char *const gn_migrations[] = {
     " location TEXT,"
     " body BLOB NOT NULL);"
     "CREATE INDEX answers_age ON answers(created_at);",
+
+    /* 2: runs become one kind of job. */
+    "CREATE TABLE jobs ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " kind TEXT NOT NULL CHECK (kind IN ('run','soup','evaluation')),"
+    " id TEXT NOT NULL UNIQUE,"
+    " name TEXT,"
+    " created_at INTEGER NOT NULL,"
+    " started_at INTEGER NOT NULL DEFAULT 0,"
+    " finished_at INTEGER NOT NULL DEFAULT 0,"
+    " status TEXT NOT NULL CHECK (status IN ('queued','running','succeeded','failed','cancelled')),"
+    " priority INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " deaths INTEGER NOT NULL DEFAULT 0,"
+    " base TEXT,"
+    " request TEXT NOT NULL,"
+    " members TEXT NOT NULL,"
+    " progress TEXT,"
+    " result TEXT,"
+    " error TEXT,"
+    " UNIQUE (kind, name));"
+    "CREATE TABLE job_needs ("
+    " job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE,"
+    " member TEXT NOT NULL,"
+    " thing TEXT NOT NULL,"
+    " PRIMARY KEY (job, member)) WITHOUT ROWID;"
+    "CREATE INDEX job_needs_thing ON job_needs(thing);"
+    "INSERT INTO "
+    "jobs(seq,kind,id,name,created_at,started_at,finished_at,status,priority,attempts,deaths,base,request,members,"
+    "progress,"
+    "result,error) SELECT "
+    "seq,'run',id,name,created_at,started_at,finished_at,status,priority,attempts,deaths,model,request,plan,"
+    "progress,result,error FROM runs;"
+    "INSERT INTO job_needs(job,member,thing) SELECT id,'/model',model FROM runs;"
+    "INSERT INTO job_needs(job,member,thing) SELECT id,'/dataset',dataset FROM runs;"
+    "DROP TABLE runs;"
+    "ALTER TABLE models ADD COLUMN soup TEXT;",
     NULL,
 };

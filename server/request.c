@@ -49,7 +49,7 @@ static enum MHD_Result store(void *cls, enum MHD_ValueKind kind, const char *nam
 	return MHD_YES;
 }
 
-/* MHD's own list dies with the connection, which a job may outlive. */
+/* MHD's own list dies with the connection, which a task may outlive. */
 void gn_request_copy_values(struct gn_request *r)
 {
 	const enum MHD_ValueKind kinds = MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND;

@@ -1,5 +1,5 @@
 /*
- * A run's JSON: what POST /v1/runs takes, what the store keeps, what run.json holds and what GET /v1/schemas/run
+ * A run's JSON: what POST /v1/runs takes, what the store keeps, what job.json holds and what GET /v1/schemas/run
  * describes. All four come from one table of fields (runconfig.c).
  */
 #ifndef GN_SERVER_RUNCONFIG_H

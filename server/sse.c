@@ -1,5 +1,5 @@
 /*
- * A run's events as a stream: see sse.h.
+ * A job's events as a stream: see sse.h.
  *
  * MHD's thread asks for bytes; they come from the event file, from where the last answer ended. With nothing to say the connection is
  * suspended, and the supervisor's wake resumes it. Locks: the supervisor calls wake with its own lock held, wake takes stream->lock; so
@@ -25,7 +25,8 @@ struct stream {
 	struct gn_supervisor *supervisor;
 	struct gn_http *http;
 	struct MHD_Connection *connection;
-	char run[GN_ID_SIZE];
+	enum gn_kind kind;
+	char id[GN_ID_SIZE];
 	int fd; /* events.ndjson; -1: not there yet */
 	char path[PATH_MAX];
 	int64_t after; /* events up to this id are known to the client */
@@ -143,12 +144,13 @@ static int read_file(struct stream *stream)
 
 static bool over(const struct stream *stream)
 {
-	enum gn_run_status status;
+	enum gn_job_status status;
 	char id[GN_ID_SIZE];
 
-	if (gn_http_stopping(stream->http) || gn_supervisor_find(stream->supervisor, stream->run, id, &status))
+	if (gn_http_stopping(stream->http) ||
+	    gn_supervisor_find(stream->supervisor, stream->kind, stream->id, id, &status))
 		return true;
-	return status != GN_RUN_QUEUED && status != GN_RUN_RUNNING;
+	return status != GN_JOB_QUEUED && status != GN_JOB_RUNNING;
 }
 
 static void wake(void *user)
@@ -226,7 +228,8 @@ static void stream_free(void *cls)
 
 /* ---------------------------------------------------------------- starting --------------------------------------- */
 
-static struct stream *stream_new(struct gn_request *r, struct gn_supervisor *supervisor, const char *id)
+static struct stream *stream_new(struct gn_request *r, struct gn_supervisor *supervisor, enum gn_kind kind,
+                                 const char *id)
 {
 	struct stream *stream = calloc(1, sizeof *stream);
 	const char *last = gn_header(r, "Last-Event-ID");
@@ -241,27 +244,28 @@ static struct stream *stream_new(struct gn_request *r, struct gn_supervisor *sup
 	stream->spoken_at = gn_monotonic();
 	stream->listener.wake = wake;
 	stream->listener.user = stream;
-	memcpy(stream->run, id, GN_ID_SIZE);
-	gn_store_folder(supervisor->options.store, GN_KIND_RUN, id, stream->path);
+	stream->kind = kind;
+	memcpy(stream->id, id, GN_ID_SIZE);
+	gn_store_folder(supervisor->options.store, kind, id, stream->path);
 	snprintf(stream->path + strlen(stream->path), sizeof stream->path - strlen(stream->path), "/events.ndjson");
 	pthread_mutex_init(&stream->lock, NULL);
 	return stream;
 }
 
-void gn_reply_events(struct gn_request *r, struct gn_supervisor *supervisor, const char *run)
+void gn_reply_events(struct gn_request *r, struct gn_supervisor *supervisor, enum gn_kind kind, const char *job)
 {
 	char id[GN_ID_SIZE];
-	enum gn_run_status status;
+	enum gn_job_status status;
 	struct gn_error err = {0};
 	struct stream *stream = NULL;
 	struct MHD_Response *response;
 
-	if (gn_supervisor_find(supervisor, run, id, &status)) {
-		gn_reply_problem(r, 404, "there is no run '%.80s'", run);
+	if (gn_supervisor_find(supervisor, kind, job, id, &status)) {
+		gn_reply_problem(r, 404, "there is no %s '%.80s'", gn_kind_words[kind], job);
 		return;
 	}
-	stream = stream_new(r, supervisor, id);
-	if (!stream || gn_supervisor_listen(supervisor, id, &stream->listener, &err)) {
+	stream = stream_new(r, supervisor, kind, id);
+	if (!stream || gn_supervisor_listen(supervisor, kind, id, &stream->listener, &err)) {
 		gn_reply_problem(r, 503, "%s", stream ? err.text : "out of memory");
 		if (stream)
 			stream_free(stream);

@@ -1,5 +1,5 @@
 /*
- * The data directory: lock, layout, clean-up, staging, free space. Rows are in store_rows.c and store_runs.c.
+ * The data directory: lock, layout, clean-up, staging, free space. Rows are in store_rows.c, store_jobs.c and store_answers.c.
  */
 #include "server/store.h"
 
@@ -18,14 +18,14 @@
 #include "server/log.h"
 #include "server/store_private.h"
 
-const char *const gn_kind_folders[GN_KIND_COUNT] = {"models", "datasets", "runs"};
-const char *const gn_kind_words[GN_KIND_COUNT] = {"model", "data set", "run"};
+const char *const gn_kind_folders[GN_KIND_COUNT] = {"models", "datasets", "runs", "soups", "evaluations"};
+const char *const gn_kind_words[GN_KIND_COUNT] = {"model", "data set", "run", "soup", "evaluation"};
 
 /* ---------------------------------------------------------------- ids -------------------------------------------- */
 
 void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
 {
-	static const char prefixes[GN_KIND_COUNT][5] = {"mdl_", "dst_", "run_"};
+	static const char prefixes[GN_KIND_COUNT][5] = {"mdl_", "dst_", "run_", "sop_", "evl_"};
 	static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
 	unsigned char bytes[16];
 	ssize_t n;
@@ -82,7 +82,9 @@ static int take_lock(struct gn_store *store, struct gn_error *err)
 static int row_exists(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
 {
 	static const char *const queries[GN_KIND_COUNT] = {
-	    "SELECT 1 FROM models WHERE id=?1", "SELECT 1 FROM datasets WHERE id=?1", "SELECT 1 FROM runs WHERE id=?1"};
+	    "SELECT 1 FROM models WHERE id=?1", "SELECT 1 FROM datasets WHERE id=?1",
+	    "SELECT 1 FROM jobs WHERE id=?1 AND kind='run'", "SELECT 1 FROM jobs WHERE id=?1 AND kind='soup'",
+	    "SELECT 1 FROM jobs WHERE id=?1 AND kind='evaluation'"};
 	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
 
 	if (!stmt)

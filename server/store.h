@@ -1,9 +1,9 @@
 /*
- * The store: a data directory with gonio.db (SQLite), models/ID/, datasets/ID/, runs/ID/ and tmp/. Rows hold metadata, files hold
- * bytes. A folder is filled under tmp/, synced and renamed into place before the row that names it is committed; opening
+ * The store: a data directory with gonio.db (SQLite), models/ID/, datasets/ID/, a folder for each kind of job (runs/ID/, soups/ID/,
+ * evaluations/ID/) and tmp/. Rows hold metadata, files hold bytes. A folder is filled under tmp/, synced and renamed into place before the row that names it is committed; opening
  * the store removes what no row names. One process at a time owns a data directory (a lock on DIR/lock).
  *
- * Every function here may block on the disk: job threads only. All are thread-safe: one writer connection under a mutex,
+ * Every function here may block on the disk: task threads only. All are thread-safe: one writer connection under a mutex,
  * readers beside it.
  */
 #ifndef GN_SERVER_STORE_H
@@ -19,7 +19,9 @@
 #define GN_ID_SIZE   24 /* "mdl_" and 16 characters of [0-9a-z], NUL included */
 #define GN_CHAIN_MAX 16 /* a tuned model, its base, the base's base, ... */
 
-enum gn_kind { GN_KIND_MODEL, GN_KIND_DATASET, GN_KIND_RUN };
+/* From GN_KIND_RUN on: the kinds of jobs. */
+enum gn_kind { GN_KIND_MODEL, GN_KIND_DATASET, GN_KIND_RUN, GN_KIND_SOUP, GN_KIND_EVALUATION, GN_KIND_COUNT };
+extern const char *const gn_kind_words[GN_KIND_COUNT]; /* "model", "data set", "run", "soup", "evaluation" */
 
 struct gn_store;
 
@@ -52,14 +54,15 @@ struct gn_row {
 	int64_t created_at;      /* milliseconds since 1970 */
 	uint64_t bytes;          /* of its folder */
 	char base[GN_ID_SIZE];   /* models: "" for a base model */
-	char run[GN_ID_SIZE];    /* models: the run that made it; "" none. The run may be gone */
-	json_t *fields;          /* the resource's other members; an object */
+	/* models: the run or the soup that made it; "" none. It may be gone */
+	char run[GN_ID_SIZE], soup[GN_ID_SIZE];
+	json_t *fields; /* the resource's other members; an object */
 };
 void gn_row_release(struct gn_row *row);
 
-/* "dst_", "mdl_" or "run_" and 16 random characters. */
+/* The kind's prefix ("mdl_", "dst_", "run_", "sop_", "evl_") and 16 random characters. */
 void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind);
-/* Moves the staged folder to its place and commits the row, both or neither. row: name, base, run and fields are used (borrowed); id,
+/* Moves the staged folder to its place and commits the row, both or neither. row: name, base, run, soup and fields are used (borrowed); id,
  * created_at and bytes are set. GN_CONFLICT with where "/name" when the name is taken; GN_NOT_FOUND when base is gone. */
 int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, struct gn_row *row,
                  struct gn_error *err);
@@ -72,7 +75,7 @@ int gn_store_list(struct gn_store *store, enum gn_kind kind, int limit, const ch
                   void (*visit)(void *user, const struct gn_row *row), void *user, bool *more, struct gn_error *err);
 /* name "" takes the name away. GN_CONFLICT, GN_NOT_FOUND. Models and data sets. */
 int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, const char *name, struct gn_error *err);
-/* Row and folder. GN_CONFLICT, saying by what it is needed: a queued or running run, a tuned model. Models and data sets; runs go by
+/* Row and folder. GN_CONFLICT, saying by what it is needed: a queued or running job, a tuned model. Models and data sets; jobs go by
  * the supervisor. */
 int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed, struct gn_error *err);
 
@@ -86,45 +89,54 @@ struct gn_chain {
 int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *paths, struct gn_error *err);
 void gn_chain_close(struct gn_chain *chain);
 
-/* ---------------------------------------------------------------- rows of runs (for the supervisor) -------------- */
+/* ---------------------------------------------------------------- rows of jobs (for the supervisor) -------------- */
 
-enum gn_run_status {
-	GN_RUN_QUEUED,
-	GN_RUN_RUNNING,
-	GN_RUN_SUCCEEDED,
-	GN_RUN_FAILED,
-	GN_RUN_CANCELLED,
-	GN_RUN_STATUS_COUNT
+enum gn_job_status {
+	GN_JOB_QUEUED,
+	GN_JOB_RUNNING,
+	GN_JOB_SUCCEEDED,
+	GN_JOB_FAILED,
+	GN_JOB_CANCELLED,
+	GN_JOB_STATUS_COUNT
 };
-const char *gn_run_status_name(enum gn_run_status status);
-int gn_run_status_from_name(const char *name); /* -1: no such status */
+const char *gn_job_status_name(enum gn_job_status status);
+int gn_job_status_from_name(const char *name); /* -1: no such status */
 
-struct gn_run_row {
+struct gn_job_row {
+	enum gn_kind kind; /* of a job */
 	char id[GN_ID_SIZE];
 	char name[GN_NAME_SIZE];
 	int64_t created_at, started_at, finished_at; /* milliseconds; 0: not yet */
-	enum gn_run_status status;
+	enum gn_job_status status;
 	int priority, attempts;
-	int deaths; /* in a row without progress in between */
-	char model[GN_ID_SIZE], dataset[GN_ID_SIZE];
+	int deaths;            /* in a row without progress in between */
+	char base[GN_ID_SIZE]; /* what its result will be tuned from; "" when it makes no model */
+	/* What must be there to start, and may not go while the job is queued or running: {"/dataset":ID,...}, by where the request names it. */
+	json_t *needs;
 	json_t *request; /* all defaults filled in */
-	json_t *plan;    /* members that the resource takes from the plan: tuned_layers, tuned_parameters */
+	json_t *
+	    members; /* what the resource shows beyond the request and what all jobs have: tuned_layers, ingredients, ... */
 	json_t *progress, *result, *error; /* NULL: null */
 };
-void gn_run_row_release(struct gn_run_row *row);
-/* Sets id and created_at; makes the folder runs/ID. GN_NOT_FOUND (where "/model" or "/dataset") when one is gone, GN_CONFLICT "/name". */
-int gn_store_add_run(struct gn_store *store, struct gn_run_row *row, struct gn_error *err);
-/* Writes status, times, attempts, deaths, progress, result and error. */
-int gn_store_update_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err);
-/* The same; in one transaction with the check that its model and data set are still there: GN_NOT_FOUND. */
-int gn_store_requeue_run(struct gn_store *store, const struct gn_run_row *row, struct gn_error *err);
-/* gn_store_update_run, and in one transaction the model that the run made: its staged folder moved into place, its row, its id in the run's result
- * ("model"), which is set in row->result. */
-int gn_store_finish_run(struct gn_store *store, struct gn_run_row *row, const char *staged, struct gn_row *model,
+void gn_job_row_release(struct gn_job_row *row);
+/* The id that the job needs by that pointer; "" when it has no such need. Borrowed. */
+const char *gn_job_need(const struct gn_job_row *row, const char *pointer);
+/* All of the jobs or none, in one transaction. Sets id and created_at; makes their folders. GN_NOT_FOUND with the pointer of a need
+ * that is gone, GN_CONFLICT "/name". */
+int gn_store_add_jobs(struct gn_store *store, struct gn_job_row *rows, int count, struct gn_error *err);
+/* Writes status, times, attempts, deaths, members, progress, result and error. */
+int gn_store_update_job(struct gn_store *store, const struct gn_job_row *row, struct gn_error *err);
+/* The same; in one transaction with the check that what it needs is still there: GN_NOT_FOUND. */
+int gn_store_requeue_job(struct gn_store *store, const struct gn_job_row *row, struct gn_error *err);
+/* gn_store_update_job, and in one transaction the model that the job made: its staged folder moved into place, its row, its id in the job's
+ * result ("model"), which is set in row->result. */
+int gn_store_finish_job(struct gn_store *store, struct gn_job_row *row, const char *staged, struct gn_row *model,
                         struct gn_error *err);
-int gn_store_delete_run(struct gn_store *store, const char *id, uint64_t *freed, struct gn_error *err);
-/* Every run, oldest first; visit owns the row's content. */
-int gn_store_each_run(struct gn_store *store, void (*visit)(void *user, struct gn_run_row *row), void *user,
+/* Row and folder. GN_CONFLICT when a queued or running job needs it. */
+int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,
+                        struct gn_error *err);
+/* Every job, oldest first; visit owns the row's content. */
+int gn_store_each_job(struct gn_store *store, void (*visit)(void *user, struct gn_job_row *row), void *user,
                       struct gn_error *err);
 
 /* ---------------------------------------------------------------- idempotency (for http) ------------------------- */

@@ -6,7 +6,6 @@
 #include "server/db.h"
 #include "server/store.h"
 
-enum { GN_KIND_COUNT = 3 };
 #define GN_DATA_PATH 3072 /* leaves room behind it for kind, id and file name within PATH_MAX */
 
 struct gn_store {
@@ -17,15 +16,17 @@ struct gn_store {
 	char directory[GN_DATA_PATH];
 };
 
-/* "models", "datasets", "runs": the folder and the table. */
-extern const char *const gn_kind_folders[GN_KIND_COUNT];
-extern const char *const gn_kind_words[GN_KIND_COUNT]; /* "model", "data set", "run" */
+extern const char *const gn_kind_folders[GN_KIND_COUNT]; /* "models", "datasets", "runs", ... */
 
 /* Renames a folder of the data directory and syncs both parents. */
 int gn_store_move(const char *from, const char *to, struct gn_error *err);
 /* Takes a folder out of its place and removes it. *freed (may be NULL) receives the bytes. */
 int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,
                          struct gn_error *err);
+/* Deletes a row; part of a transaction. */
+int gn_store_delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err);
+/* GN_CONFLICT, naming it, when a tuned model or a queued or running job needs the row. */
+int gn_store_check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err);
 /* Inserts a model or data set row; part of a transaction. GN_CONFLICT "/name", GN_NOT_FOUND for the base. */
 int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn_row *row, struct gn_error *err);
 /* Parses a JSON column; an empty object for text that is not JSON (which only a damaged file has). NULL column: NULL. */

@@ -1,6 +1,5 @@
 /*
- * Rows of models and data sets, and idempotent answers: see store.h. Both kinds have the same columns but for base and run, which
- * only models have; the queries are written out for each kind because a statement's text is its key.
+ * Rows of models and data sets: see store.h. Both kinds have the same columns but for base, run and soup, which only models have; the queries are written out for each kind because a statement's text is its key.
  */
 #include "server/store.h"
 
@@ -13,8 +12,8 @@
 #include "server/store_private.h"
 #include "server/text.h"
 
-#define MODEL_COLUMNS   "SELECT id,name,created_at,bytes,fields,base,run FROM models "
-#define DATASET_COLUMNS "SELECT id,name,created_at,bytes,fields,NULL,NULL FROM datasets "
+#define MODEL_COLUMNS   "SELECT id,name,created_at,bytes,fields,base,run,soup FROM models "
+#define DATASET_COLUMNS "SELECT id,name,created_at,bytes,fields,NULL,NULL,NULL FROM datasets "
 
 void gn_row_release(struct gn_row *row)
 {
@@ -54,7 +53,7 @@ int gn_store_bind_json(sqlite3_stmt *stmt, int parameter, const json_t *value, s
 int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn_row *row, struct gn_error *err)
 {
 	static const char *const queries[] = {
-	    "INSERT INTO models(id,name,created_at,bytes,fields,base,run) VALUES(?1,?2,?3,?4,?5,?6,?7)",
+	    "INSERT INTO models(id,name,created_at,bytes,fields,base,run,soup) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
 	    "INSERT INTO datasets(id,name,created_at,bytes,fields) VALUES(?1,?2,?3,?4,?5)"};
 	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
 	struct gn_error sql = {0};
@@ -68,6 +67,7 @@ int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn
 	if (kind == GN_KIND_MODEL) {
 		gn_db_bind_text(stmt, 6, row->base);
 		gn_db_bind_text(stmt, 7, row->run);
+		gn_db_bind_text(stmt, 8, row->soup);
 	}
 	if (gn_db_step(conn, stmt, &sql) == 0)
 		return 0;
@@ -85,7 +85,7 @@ int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, 
 	struct gn_conn *conn;
 	bool moved = false;
 
-	gn_assert(kind != GN_KIND_RUN);
+	gn_assert(kind < GN_KIND_RUN);
 	if (gn_tree_sync(staged, err))
 		return -1;
 	gn_store_new_id(row->id, kind);
@@ -123,6 +123,7 @@ static void read_row(struct gn_row *row, sqlite3_stmt *stmt)
 	row->fields = gn_store_column_json(stmt, 4);
 	gn_db_copy(row->base, sizeof row->base, stmt, 5);
 	gn_db_copy(row->run, sizeof row->run, stmt, 6);
+	gn_db_copy(row->soup, sizeof row->soup, stmt, 7);
 }
 
 /* On a borrowed connection. id_or_name is a client's text. */
@@ -152,7 +153,7 @@ int gn_store_get(struct gn_store *store, enum gn_kind kind, const char *id_or_na
 	struct gn_conn *conn;
 	int result;
 
-	gn_assert(kind != GN_KIND_RUN);
+	gn_assert(kind < GN_KIND_RUN);
 	conn = gn_db_reader(store->db);
 	result = get_row(conn, kind, id_or_name, row, err);
 	gn_db_release(store->db, conn);
@@ -189,7 +190,7 @@ int gn_store_list(struct gn_store *store, enum gn_kind kind, int limit, const ch
 	sqlite3_stmt *stmt = NULL;
 	int got = -1, count = 0;
 
-	gn_assert(kind != GN_KIND_RUN);
+	gn_assert(kind < GN_KIND_RUN);
 	*more = false;
 	conn = gn_db_reader(store->db);
 	if (!after || sequence_of(conn, kind, after, &before, err) == 0)
@@ -223,7 +224,7 @@ int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, c
 	struct gn_error sql = {0};
 	int result = -1;
 
-	gn_assert(kind != GN_KIND_RUN);
+	gn_assert(kind < GN_KIND_RUN);
 	if (stmt) {
 		gn_db_bind_text(stmt, 1, id);
 		gn_db_bind_text(stmt, 2, name);
@@ -241,15 +242,13 @@ int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, c
 	return result == 1 ? 0 : -1;
 }
 
-/* GN_CONFLICT when something needs the row. */
-static int check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
+int gn_store_check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
 {
-	static const char *const model_users =
+	static const char query[] =
 	    "SELECT 'the tuned model',id FROM models WHERE base=?1 UNION ALL "
-	    "SELECT 'the '||status||' run',id FROM runs WHERE model=?1 AND status IN ('queued','running') LIMIT 1";
-	static const char *const dataset_users =
-	    "SELECT 'the '||status||' run',id FROM runs WHERE dataset=?1 AND status IN ('queued','running') LIMIT 1";
-	sqlite3_stmt *stmt = gn_db_prepare(conn, kind == GN_KIND_MODEL ? model_users : dataset_users, err);
+	    "SELECT 'the '||status||' '||kind,id FROM job_needs JOIN jobs ON jobs.id=job WHERE thing=?1 AND "
+	    "status IN ('queued','running') LIMIT 1";
+	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
 	int found;
 
 	if (!stmt)
@@ -263,11 +262,11 @@ static int check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *i
 	return found == 0 ? 0 : -1;
 }
 
-static int delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
+int gn_store_delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
 {
-	static const char *const queries[GN_KIND_COUNT] = {
-	    "DELETE FROM models WHERE id=?1", "DELETE FROM datasets WHERE id=?1", "DELETE FROM runs WHERE id=?1"};
-	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
+	static const char *const queries[] = {"DELETE FROM models WHERE id=?1", "DELETE FROM datasets WHERE id=?1",
+	                                      "DELETE FROM jobs WHERE id=?1"};
+	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind < GN_KIND_RUN ? kind : GN_KIND_RUN], err);
 
 	if (!stmt)
 		return -1;
@@ -281,9 +280,9 @@ int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, u
 	struct gn_row row = {0};
 	int result = -1;
 
-	gn_assert(kind != GN_KIND_RUN);
+	gn_assert(kind < GN_KIND_RUN);
 	if (gn_db_run(conn, "BEGIN IMMEDIATE", err) == 0 && get_row(conn, kind, id, &row, err) == 0 &&
-	    check_unneeded(conn, kind, row.id, err) == 0 && delete_row(conn, kind, row.id, err) == 0)
+	    gn_store_check_unneeded(conn, kind, row.id, err) == 0 && gn_store_delete_row(conn, kind, row.id, err) == 0)
 		result = gn_db_run(conn, "COMMIT", err);
 	if (result)
 		gn_db_rollback(conn);
@@ -292,73 +291,5 @@ int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, u
 	if (result == 0)
 		result = gn_store_drop_folder(store, kind, row.id, freed, err);
 	gn_row_release(&row);
-	return result;
-}
-
-int gn_store_delete_run(struct gn_store *store, const char *id, uint64_t *freed, struct gn_error *err)
-{
-	struct gn_conn *conn = gn_db_writer(store->db);
-	int result = delete_row(conn, GN_KIND_RUN, id, err);
-
-	gn_db_release(store->db, conn);
-	return result ? -1 : gn_store_drop_folder(store, GN_KIND_RUN, id, freed, err);
-}
-
-/* ---------------------------------------------------------------- answers ---------------------------------------- */
-
-enum { ANSWER_MILLISECONDS = 24 * 3600 * 1000 };
-
-int gn_store_answer_get(struct gn_store *store, const char *key, struct gn_answer *answer, struct gn_error *err)
-{
-	static const char query[] = "SELECT status,hash,location,body FROM answers WHERE key=?1 AND created_at>?2";
-	struct gn_conn *conn = gn_db_reader(store->db);
-	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
-	int found = -1;
-
-	memset(answer, 0, sizeof *answer);
-	if (stmt) {
-		gn_db_bind_text(stmt, 1, key);
-		sqlite3_bind_int64(stmt, 2, gn_now() - ANSWER_MILLISECONDS);
-		found = gn_db_step(conn, stmt, err);
-	}
-	if (found == 1) {
-		answer->status = sqlite3_column_int(stmt, 0);
-		gn_db_copy(answer->hash, sizeof answer->hash, stmt, 1);
-		gn_db_copy(answer->location, sizeof answer->location, stmt, 2);
-		answer->bytes = (size_t)sqlite3_column_bytes(stmt, 3);
-		answer->body = malloc(answer->bytes + 1);
-		if (answer->body && answer->bytes)
-			memcpy(answer->body, sqlite3_column_blob(stmt, 3), answer->bytes);
-		if (!answer->body)
-			found = gn_fail(err, GN_NO_MEMORY, "", "out of memory");
-	}
-	gn_db_release(store->db, conn);
-	return found;
-}
-
-int gn_store_answer_put(struct gn_store *store, const char *key, const struct gn_answer *answer, struct gn_error *err)
-{
-	static const char insert[] =
-	    "INSERT OR REPLACE INTO answers(key,created_at,hash,status,location,body) VALUES(?1,?2,?3,?4,?5,?6)";
-	static const char expire[] = "DELETE FROM answers WHERE created_at<?1";
-	struct gn_conn *conn = gn_db_writer(store->db);
-	sqlite3_stmt *stmt = gn_db_prepare(conn, expire, err);
-	int result = -1;
-
-	if (stmt) {
-		sqlite3_bind_int64(stmt, 1, gn_now() - ANSWER_MILLISECONDS);
-		result = gn_db_step(conn, stmt, err);
-	}
-	stmt = result == 0 ? gn_db_prepare(conn, insert, err) : NULL;
-	if (stmt) {
-		gn_db_bind_text(stmt, 1, key);
-		sqlite3_bind_int64(stmt, 2, gn_now());
-		gn_db_bind_text(stmt, 3, answer->hash);
-		sqlite3_bind_int(stmt, 4, answer->status);
-		gn_db_bind_text(stmt, 5, answer->location);
-		sqlite3_bind_blob64(stmt, 6, answer->body, answer->bytes, SQLITE_TRANSIENT);
-		result = gn_db_step(conn, stmt, err);
-	}
-	gn_db_release(store->db, conn);
 	return result;
 }

@@ -1,10 +1,11 @@
 /*
- * What the files of the supervisor share: supervisor.c (the table of runs, and what handlers call), run_work.c (the thread: workers,
- * queue), run_events.c (event files), run_finish.c (what becomes of a run whose worker ended).
+ * What the files of the supervisor share: supervisor.c (start, stop, and changes), job_table.c (the table), job_text.c (resources and
+ * statuses), job_read.c (what handlers read), job_work.c (the thread: workers, queue), job_start.c (starting a worker), job_events.c
+ * (event files), job_finish.c (what becomes of a job whose worker ended).
  *
  * Locks, in this order:
- *   change  who changes runs: held over SQLite and disk. Every member of struct gn_run may be read with it.
- *   lock    what handlers read, held for moments: the tables, listeners, and of a run text, told, row.id, row.name. These
+ *   change  who changes jobs: held over SQLite and disk. Every member of struct gn_job may be read with it.
+ *   lock    what handlers read, held for moments: the table, listeners, and of a job text, told, row.kind, row.id, row.name. These
  *           change with both held.
  */
 #ifndef GN_SERVER_SUPERVISOR_PRIVATE_H
@@ -20,20 +21,20 @@ enum { GN_LISTENERS_MAX = 256, GN_DEATHS_MAX = 3 };
 
 enum gn_stop_reason { GN_STOP_NONE, GN_STOP_CANCEL, GN_STOP_SERVICE };
 
-struct gn_run {
-	struct gn_run_row row;
+struct gn_job {
+	struct gn_job_row row;
 	struct gn_text *text;
-	enum gn_run_status told; /* the status in text, and for handlers; its event is in the file by then */
+	enum gn_job_status told; /* the status in text, and for handlers; its event is in the file by then */
 	struct gn_listener *listeners;
-	struct gn_run *id_next, *name_next; /* hash chains */
-	struct gn_run *active_next;         /* list of queued and running runs, oldest first */
+	struct gn_job *id_next, *name_next; /* hash chains */
+	struct gn_job *active_next;         /* list of queued and running jobs, oldest first */
 
 	/* events */
 	uint64_t event_offset; /* bytes of events.ndjson that were read */
 	int64_t last_event;
 	int64_t checkpoint_step; /* the furthest */
 	int64_t step;            /* of the last step event; for counting images */
-	bool dirty;              /* progress changed since text was made */
+	bool dirty;              /* progress or members changed since text was made */
 
 	/* worker */
 	pid_t pid; /* 0: none */
@@ -49,39 +50,59 @@ struct gn_supervisor {
 	pthread_cond_t wake; /* with change */
 	pthread_t thread;
 	bool threaded, going, stopping; /* with change */
-	struct gn_run **runs;           /* oldest first */
+	struct gn_job **jobs;           /* of every kind, oldest first */
 	int count, capacity;
-	struct gn_run *active;
-	struct gn_run **by_id, **by_name; /* [buckets] */
+	struct gn_job *active;
+	struct gn_job **by_id, **by_name; /* [buckets] */
 	size_t buckets;
 	int listener_count;
 };
 
 double gn_monotonic(void);
 
-/* supervisor.c */
-/* Makes the run's resource text again and wakes its listeners. With change held. */
-void gn_run_publish(struct gn_supervisor *s, struct gn_run *run);
-/* Sets the status with all that follows from it: times, the status event, the row, the text. With change held. */
-void gn_run_set_status(struct gn_supervisor *s, struct gn_run *run, enum gn_run_status status);
+/* job_table.c */
+/* Makes room for more jobs; -1: out of memory. With lock held, or before the thread starts. */
+int gn_jobs_grow(struct gn_supervisor *s);
+/* Takes over row's content. NULL: out of memory, row is released. With change held, or before the thread starts. */
+struct gn_job *gn_jobs_add(struct gn_supervisor *s, struct gn_job_row *row);
+/* By id or name; NULL: there is none of that kind. With change or lock held. */
+struct gn_job *gn_jobs_find(const struct gn_supervisor *s, enum gn_kind kind, const char *text);
+/* Takes the job out of the table, ends its listeners' streams and frees it. With change held. */
+void gn_jobs_remove(struct gn_supervisor *s, struct gn_job *job);
+void gn_jobs_release(struct gn_supervisor *s);
+/* The list of queued and running jobs; leaving it twice does nothing. With change held. */
+void gn_jobs_activate(struct gn_supervisor *s, struct gn_job *job);
+void gn_jobs_deactivate(struct gn_supervisor *s, struct gn_job *job);
+bool gn_job_is_active(const struct gn_job *job);
+
+/* job_text.c: with change held */
+/* Makes the job's resource text again and wakes its listeners. */
+void gn_job_publish(struct gn_supervisor *s, struct gn_job *job);
+/* Sets the status with all that follows from it: times, the status event, the row, the text. */
+void gn_job_set_status(struct gn_supervisor *s, struct gn_job *job, enum gn_job_status status);
 /* {"type","detail"} */
-json_t *gn_run_error(const char *type, const char *detail);
-void gn_run_wake_listeners(struct gn_supervisor *s, struct gn_run *run);
-/* Path of a file of the run's folder. */
-void gn_run_path(const struct gn_supervisor *s, const struct gn_run *run, const char *file, char out[PATH_MAX]);
+json_t *gn_job_error(const char *type, const char *detail);
+void gn_job_wake_listeners(struct gn_supervisor *s, struct gn_job *job);
+/* Path of a file of the job's folder. */
+void gn_job_path(const struct gn_supervisor *s, const struct gn_job *job, const char *file, char out[PATH_MAX]);
 
-/* run_events.c: with change held */
-void gn_run_tail(struct gn_supervisor *s, struct gn_run *run);
+/* job_events.c: with change held */
+void gn_job_tail(struct gn_supervisor *s, struct gn_job *job);
 /* Appends a status event; the file has been read to its end first. */
-void gn_run_append_status(struct gn_supervisor *s, struct gn_run *run);
+void gn_job_append_status(struct gn_supervisor *s, struct gn_job *job);
 
-/* run_finish.c: with change held */
+/* job_start.c: with change held, on the supervisor's thread */
+/* Returns whether the job was dealt with: a worker lives, or the job ended in another way. False while the last worker still holds the
+ * job's folder. */
+bool gn_job_start(struct gn_supervisor *s, struct gn_job *job);
+
+/* job_finish.c: with change held */
 /* The worker ended with this wait status. */
-void gn_run_ended(struct gn_supervisor *s, struct gn_run *run, int wait_status);
-/* True when an earlier worker left a result that was never taken over; the run is finished then. Else removes what a failed attempt left. */
-bool gn_run_adopt_result(struct gn_supervisor *s, struct gn_run *run);
+void gn_job_ended(struct gn_supervisor *s, struct gn_job *job, int wait_status);
+/* True when an earlier worker left a result that was never taken over; the job is finished then. Else removes what a failed attempt left. */
+bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job);
 
-/* run_work.c */
+/* job_work.c */
 void *gn_supervisor_thread(void *supervisor);
 
 #endif

@@ -1,8 +1,9 @@
-/* `gonio train RUN_DIR`: see worker.h. One thread of ours; the engine brings its own. */
+/* The process of a worker: see worker.h. One thread of ours; the engine brings its own. */
 #include "server/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,25 +15,12 @@
 
 #include "server/eventjson.h"
 #include "server/files.h"
-#include "server/runconfig.h"
-#include "server/store.h"
 #include "server/text.h"
+#include "server/worker_private.h"
 
-enum { RUN_JSON_LIMIT = 4 << 20, LOCK_SECONDS = 20, NICENESS = 10, STEP_EVENTS = 10000, STEP_SECONDS = 2 };
+enum { JOB_JSON_LIMIT = 4 << 20, LOCK_SECONDS = 20, NICENESS = 10 };
 
-struct worker {
-	json_t *run_json;
-	struct gn_run_request request;
-	bool request_read;
-	struct gn_chain chain;
-	struct gn_dataset *dataset;
-	struct gn_device *device;
-	int events; /* file descriptor of events.ndjson */
-	int64_t last_event;
-	int64_t told_step; /* the last step that was written */
-	double told_at;    /* when, in seconds */
-	bool write_failed;
-};
+static const double PROGRESS_SECONDS = 0.5;
 
 /* What a signal handler may touch. */
 static volatile int stop_requested;
@@ -86,112 +74,136 @@ static int take_lock(void)
 	return fd;
 }
 
-/* ---------------------------------------------------------------- run.json --------------------------------------- */
+/* ---------------------------------------------------------------- job.json --------------------------------------- */
 
-static int load_run_json(struct worker *w, struct gn_error *err)
+static int load_job(struct gn_worker *w, struct gn_error *err)
 {
 	json_error_t error;
 	char *text;
 	size_t size;
 
-	if (gn_file_load("run.json", RUN_JSON_LIMIT, &text, &size, err))
+	if (gn_file_load(GN_WORKER_JOB_JSON, JOB_JSON_LIMIT, &text, &size, err))
 		return -1;
-	w->run_json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+	w->job = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
 	free(text);
-	if (!w->run_json)
-		return gn_fail(err, GN_MALFORMED, "run.json", "line %d: %s", error.line, error.text);
+	if (!w->job)
+		return gn_fail(err, GN_MALFORMED, GN_WORKER_JOB_JSON, "line %d: %s", error.line, error.text);
 	return 0;
 }
 
-static int read_request(struct worker *w, struct gn_error *err)
+const json_t *gn_worker_request(const struct gn_worker *w)
 {
-	json_t *errors = json_array();
-	const json_t *first;
-
-	gn_run_request_read(&w->request, json_object_get(w->run_json, "request"), false, errors);
-	w->request_read = true;
-	first = json_array_get(errors, 0);
-	if (first)
-		gn_fail(err, GN_INVALID, "run.json", "request%s %s",
-		        json_string_value(json_object_get(first, "pointer")),
-		        json_string_value(json_object_get(first, "detail")));
-	json_decref(errors);
-	return first ? -1 : 0;
+	return json_object_get(w->job, "request");
 }
 
-static int open_models(struct worker *w, struct gn_error *err)
+/* ---------------------------------------------------------------- inputs ----------------------------------------- */
+
+/* A model file that is open; chains share their bases. */
+struct gn_opened {
+	const char *path; /* borrowed from job.json */
+	struct gn_model *model;
+};
+
+static struct gn_model *open_file(struct gn_worker *w, const char *path, const struct gn_model *base,
+                                  struct gn_error *err)
 {
-	const json_t *models = json_object_get(w->run_json, "models");
-	const char *paths[GN_CHAIN_MAX];
-	size_t count = json_array_size(models);
+	struct gn_opened *grown;
+	struct gn_model *model;
+
+	for (int i = 0; i < w->opened_count; i++)
+		if (!strcmp(w->opened[i].path, path))
+			return w->opened[i].model;
+	grown = realloc(w->opened, (size_t)(w->opened_count + 1) * sizeof *grown);
+	if (!grown) {
+		gn_fail(err, GN_NO_MEMORY, path, "out of memory");
+		return NULL;
+	}
+	w->opened = grown;
+	if (gn_model_open(&model, path, base, err))
+		return NULL;
+	grown[w->opened_count++] = (struct gn_opened){path, model};
+	return model;
+}
+
+/* The first model of a chain; its bases are opened before it. NULL on an error. */
+static struct gn_model *open_chain(struct gn_worker *w, const json_t *chain, struct gn_error *err)
+{
+	size_t count = json_array_size(chain);
+	struct gn_model *model = NULL;
 
 	if (count < 1 || count > GN_CHAIN_MAX)
-		return gn_fail(err, GN_INVALID, "run.json", "models must name 1 to %d files", GN_CHAIN_MAX);
-	for (size_t i = 0; i < count; i++) {
-		paths[i] = json_string_value(json_array_get(models, i));
-		if (!paths[i])
-			return gn_fail(err, GN_INVALID, "run.json", "models must be strings");
+		gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "a chain of models must name 1 to %d files", GN_CHAIN_MAX);
+	while (count-- > 0 && count < GN_CHAIN_MAX) {
+		const char *path = json_string_value(json_array_get(chain, count));
+		if (!path)
+			gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "models must be lists of strings");
+		model = path ? open_file(w, path, model, err) : NULL;
+		if (!model)
+			return NULL;
 	}
-	return gn_chain_open_paths(&w->chain, (int)count, paths, err);
+	return model;
 }
 
-static const char *text_member(const struct worker *w, const char *name, const char *fallback)
+static int open_models(struct gn_worker *w, struct gn_error *err)
 {
-	const char *text = json_string_value(json_object_get(w->run_json, name));
+	const json_t *chains = json_object_get(w->job, "models");
+	size_t count = json_array_size(chains);
 
-	return text ? text : fallback;
+	if (count < 1)
+		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "models must name one model or more");
+	w->models = calloc(count, sizeof(struct gn_model *));
+	if (!w->models)
+		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		w->models[i] = open_chain(w, json_array_get(chains, i), err);
+		if (!w->models[i])
+			return -1;
+		w->model_count++;
+	}
+	return 0;
 }
 
-static int open_inputs(struct worker *w, struct gn_error *err)
+static int open_inputs(struct gn_worker *w, struct gn_error *err)
 {
-	int threads = (int)json_integer_value(json_object_get(w->run_json, "threads"));
+	const char *dataset = json_string_value(json_object_get(w->job, "dataset")),
+	           *device = json_string_value(json_object_get(w->job, "device"));
+	int threads = (int)json_integer_value(json_object_get(w->job, "threads"));
 
-	if (open_models(w, err) || gn_dataset_open(&w->dataset, text_member(w, "dataset", ""), err))
+	w->max_pixels = (uint64_t)json_integer_value(json_object_get(w->job, "max_pixels"));
+	if (open_models(w, err) || (dataset && gn_dataset_open(&w->dataset, dataset, err)))
 		return -1;
-	return gn_device_open(&w->device, text_member(w, "device", "auto"), threads, err);
+	return gn_device_open(&w->device, device ? device : "auto", threads, err);
+}
+
+static void worker_release(struct gn_worker *w)
+{
+	if (w->device)
+		gn_device_close(w->device);
+	if (w->dataset)
+		gn_dataset_close(w->dataset);
+	while (w->opened_count > 0)
+		gn_model_close(w->opened[--w->opened_count].model);
+	free(w->opened);
+	free(w->models);
+	json_decref(w->job);
+	if (w->events >= 0)
+		close(w->events);
 }
 
 /* ---------------------------------------------------------------- events ----------------------------------------- */
 
-static int open_events(struct worker *w, struct gn_error *err)
+static int open_events(struct gn_worker *w, struct gn_error *err)
 {
 	w->last_event = gn_events_last_id("events.ndjson");
 	w->events = open("events.ndjson", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return w->events < 0 ? gn_fail_errno(err, "events.ndjson", "cannot open") : 0;
 }
 
-/* Small models take thousands of steps a second, and runs last for days: about STEP_EVENTS steps of a run are written, or one in
- * STEP_SECONDS, whichever is more, and the last. */
-static bool worth_telling(struct worker *w, const struct gn_event *event)
+/* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops the job. */
+void gn_worker_tell(struct gn_worker *w, char *line)
 {
-	struct timespec time;
-	double now;
+	size_t size = line ? strlen(line) : 0;
 
-	if (event->kind != GN_EVENT_STEP)
-		return true;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-	if (event->step > w->told_step && event->step < w->told_step + event->steps / STEP_EVENTS &&
-	    now < w->told_at + STEP_SECONDS && event->step < event->steps)
-		return false;
-	w->told_step = event->step;
-	w->told_at = now;
-	return true;
-}
-
-/* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops the run. */
-static void on_event(void *user, const struct gn_event *event)
-{
-	struct worker *w = user;
-	char *line;
-	size_t size;
-
-	if (!worth_telling(w, event))
-		return;
-	line = gn_event_line(w->last_event + 1, event);
-	size = line ? strlen(line) : 0;
-	if (event->kind == GN_EVENT_LOG && event->text)
-		fprintf(stderr, "%s\n", event->text);
 	if (!line || write(w->events, line, size) != (ssize_t)size) {
 		if (!w->write_failed)
 			fprintf(stderr, "cannot write an event: %s\n", strerror(errno));
@@ -203,11 +215,30 @@ static void on_event(void *user, const struct gn_event *event)
 	free(line);
 }
 
+void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total)
+{
+	struct timespec time;
+	double now, left;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+	if (done == 0)
+		w->begun_at = now;
+	if (done > 0 && done < total && now < w->told_at + PROGRESS_SECONDS)
+		return;
+	w->told_at = now;
+	left = done > 0 ? (now - w->begun_at) * (double)(total - done) / (double)done : NAN;
+	gn_worker_tell(w, gn_event_line_of(w->last_event + 1, "progress",
+	                                   json_pack("{s:I,s:I,s:o}", "done", (json_int_t)done, "total",
+	                                             (json_int_t)total, "eta_seconds", gn_json_real(left))));
+}
+
 /* ---------------------------------------------------------------- the result ------------------------------------- */
 
-/* whole is stolen. */
-static int write_result(json_t *whole, struct gn_error *err)
+/* value is stolen. */
+static int write_result(const char *member, json_t *value, struct gn_error *err)
 {
+	json_t *whole = json_pack("{s:o}", member, value);
 	char *text = whole ? json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 	int result;
 
@@ -217,14 +248,6 @@ static int write_result(json_t *whole, struct gn_error *err)
 	result = gn_file_replace("result.json", text, strlen(text), err);
 	free(text);
 	return result;
-}
-
-static json_t *result_json(const struct gn_train_result *r)
-{
-	return json_pack("{s:{s:o,s:o,s:o,s:i,s:o,s:o,s:I}}", "result", "val_accuracy", gn_json_real(r->val_accuracy),
-	                 "val_macro_f1", gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss),
-	                 "best_epoch", r->best_epoch, "train_loss", gn_json_real(r->train_loss), "seconds",
-	                 gn_json_real(r->seconds), "peak_memory_bytes", (json_int_t)r->peak_memory_bytes);
 }
 
 const char *gn_worker_error_type(enum gn_code code)
@@ -254,40 +277,46 @@ const char *gn_worker_error_type(enum gn_code code)
 
 static int report_failure(const struct gn_error *failure)
 {
+	const char *type = gn_worker_error_type(failure->code);
 	char detail[700];
 	struct gn_error err = {0};
 
 	snprintf(detail, sizeof detail, "%s%s%s", failure->where, failure->where[0] ? ": " : "", failure->text);
 	fprintf(stderr, "failed: %s\n", detail);
-	if (write_result(
-	        json_pack("{s:{s:s,s:s}}", "error", "type", gn_worker_error_type(failure->code), "detail", detail),
-	        &err))
+	if (write_result("error", json_pack("{s:s,s:s}", "type", type, "detail", detail), &err))
 		fprintf(stderr, "%s: %s\n", err.where, err.text);
 	return GN_WORKER_FAILED;
 }
 
-/* ---------------------------------------------------------------- the run ---------------------------------------- */
+/* ---------------------------------------------------------------- the work --------------------------------------- */
 
-static int train(struct worker *w)
+static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err)
 {
-	struct gn_train_result result = {0};
-	struct gn_error err = {0};
-	const struct gn_train_options options = {
-	    .device = w->device,
-	    .model = w->chain.models[0],
-	    .dataset = w->dataset,
-	    .config = &w->request.config,
-	    .folder = ".",
-	    .max_pixels = (uint64_t)json_integer_value(json_object_get(w->run_json, "max_pixels")),
-	    .on_event = on_event,
-	    .user = w,
-	    .stop = &stop_requested,
-	};
+	switch (kind) {
+	case GN_KIND_RUN:
+		return gn_worker_train(w, err);
+	default:
+		break;
+	}
+	gn_fail(err, GN_UNSUPPORTED, GN_WORKER_JOB_JSON, "there is no worker for a %s", gn_kind_words[kind]);
+	return NULL;
+}
 
-	if (gn_train(&result, &options, &err) == 0) {
-		if (write_result(result_json(&result), &err) == 0)
-			return GN_WORKER_DONE;
-	} else if (err.code == GN_CANCELLED && !w->write_failed) {
+/* From the inputs to result.json. Returns the exit status. */
+static int do_job(struct gn_worker *w, enum gn_kind kind)
+{
+	struct gn_error err = {0};
+	json_t *result = NULL;
+
+	if (load_job(w, &err) == 0 && open_events(w, &err) == 0 && open_inputs(w, &err) == 0)
+		result = work(w, kind, &err);
+	if (result && write_result("result", result, &err) == 0)
+		return GN_WORKER_DONE;
+	if (!strcmp(err.where, GN_WORKER_JOB_JSON)) {
+		fprintf(stderr, "gonio: %s: %s\n", err.where, err.text);
+		return GN_WORKER_USAGE;
+	}
+	if (err.code == GN_CANCELLED && !w->write_failed) {
 		fprintf(stderr, "stopped on request\n");
 		return GN_WORKER_STOPPED;
 	}
@@ -296,28 +325,13 @@ static int train(struct worker *w)
 	return report_failure(&err);
 }
 
-static void worker_release(struct worker *w)
+int gn_worker_main(enum gn_kind kind, const char *folder)
 {
-	if (w->device)
-		gn_device_close(w->device);
-	if (w->dataset)
-		gn_dataset_close(w->dataset);
-	gn_chain_close(&w->chain);
-	if (w->request_read)
-		gn_run_request_release(&w->request);
-	json_decref(w->run_json);
-	if (w->events >= 0)
-		close(w->events);
-}
-
-int gn_worker_main(const char *run_dir)
-{
-	struct worker w = {.events = -1};
-	struct gn_error err = {0};
+	struct gn_worker w = {.events = -1, .stop = &stop_requested};
 	int lock, status;
 
-	if (chdir(run_dir)) {
-		fprintf(stderr, "gonio: %s: %s\n", run_dir, strerror(errno));
+	if (chdir(folder)) {
+		fprintf(stderr, "gonio: %s: %s\n", folder, strerror(errno));
 		return GN_WORKER_USAGE;
 	}
 	catch_signals();
@@ -325,17 +339,10 @@ int gn_worker_main(const char *run_dir)
 		return GN_WORKER_STOPPED;
 	lock = take_lock();
 	if (lock < 0) {
-		fprintf(stderr, "gonio: %s: another worker is at it\n", run_dir);
+		fprintf(stderr, "gonio: %s: another worker is at it\n", folder);
 		return GN_WORKER_BUSY;
 	}
-	if (load_run_json(&w, &err) || read_request(&w, &err) || open_events(&w, &err)) {
-		fprintf(stderr, "gonio: %s: %s\n", err.where, err.text);
-		status = GN_WORKER_USAGE;
-	} else if (open_inputs(&w, &err)) {
-		status = report_failure(&err);
-	} else {
-		status = train(&w);
-	}
+	status = do_job(&w, kind);
 	worker_release(&w);
 	close(lock);
 	return status;

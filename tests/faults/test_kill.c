@@ -79,10 +79,10 @@ static void make_run(const struct fixture *f, const char *name, char run[PATH_MA
 	assert_int_equal(mkdir(run, 0700), 0);
 	n = snprintf(
 	    text, sizeof text,
-	    "{\"run\":\"run_x\",\"request\":%s,\"models\":[\"../model.safetensors\"],\"dataset\":\"../pictures\","
+	    "{\"job\":\"run_x\",\"request\":%s,\"models\":[[\"../model.safetensors\"]],\"dataset\":\"../pictures\","
 	    "\"device\":\"cpu\",\"threads\":1,\"max_pixels\":1000000,\"attempt\":1}",
 	    request);
-	snprintf(path, sizeof path, "%s/run.json", run);
+	snprintf(path, sizeof path, "%s/job.json", run);
 	assert_int_equal(gn_file_replace(path, text, (size_t)n, NULL), 0);
 }
 
@@ -233,7 +233,7 @@ static void test_bad_folders(void **state)
 	snprintf(path, sizeof path, "%s/log", f->folder);
 	assert_int_equal(wait_program(start_program("train", "/nonexistent", NULL, NULL, path)), GN_WORKER_USAGE);
 	make_run(f, "broken", run);
-	snprintf(path, sizeof path, "%s/run.json", run);
+	snprintf(path, sizeof path, "%s/job.json", run);
 	assert_int_equal(gn_file_replace(path, "{\"request\":", 11, NULL), 0);
 	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_USAGE);
 	assert_int_equal(gn_file_replace(path, "{\"request\":{}}", 14, NULL), 0);

@@ -20,7 +20,7 @@ static const char script[] =
     "cd \"$2\" || exit 2\n"
     "exec 9>lock\n"
     "flock -n 9 || exit 5\n"
-    "mode=$(sed -n 's/.*\"mode\": *\"\\([a-z]*\\)\".*/\\1/p' run.json)\n"
+    "mode=$(sed -n 's/.*\"mode\": *\"\\([a-z]*\\)\".*/\\1/p' job.json)\n"
     "echo \"worker in mode $mode\"\n"
     "emit() {\n"
     "    id=$(($(wc -l < events.ndjson) + 1))\n"
@@ -111,31 +111,33 @@ void runs_submit(struct runs *f, const char *mode, const char *name, int priorit
 	json_t *request = json_pack("{s:s,s:s,s:s,s:i,s:i}", "model", f->model, "dataset", f->dataset, "mode", mode,
 	                            "epochs", 1, "batch_size", 8);
 	json_t *plan = json_pack("{s:[s],s:i}", "tuned_layers", "head", "tuned_parameters", 10);
-	struct gn_run_new run = {name, f->model, f->dataset, priority, request, plan};
+	json_t *needs = json_pack("{s:s,s:s}", "/model", f->model, "/dataset", f->dataset);
+	struct gn_job_new run = {GN_KIND_RUN, name, priority, f->model, needs, request, plan};
 
-	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, id, &err), 0);
+	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, 1, (char(*)[GN_ID_SIZE])id, &err), 0);
+	json_decref(needs);
 	json_decref(request);
 	json_decref(plan);
 }
 
-void runs_wait(struct runs *f, const char *id, enum gn_run_status wanted)
+void runs_wait(struct runs *f, const char *id, enum gn_job_status wanted)
 {
-	enum gn_run_status status = GN_RUN_STATUS_COUNT;
+	enum gn_job_status status = GN_JOB_STATUS_COUNT;
 	char found[GN_ID_SIZE];
 
 	for (int i = 0; i < 1000; i++) {
-		assert_int_equal(gn_supervisor_find(f->supervisor, id, found, &status), 0);
+		assert_int_equal(gn_supervisor_find(f->supervisor, GN_KIND_RUN, id, found, &status), 0);
 		if (status == wanted)
 			return;
 		nanosleep(&(struct timespec){0, 20000000}, NULL);
 	}
-	print_message("%s is %s\n", id, gn_run_status_name(status));
+	print_message("%s is %s\n", id, gn_job_status_name(status));
 	assert_int_equal(status, wanted);
 }
 
 json_t *runs_get(struct runs *f, const char *id)
 {
-	struct gn_text *text = gn_supervisor_get(f->supervisor, id);
+	struct gn_text *text = gn_supervisor_get(f->supervisor, GN_KIND_RUN, id);
 	json_t *run;
 
 	assert_non_null(text);

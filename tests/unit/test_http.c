@@ -694,7 +694,8 @@ static void test_full_disk(void **state)
 static void test_metrics(void **state)
 {
 	struct fixture *f = *state;
-	struct gn_gauges gauges = {.runs = {1, 2, 3, 4, 5}, .disk_free_bytes = 77};
+	struct gn_gauges gauges = {.jobs = {[GN_KIND_RUN] = {1, 2, 3, 4, 5}, [GN_KIND_SOUP] = {6}},
+	                           .disk_free_bytes = 77};
 	struct gn_text *text;
 
 	expect(f, "GET", "/inline/x", "", NULL, 200, "x");
@@ -712,6 +713,8 @@ static void test_metrics(void **state)
 	assert_non_null(strstr(text->data, "gonio_http_request_seconds_count 3\n"));
 	assert_non_null(strstr(text->data, "gonio_http_request_seconds_bucket{le=\"+Inf\"} 3\n"));
 	assert_non_null(strstr(text->data, "gonio_runs{status=\"failed\"} 4\n"));
+	assert_non_null(strstr(text->data, "gonio_soups{status=\"queued\"} 6\n"));
+	assert_non_null(strstr(text->data, "gonio_evaluations{status=\"queued\"} 0\n"));
 	assert_non_null(strstr(text->data, "gonio_run_images_total 64\n"));
 	assert_non_null(strstr(text->data, "gonio_classify_images_total{model=\"mdl_x\"} 3\n"));
 	assert_non_null(strstr(text->data, "gonio_classify_batch_size_bucket{le=\"4\"} 1\n"));

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "server/files.h"
+#include "server/db.h"
 #include "server/store.h"
 #include "tests/support/client.h"
 
@@ -170,12 +171,13 @@ static void test_list(void **state)
 	assert_string_equal(err.where, "/after");
 }
 
-static struct gn_run_row run_row(const char *model, const char *dataset)
+static struct gn_job_row run_row(const char *model, const char *dataset)
 {
-	struct gn_run_row row = {.status = GN_RUN_QUEUED, .request = json_object(), .plan = json_object()};
+	struct gn_job_row row = {
+	    .kind = GN_KIND_RUN, .status = GN_JOB_QUEUED, .request = json_object(), .members = json_object()};
 
-	snprintf(row.model, sizeof row.model, "%s", model);
-	snprintf(row.dataset, sizeof row.dataset, "%s", dataset);
+	snprintf(row.base, sizeof row.base, "%s", model);
+	row.needs = json_pack("{s:s,s:s}", "/model", model, "/dataset", dataset);
 	return row;
 }
 
@@ -193,7 +195,7 @@ static void test_delete_and_needs(void **state)
 	struct fixture *f = *state;
 	struct gn_error err = {0};
 	struct gn_row base, tuned, dataset;
-	struct gn_run_row run;
+	struct gn_job_row run;
 	char folder[PATH_MAX];
 	uint64_t freed = 0;
 
@@ -201,19 +203,19 @@ static void test_delete_and_needs(void **state)
 	assert_int_equal(add(f, GN_KIND_MODEL, "tuned", base.id, 10, &tuned, &err), 0);
 	assert_int_equal(add(f, GN_KIND_DATASET, "d", "", 10, &dataset, &err), 0);
 	run = run_row(tuned.id, dataset.id);
-	assert_int_equal(gn_store_add_run(f->store, &run, &err), 0);
+	assert_int_equal(gn_store_add_jobs(f->store, &run, 1, &err), 0);
 
 	expect_conflict(f, GN_KIND_MODEL, base.id);  // the tuned model needs it
 	expect_conflict(f, GN_KIND_MODEL, tuned.id); // the run does
 	expect_conflict(f, GN_KIND_DATASET, dataset.id);
-	run.status = GN_RUN_FAILED;
-	assert_int_equal(gn_store_update_run(f->store, &run, &err), 0);
+	run.status = GN_JOB_FAILED;
+	assert_int_equal(gn_store_update_job(f->store, &run, &err), 0);
 	assert_int_equal(gn_store_delete(f->store, GN_KIND_DATASET, "d", &freed, &err), 0);
 	assert_int_equal(freed, 10);
 
 	// the run may not be resumed now
-	run.status = GN_RUN_QUEUED;
-	assert_int_equal(gn_store_requeue_run(f->store, &run, &err), -1);
+	run.status = GN_JOB_QUEUED;
+	assert_int_equal(gn_store_requeue_job(f->store, &run, &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
 	err = (struct gn_error){0};
 
@@ -224,7 +226,7 @@ static void test_delete_and_needs(void **state)
 	assert_false(exists(folder));
 	assert_int_equal(add(f, GN_KIND_MODEL, "orphan", base.id, 10, &tuned, &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
-	gn_run_row_release(&run);
+	gn_job_row_release(&run);
 }
 
 static void test_run_needs_model_and_dataset(void **state)
@@ -232,21 +234,21 @@ static void test_run_needs_model_and_dataset(void **state)
 	struct fixture *f = *state;
 	struct gn_error err = {0};
 	struct gn_row model;
-	struct gn_run_row run;
+	struct gn_job_row run;
 
 	assert_int_equal(add(f, GN_KIND_MODEL, "m", "", 1, &model, &err), 0);
 	run = run_row(model.id, "dst_none");
-	assert_int_equal(gn_store_add_run(f->store, &run, &err), -1);
+	assert_int_equal(gn_store_add_jobs(f->store, &run, 1, &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
 	assert_string_equal(err.where, "/dataset");
-	gn_run_row_release(&run);
+	gn_job_row_release(&run);
 }
 
-static void count_run(void *user, struct gn_run_row *row)
+static void count_run(void *user, struct gn_job_row *row)
 {
-	struct gn_run_row *last = user;
+	struct gn_job_row *last = user;
 
-	gn_run_row_release(last);
+	gn_job_row_release(last);
 	*last = *row;
 }
 
@@ -255,15 +257,15 @@ static void test_run_rows(void **state)
 	struct fixture *f = *state;
 	struct gn_error err = {0};
 	struct gn_row model, dataset, made = {0};
-	struct gn_run_row run, got = {0};
+	struct gn_job_row run, got = {0};
 	char staged[PATH_MAX], path[PATH_MAX + 32];
 
 	assert_int_equal(add(f, GN_KIND_MODEL, "m", "", 1, &model, &err), 0);
 	assert_int_equal(add(f, GN_KIND_DATASET, "d", "", 1, &dataset, &err), 0);
 	run = run_row(model.id, dataset.id);
 	run.priority = 3;
-	assert_int_equal(gn_store_add_run(f->store, &run, &err), 0);
-	run.status = GN_RUN_SUCCEEDED;
+	assert_int_equal(gn_store_add_jobs(f->store, &run, 1, &err), 0);
+	run.status = GN_JOB_SUCCEEDED;
 	run.started_at = 5;
 	run.attempts = 2;
 	run.result = json_pack("{s:f}", "val_accuracy", 0.5);
@@ -274,13 +276,13 @@ static void test_run_rows(void **state)
 	memcpy(made.base, model.id, sizeof made.base);
 	memcpy(made.run, run.id, sizeof made.run);
 	made.fields = json_object();
-	assert_int_equal(gn_store_finish_run(f->store, &run, staged, &made, &err), 0);
+	assert_int_equal(gn_store_finish_job(f->store, &run, staged, &made, &err), 0);
 	gn_row_release(&made);
 
 	reopen(f);
-	assert_int_equal(gn_store_each_run(f->store, count_run, &got, &err), 0);
+	assert_int_equal(gn_store_each_job(f->store, count_run, &got, &err), 0);
 	assert_string_equal(got.id, run.id);
-	assert_int_equal(got.status, GN_RUN_SUCCEEDED);
+	assert_int_equal(got.status, GN_JOB_SUCCEEDED);
 	assert_int_equal(got.started_at, 5);
 	assert_int_equal(got.attempts, 2);
 	assert_int_equal(got.priority, 3);
@@ -289,8 +291,91 @@ static void test_run_rows(void **state)
 	assert_string_equal(made.base, model.id);
 	assert_string_equal(made.run, run.id);
 	gn_row_release(&made);
-	gn_run_row_release(&got);
-	gn_run_row_release(&run);
+	gn_job_row_release(&got);
+	gn_job_row_release(&run);
+}
+
+// Jobs of several kinds in one transaction; a job may need another; the two kinds share a name.
+static void test_job_kinds(void **state)
+{
+	struct fixture *f = *state;
+	struct gn_error err = {0};
+	struct gn_row model, dataset;
+	struct gn_job_row rows[2] = {{0}};
+	char folder[PATH_MAX];
+	uint64_t freed;
+
+	assert_int_equal(add(f, GN_KIND_MODEL, "m", "", 1, &model, &err), 0);
+	assert_int_equal(add(f, GN_KIND_DATASET, "d", "", 1, &dataset, &err), 0);
+	rows[0] = run_row(model.id, dataset.id);
+	rows[1] = run_row(model.id, "dst_none");
+	snprintf(rows[0].name, sizeof rows[0].name, "same");
+	snprintf(rows[1].name, sizeof rows[1].name, "same");
+	rows[1].kind = GN_KIND_SOUP;
+	rows[0].status = GN_JOB_FAILED;
+	assert_int_equal(gn_store_add_jobs(f->store, rows, 2, &err), -1);
+	assert_int_equal(err.code, GN_NOT_FOUND);
+	gn_store_folder(f->store, GN_KIND_RUN, rows[0].id, folder);
+	assert_false(exists(folder));
+	err = (struct gn_error){0};
+	json_object_set_new(rows[1].needs, "/dataset", json_string(dataset.id));
+	assert_int_equal(gn_store_add_jobs(f->store, rows, 2, &err), 0);
+	assert_memory_equal(rows[1].id, "sop_", 4);
+	assert_string_equal(gn_job_need(&rows[1], "/dataset"), dataset.id);
+	assert_string_equal(gn_job_need(&rows[1], "/none"), "");
+
+	// a job may need another, which may not go then
+	gn_job_row_release(&rows[1]);
+	rows[1] = run_row(model.id, dataset.id);
+	json_object_set_new(rows[1].needs, "/strategy/from", json_string(rows[0].id));
+	assert_int_equal(gn_store_add_jobs(f->store, &rows[1], 1, &err), 0);
+	assert_int_equal(gn_store_delete_job(f->store, GN_KIND_RUN, rows[0].id, &freed, &err), -1);
+	assert_int_equal(err.code, GN_CONFLICT);
+	assert_non_null(strstr(err.text, rows[1].id));
+	err = (struct gn_error){0};
+	rows[1].status = GN_JOB_CANCELLED;
+	assert_int_equal(gn_store_update_job(f->store, &rows[1], &err), 0);
+	assert_int_equal(gn_store_delete_job(f->store, GN_KIND_RUN, rows[0].id, &freed, &err), 0);
+	gn_job_row_release(&rows[0]);
+	gn_job_row_release(&rows[1]);
+}
+
+// A data directory of the first schema: its runs are there afterwards, with what they need.
+static void test_first_schema(void **state)
+{
+	struct fixture *f = *state;
+	static const char rows[] =
+	    "INSERT INTO runs(id,name,created_at,status,priority,model,dataset,request,plan) VALUES"
+	    "('run_a','old',7,'queued',2,'mdl_a','dst_a','{\"epochs\":3}','{\"tuned_parameters\":5}');"
+	    "PRAGMA user_version=1";
+	char path[PATH_MAX];
+	struct gn_job_row got = {0};
+	struct gn_error err = {0};
+	sqlite3 *db;
+
+	gn_store_close(f->store);
+	f->store = NULL;
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof path, "%s/gonio.db%s", f->folder, i == 0 ? "" : i == 1 ? "-wal" : "-shm");
+		unlink(path);
+	}
+	snprintf(path, sizeof path, "%s/gonio.db", f->folder);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, gn_migrations[0], NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(gn_store_open(&f->store, f->folder, 0, &err), 0);
+	assert_int_equal(gn_store_each_job(f->store, count_run, &got, &err), 0);
+	assert_int_equal(got.kind, GN_KIND_RUN);
+	assert_string_equal(got.id, "run_a");
+	assert_string_equal(got.name, "old");
+	assert_string_equal(got.base, "mdl_a");
+	assert_string_equal(gn_job_need(&got, "/model"), "mdl_a");
+	assert_string_equal(gn_job_need(&got, "/dataset"), "dst_a");
+	assert_int_equal(got.priority, 2);
+	assert_int_equal(json_integer_value(json_object_get(got.request, "epochs")), 3);
+	assert_int_equal(json_integer_value(json_object_get(got.members, "tuned_parameters")), 5);
+	gn_job_row_release(&got);
 }
 
 // What no row names goes at the next start; what a row names stays.
@@ -437,6 +522,8 @@ int main(void)
 	    CASE(test_delete_and_needs),
 	    CASE(test_run_needs_model_and_dataset),
 	    CASE(test_run_rows),
+	    CASE(test_job_kinds),
+	    CASE(test_first_schema),
 	    CASE(test_clean_up),
 	    CASE(test_one_owner),
 	    CASE(test_permissions),

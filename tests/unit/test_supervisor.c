@@ -98,7 +98,7 @@ static void test_success(void **state)
 	const char *made;
 
 	runs_submit(f, "good", "first", 0, id);
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 	run = get_final(f, "first");
 	assert_string_equal(json_string_value(json_object_get(run, "id")), id);
 	assert_string_equal(json_string_value(json_object_get(run, "status")), "succeeded");
@@ -131,21 +131,21 @@ static void test_reported_failure(void **state)
 	json_t *run;
 
 	runs_submit(f, "fail", "", 0, id);
-	runs_wait(f, id, GN_RUN_FAILED);
+	runs_wait(f, id, GN_JOB_FAILED);
 	run = get_final(f, id);
 	assert_string_equal(error_type(run), "invalid");
 	assert_true(json_is_null(json_object_get(run, "result")));
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 1);
 	json_decref(run);
-	assert_int_equal(gn_supervisor_cancel(f->supervisor, id, &err), -1);
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, id, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	err = (struct gn_error){0};
-	assert_int_equal(gn_supervisor_resume(f->supervisor, id, &err), 0); // fails again
-	runs_wait(f, id, GN_RUN_FAILED);
+	assert_int_equal(gn_supervisor_resume(f->supervisor, GN_KIND_RUN, id, &err), 0); // fails again
+	runs_wait(f, id, GN_JOB_FAILED);
 	expect_story(f, id, "queued running failed queued running failed ");
-	assert_int_equal(gn_supervisor_delete(f->supervisor, id, &freed, &err), 0);
+	assert_int_equal(gn_supervisor_delete(f->supervisor, GN_KIND_RUN, id, &freed, &err), 0);
 	assert_true(freed > 0);
-	assert_null(gn_supervisor_get(f->supervisor, id));
+	assert_null(gn_supervisor_get(f->supervisor, GN_KIND_RUN, id));
 	assert_false(run_has(f, id, "."));
 }
 
@@ -156,7 +156,7 @@ static void test_crash_loop(void **state)
 	json_t *run;
 
 	runs_submit(f, "crash", "", 0, id);
-	runs_wait(f, id, GN_RUN_FAILED);
+	runs_wait(f, id, GN_JOB_FAILED);
 	run = get_final(f, id);
 	assert_string_equal(error_type(run), "crash_loop");
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 3);
@@ -172,7 +172,7 @@ static void test_crash_once(void **state)
 	json_t *run;
 
 	runs_submit(f, "once", "", 0, id);
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 	run = get_final(f, id);
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 2);
 	json_decref(run);
@@ -187,7 +187,7 @@ static void test_crash_with_progress(void **state)
 	json_t *run;
 
 	runs_submit(f, "forward", "", 0, id);
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 	run = get_final(f, id);
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 5);
 	json_decref(run);
@@ -202,25 +202,25 @@ static void test_cancel(void **state)
 
 	runs_submit(f, "slow", "", 0, running);
 	runs_submit(f, "good", "", 0, waiting);
-	runs_wait(f, running, GN_RUN_RUNNING);
-	assert_int_equal(gn_supervisor_delete(f->supervisor, running, &freed, &err), -1);
+	runs_wait(f, running, GN_JOB_RUNNING);
+	assert_int_equal(gn_supervisor_delete(f->supervisor, GN_KIND_RUN, running, &freed, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	err = (struct gn_error){0};
-	assert_int_equal(gn_supervisor_cancel(f->supervisor, waiting, &err), 0);
-	runs_wait(f, waiting, GN_RUN_CANCELLED);
-	assert_int_equal(gn_supervisor_cancel(f->supervisor, running, &err), 0);
-	runs_wait(f, running, GN_RUN_CANCELLED);
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, waiting, &err), 0);
+	runs_wait(f, waiting, GN_JOB_CANCELLED);
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, running, &err), 0);
+	runs_wait(f, running, GN_JOB_CANCELLED);
 	runs_submit(f, "stubborn", "", 0, stubborn);
-	runs_wait(f, stubborn, GN_RUN_RUNNING);
-	assert_int_equal(gn_supervisor_cancel(f->supervisor, stubborn, &err), 0);
-	runs_wait(f, stubborn, GN_RUN_CANCELLED);
+	runs_wait(f, stubborn, GN_JOB_RUNNING);
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, stubborn, &err), 0);
+	runs_wait(f, stubborn, GN_JOB_CANCELLED);
 
-	assert_int_equal(gn_supervisor_resume(f->supervisor, waiting, &err), 0);
-	runs_wait(f, waiting, GN_RUN_SUCCEEDED);
-	assert_int_equal(gn_supervisor_resume(f->supervisor, waiting, &err), -1);
+	assert_int_equal(gn_supervisor_resume(f->supervisor, GN_KIND_RUN, waiting, &err), 0);
+	runs_wait(f, waiting, GN_JOB_SUCCEEDED);
+	assert_int_equal(gn_supervisor_resume(f->supervisor, GN_KIND_RUN, waiting, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	err = (struct gn_error){0};
-	assert_int_equal(gn_supervisor_cancel(f->supervisor, "run_none", &err), -1);
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, "run_none", &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
 }
 
@@ -240,18 +240,18 @@ static void test_queue_order(void **state)
 {
 	struct runs *f = *state;
 	char slow[GN_ID_SIZE], low[GN_ID_SIZE], low2[GN_ID_SIZE], high[GN_ID_SIZE];
-	int counts[GN_RUN_STATUS_COUNT];
+	int counts[GN_JOB_STATUS_COUNT];
 
 	runs_submit(f, "slow", "", 0, slow);
-	runs_wait(f, slow, GN_RUN_RUNNING);
+	runs_wait(f, slow, GN_JOB_RUNNING);
 	runs_submit(f, "good", "", 0, low);
 	runs_submit(f, "good", "", 0, low2);
 	runs_submit(f, "good", "", 5, high);
-	gn_supervisor_counts(f->supervisor, counts);
-	assert_int_equal(counts[GN_RUN_QUEUED], 3);
-	assert_int_equal(counts[GN_RUN_RUNNING], 1);
+	gn_supervisor_counts(f->supervisor, GN_KIND_RUN, counts);
+	assert_int_equal(counts[GN_JOB_QUEUED], 3);
+	assert_int_equal(counts[GN_JOB_RUNNING], 1);
 	touch(f, slow, "go");
-	runs_wait(f, low2, GN_RUN_SUCCEEDED);
+	runs_wait(f, low2, GN_JOB_SUCCEEDED);
 	assert_true(started(f, high) < started(f, low));
 	assert_true(started(f, low) < started(f, low2));
 }
@@ -263,13 +263,13 @@ static void test_clean_stop_and_start(void **state)
 	json_t *run;
 
 	runs_submit(f, "slow", "", 0, id);
-	runs_wait(f, id, GN_RUN_RUNNING);
+	runs_wait(f, id, GN_JOB_RUNNING);
 	touch(f, id, "marker");
 	runs_stop(f);
 	runs_start(f);
-	runs_wait(f, id, GN_RUN_RUNNING);
+	runs_wait(f, id, GN_JOB_RUNNING);
 	touch(f, id, "go");
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 	run = get_final(f, id);
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 2);
 	json_decref(run);
@@ -281,21 +281,21 @@ static void test_start_after_a_kill(void **state)
 {
 	struct runs *f = *state;
 	struct gn_error err = {0};
-	struct gn_run_row row = {.status = GN_RUN_RUNNING, .attempts = 1};
+	struct gn_job_row row = {.kind = GN_KIND_RUN, .status = GN_JOB_RUNNING, .attempts = 1};
 	char id[GN_ID_SIZE];
 
 	gn_supervisor_free(f->supervisor);
 	f->supervisor = NULL;
-	memcpy(row.model, f->model, GN_ID_SIZE);
-	memcpy(row.dataset, f->dataset, GN_ID_SIZE);
+	memcpy(row.base, f->model, GN_ID_SIZE);
+	row.needs = json_pack("{s:s,s:s}", "/model", f->model, "/dataset", f->dataset);
 	row.request = json_pack("{s:s}", "mode", "good");
-	row.plan = json_object();
-	assert_int_equal(gn_store_add_run(f->store, &row, &err), 0);
+	row.members = json_object();
+	assert_int_equal(gn_store_add_jobs(f->store, &row, 1, &err), 0);
 	memcpy(id, row.id, GN_ID_SIZE);
-	gn_run_row_release(&row);
+	gn_job_row_release(&row);
 	gn_store_close(f->store);
 	runs_start(f);
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 }
 
 // The service died after the worker's success and before the model was registered: nothing is trained again.
@@ -307,7 +307,7 @@ static void test_left_result(void **state)
 	json_t *run;
 
 	runs_submit(f, "slow", "", 0, slow);
-	runs_wait(f, slow, GN_RUN_RUNNING);
+	runs_wait(f, slow, GN_JOB_RUNNING);
 	runs_submit(f, "crash", "", 0, id);
 	gn_store_folder(f->store, GN_KIND_RUN, id, folder);
 	snprintf(path, sizeof path, "%s/model.safetensors", folder);
@@ -315,7 +315,7 @@ static void test_left_result(void **state)
 	snprintf(path, sizeof path, "%s/result.json", folder);
 	assert_int_equal(gn_file_replace(path, "{\"result\":{}}", 13, &err), 0);
 	touch(f, slow, "go");
-	runs_wait(f, id, GN_RUN_SUCCEEDED);
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
 	run = get_final(f, id);
 	assert_int_equal(json_integer_value(json_object_get(run, "attempts")), 0);
 	json_decref(run);
@@ -331,8 +331,8 @@ static void test_list(void **state)
 
 	for (int i = 0; i < 4; i++)
 		runs_submit(f, "good", "", 0, ids[i]);
-	runs_wait(f, ids[3], GN_RUN_SUCCEEDED);
-	text = gn_supervisor_list(f->supervisor, -1, 3, NULL, &err);
+	runs_wait(f, ids[3], GN_JOB_SUCCEEDED);
+	text = gn_supervisor_list(f->supervisor, GN_KIND_RUN, -1, 3, NULL, &err);
 	page = json_loadb(text->data, text->bytes, 0, NULL);
 	assert_int_equal(json_array_size(json_object_get(page, "items")), 3);
 	assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(page, "items"), 0), "id")),
@@ -340,16 +340,16 @@ static void test_list(void **state)
 	assert_string_equal(json_string_value(json_object_get(page, "next")), ids[1]);
 	json_decref(page);
 	gn_text_unref(text);
-	text = gn_supervisor_list(f->supervisor, GN_RUN_SUCCEEDED, 3, ids[1], &err);
+	text = gn_supervisor_list(f->supervisor, GN_KIND_RUN, GN_JOB_SUCCEEDED, 3, ids[1], &err);
 	page = json_loadb(text->data, text->bytes, 0, NULL);
 	assert_int_equal(json_array_size(json_object_get(page, "items")), 1);
 	assert_true(json_is_null(json_object_get(page, "next")));
 	json_decref(page);
 	gn_text_unref(text);
-	text = gn_supervisor_list(f->supervisor, GN_RUN_FAILED, 3, NULL, &err);
+	text = gn_supervisor_list(f->supervisor, GN_KIND_RUN, GN_JOB_FAILED, 3, NULL, &err);
 	assert_string_equal(text->data, "{\"items\":[],\"next\":null}");
 	gn_text_unref(text);
-	assert_null(gn_supervisor_list(f->supervisor, -1, 3, "run_none", &err));
+	assert_null(gn_supervisor_list(f->supervisor, GN_KIND_RUN, -1, 3, "run_none", &err));
 	assert_string_equal(err.where, "/after");
 }
 
@@ -357,22 +357,21 @@ static void test_names_and_missing_parts(void **state)
 {
 	struct runs *f = *state;
 	struct gn_error err = {0};
-	struct gn_run_new run = {"n", f->model, "dst_none", 0, json_object(), json_object()};
+	json_t *needs = json_pack("{s:s,s:s}", "/model", f->model, "/dataset", "dst_none"), *empty = json_object();
+	struct gn_job_new run = {GN_KIND_RUN, "n", 0, f->model, needs, empty, empty};
 	char id[GN_ID_SIZE];
 
-	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, id, &err), -1);
+	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, 1, &id, &err), -1);
 	assert_int_equal(err.code, GN_NOT_FOUND);
 	assert_string_equal(err.where, "/dataset");
-	json_decref((json_t *)run.request);
-	json_decref((json_t *)run.plan);
 	err = (struct gn_error){0};
 	runs_submit(f, "good", "n", 0, id);
-	run = (struct gn_run_new){"n", f->model, f->dataset, 0, json_object(), json_object()};
-	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, id, &err), -1);
+	json_object_set_new(needs, "/dataset", json_string(f->dataset));
+	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, 1, &id, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	assert_string_equal(err.where, "/name");
-	json_decref((json_t *)run.request);
-	json_decref((json_t *)run.plan);
+	json_decref(needs);
+	json_decref(empty);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, runs_setup, runs_teardown)

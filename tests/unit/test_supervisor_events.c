@@ -20,7 +20,7 @@ static struct gn_supervisor *supervisor;
 
 static void on_events(struct gn_request *r)
 {
-	gn_reply_events(r, supervisor, gn_path(r, "id"));
+	gn_reply_events(r, supervisor, GN_KIND_RUN, gn_path(r, "id"));
 }
 
 static const struct gn_route routes[] = {{GN_GET, "/{id}", on_events, GN_BODY_NONE, 0, 0}, {0}};
@@ -80,7 +80,7 @@ static void test_replay(void **state)
 	const char *at;
 
 	runs_submit(f->runs, "good", "named", 0, id);
-	runs_wait(f->runs, id, GN_RUN_SUCCEEDED);
+	runs_wait(f->runs, id, GN_JOB_SUCCEEDED);
 	ask(f, "named", "", &reply); // ends by itself
 	assert_int_equal(reply.status, 200);
 	assert_string_equal(client_header(&reply, "Content-Type"), "text/event-stream");
@@ -129,7 +129,7 @@ static void test_live(void **state)
 		listeners[i] = (struct listener){.fixture = f, .id = id};
 		assert_int_equal(pthread_create(&threads[i], NULL, listen_to_end, &listeners[i]), 0);
 	}
-	runs_wait(f->runs, id, GN_RUN_RUNNING);
+	runs_wait(f->runs, id, GN_JOB_RUNNING);
 	nanosleep(&(struct timespec){0, 300000000}, NULL);
 	let_go(f, id);
 	for (int i = 0; i < LISTENERS; i++) {
@@ -154,7 +154,7 @@ static void test_hang_up_and_stop(void **state)
 	int fd;
 
 	runs_submit(f->runs, "slow", "", 0, id);
-	runs_wait(f->runs, id, GN_RUN_RUNNING);
+	runs_wait(f->runs, id, GN_JOB_RUNNING);
 	snprintf(head, sizeof head, "GET /%s HTTP/1.1\r\nHost: t\r\n\r\n", id);
 	for (int i = 0; i < 10; i++) {
 		fd = client_connect(gn_http_address(f->http));
@@ -186,13 +186,13 @@ static void test_deleted_run(void **state)
 	uint64_t freed;
 
 	runs_submit(f->runs, "slow", "", 0, slow);
-	runs_wait(f->runs, slow, GN_RUN_RUNNING);
+	runs_wait(f->runs, slow, GN_JOB_RUNNING);
 	runs_submit(f->runs, "good", "", 0, id);
 	listener = (struct listener){.fixture = f, .id = id};
 	assert_int_equal(pthread_create(&thread, NULL, listen_to_end, &listener), 0);
 	nanosleep(&(struct timespec){0, 200000000}, NULL);
-	assert_int_equal(gn_supervisor_cancel(f->runs->supervisor, id, &err), 0);
-	assert_int_equal(gn_supervisor_delete(f->runs->supervisor, id, &freed, &err), 0);
+	assert_int_equal(gn_supervisor_cancel(f->runs->supervisor, GN_KIND_RUN, id, &err), 0);
+	assert_int_equal(gn_supervisor_delete(f->runs->supervisor, GN_KIND_RUN, id, &freed, &err), 0);
 	pthread_join(thread, NULL);
 	assert_int_equal(listener.reply.status, 200);
 	client_release(&listener.reply);

@@ -1,0 +1,138 @@
+/*
+ * The supervisor's thread: starts workers, follows their events, ends them. It polls ten times a second while a worker lives: inotify
+ * would spare a stat() of one file, and needs a second way to wait beside the condition.
+ *
+ * Workers get SIGTERM when this thread ends (PR_SET_PDEATHSIG goes by thread), so only this thread starts them (job_start.c).
+ */
+#include <math.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "server/log.h"
+#include "server/supervisor_private.h"
+
+static const double poll_seconds = 0.1, idle_seconds = 1;
+
+/* ---------------------------------------------------------------- the queue -------------------------------------- */
+
+/* The job whose turn it is: the highest priority, then the oldest. */
+static struct gn_job *next_job(const struct gn_supervisor *s, double now)
+{
+	struct gn_job *best = NULL;
+
+	for (struct gn_job *job = s->active; job; job = job->active_next)
+		if (job->row.status == GN_JOB_QUEUED && job->not_before <= now &&
+		    (!best || job->row.priority > best->row.priority))
+			best = job;
+	return best;
+}
+
+static int living(const struct gn_supervisor *s)
+{
+	int count = 0;
+
+	for (const struct gn_job *job = s->active; job; job = job->active_next)
+		count += job->pid != 0;
+	return count;
+}
+
+static void start_jobs(struct gn_supervisor *s, double now)
+{
+	struct gn_job *job;
+
+	while (living(s) < s->options.max_runs && (job = next_job(s, now)))
+		if (!gn_job_start(s, job))
+			job->not_before = now + poll_seconds;
+}
+
+/* ---------------------------------------------------------------- following -------------------------------------- */
+
+static void press_stop(struct gn_supervisor *s, struct gn_job *job, double now)
+{
+	if (s->stopping && job->stop == GN_STOP_NONE)
+		job->stop = GN_STOP_SERVICE;
+	if (job->stop == GN_STOP_NONE)
+		return;
+	if (job->kill_at == 0) {
+		kill(-job->pid, SIGTERM);
+		job->kill_at = now + s->options.grace_seconds;
+	} else if (now >= job->kill_at) {
+		gn_log(GN_LOG_WARN, "jobs", "%s does not stop: killing its worker", job->row.id);
+		kill(-job->pid, SIGKILL);
+		job->kill_at = INFINITY;
+	}
+}
+
+static void follow_job(struct gn_supervisor *s, struct gn_job *job, double now)
+{
+	int wait_status;
+
+	gn_job_tail(s, job);
+	if (job->dirty)
+		gn_job_publish(s, job);
+	press_stop(s, job, now);
+	if (waitpid(job->pid, &wait_status, WNOHANG) != job->pid)
+		return;
+	job->pid = 0;
+	gn_job_ended(s, job, wait_status);
+}
+
+/* Listeners look at the clock for their keep-alive lines, and at whether the service stops. */
+static void wake_all_listeners(struct gn_supervisor *s)
+{
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0; i < s->count && s->listener_count; i++)
+		for (struct gn_listener *l = s->jobs[i]->listeners; l; l = l->next)
+			l->wake(l->user);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void wait_a_little(struct gn_supervisor *s, double seconds)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)(fmod(seconds, 1) * 1e9);
+	until.tv_sec += (time_t)seconds + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&s->wake, &s->change, &until);
+}
+
+static bool delayed(const struct gn_supervisor *s)
+{
+	for (const struct gn_job *job = s->active; job; job = job->active_next)
+		if (job->not_before > 0 && job->row.status == GN_JOB_QUEUED)
+			return true;
+	return false;
+}
+
+void *gn_supervisor_thread(void *supervisor)
+{
+	struct gn_supervisor *s = supervisor;
+	double ticked = 0;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	pthread_mutex_lock(&s->change);
+	for (;;) {
+		double now = gn_monotonic();
+		for (struct gn_job *job = s->active, *next; job; job = next) {
+			next = job->active_next;
+			if (job->pid)
+				follow_job(s, job, now);
+		}
+		if (s->going && !s->stopping)
+			start_jobs(s, now);
+		if (s->stopping && !living(s))
+			break;
+		if (now - ticked >= 1) {
+			wake_all_listeners(s);
+			ticked = now;
+		}
+		wait_a_little(s, living(s) || delayed(s) ? poll_seconds : idle_seconds);
+	}
+	pthread_mutex_unlock(&s->change);
+	return NULL;
+}

@@ -1,0 +1,96 @@
+/* The work of a run: see worker.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "server/eventjson.h"
+#include "server/runconfig.h"
+#include "server/text.h"
+#include "server/worker_private.h"
+
+enum { STEP_EVENTS = 10000, STEP_SECONDS = 2 };
+
+struct training {
+	struct gn_worker *worker;
+	int64_t told_step; /* the last step that was written */
+	double told_at;    /* when, in seconds */
+};
+
+/* Small models take thousands of steps a second, and runs last for days: about STEP_EVENTS steps of a run are written, or one in
+ * STEP_SECONDS, whichever is more, and the last. */
+static bool worth_telling(struct training *t, const struct gn_event *event)
+{
+	struct timespec time;
+	double now;
+
+	if (event->kind != GN_EVENT_STEP)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+	if (event->step > t->told_step && event->step < t->told_step + event->steps / STEP_EVENTS &&
+	    now < t->told_at + STEP_SECONDS && event->step < event->steps)
+		return false;
+	t->told_step = event->step;
+	t->told_at = now;
+	return true;
+}
+
+static void on_event(void *user, const struct gn_event *event)
+{
+	struct training *t = user;
+
+	if (!worth_telling(t, event))
+		return;
+	if (event->kind == GN_EVENT_LOG && event->text)
+		fprintf(stderr, "%s\n", event->text);
+	gn_worker_tell(t->worker, gn_event_line(t->worker->last_event + 1, event));
+}
+
+static int read_request(struct gn_run_request *request, const struct gn_worker *w, struct gn_error *err)
+{
+	json_t *errors = json_array();
+	const json_t *first;
+
+	gn_run_request_read(request, gn_worker_request(w), false, errors);
+	first = json_array_get(errors, 0);
+	if (first)
+		gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "request%s %s",
+		        json_string_value(json_object_get(first, "pointer")),
+		        json_string_value(json_object_get(first, "detail")));
+	json_decref(errors);
+	return first ? -1 : 0;
+}
+
+static json_t *result_json(const struct gn_train_result *r)
+{
+	return json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:I}", "val_accuracy", gn_json_real(r->val_accuracy), "val_macro_f1",
+	                 gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss), "best_epoch",
+	                 r->best_epoch, "train_loss", gn_json_real(r->train_loss), "seconds", gn_json_real(r->seconds),
+	                 "peak_memory_bytes", (json_int_t)r->peak_memory_bytes);
+}
+
+json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
+{
+	struct training training = {.worker = w};
+	struct gn_run_request request;
+	struct gn_train_result result = {0};
+	json_t *value = NULL;
+
+	if (read_request(&request, w, err) == 0) {
+		const struct gn_train_options options = {
+		    .device = w->device,
+		    .model = w->models[0],
+		    .dataset = w->dataset,
+		    .config = &request.config,
+		    .folder = ".",
+		    .max_pixels = w->max_pixels,
+		    .on_event = on_event,
+		    .user = &training,
+		    .stop = w->stop,
+		};
+		if (gn_train(&result, &options, err) == 0 && !(value = result_json(&result)))
+			gn_fail(err, GN_NO_MEMORY, "", "out of memory");
+	}
+	gn_run_request_release(&request);
+	return value;
+}
