@@ -7,6 +7,7 @@
 
 #include "checkpoint/json.h"
 #include "checkpoint/metadata.h"
+#include "checkpoint/model.h"
 #include "checkpoint/safetensors.h"
 #include "fileio.h"
 #include "gonio.h"
@@ -133,42 +134,86 @@ void gn_model_close(struct gn_model *model)
 
 /* ---------------------------------------------------------------- writing --------------------------------------- */
 
-static int make_header(uint8_t **header, size_t *size, const struct gn_model_parts *parts, struct gn_error *err)
+static int make_header(uint8_t **header, size_t *size, const struct gn_model_parts *parts, const bool *has,
+                       struct gn_error *err)
 {
-	bool *has = gn_alloc((size_t)parts->layout->count, sizeof *has, err);
-	json_t *metadata = has ? gn_metadata_make(parts, err) : NULL;
+	json_t *metadata = gn_metadata_make(parts, err);
 	int result = -1;
 
-	for (int i = 0; has && i < parts->layout->count; i++)
-		has[i] = parts->tensors[i] != NULL;
 	if (metadata)
 		result = gn_st_write_header(header, size, parts->layout, has, GN_F32, metadata, err);
 	json_decref(metadata);
-	free(has);
 	return result;
 }
 
-int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err)
+static int write_pieces(struct gn_file_writer *writer, const struct gn_layout *layout, const bool *has,
+                        const struct gn_model_source *source, struct gn_error *err)
+{
+	for (int i = 0; i < layout->count; i++) {
+		size_t numel = layout->tensors[i].numel, n;
+
+		for (size_t at = 0; has[i] && at < numel; at += n) {
+			const float *values;
+
+			n = numel - at < GN_MODEL_PIECE ? numel - at : GN_MODEL_PIECE;
+			values = source->piece(source->user, i, at, n, err);
+			if (!values || gn_file_write(writer, values, n * sizeof *values, err))
+				return -1;
+		}
+	}
+	return 0;
+}
+
+int gn_model_write_pieces(const char *path, const struct gn_model_parts *parts, const bool *has,
+                          const struct gn_model_source *source, struct gn_error *err)
 {
 	struct gn_file_writer writer;
 	uint8_t *header;
 	size_t size;
+	int result = -1;
+
+	if (make_header(&header, &size, parts, has, err))
+		return -1;
+	if (gn_file_begin(&writer, path, err) == 0) {
+		result = gn_file_write(&writer, header, size, err);
+		if (result == 0)
+			result = write_pieces(&writer, parts->layout, has, source, err);
+		if (result == 0)
+			result = gn_file_commit(&writer, err);
+		gn_file_abort(&writer);
+	}
+	free(header);
+	return result;
+}
+
+static const float *piece_in_memory(void *user, int tensor, size_t at, size_t n, struct gn_error *err)
+{
+	const struct gn_model_parts *parts = user;
+
+	(void)n;
+	(void)err;
+	return parts->tensors[tensor] + at;
+}
+
+int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err)
+{
+	struct gn_model_parts copy = *parts;
+	bool *has = gn_alloc((size_t)parts->layout->count, sizeof *has, err);
 	int result;
 
-	if (make_header(&header, &size, parts, err))
+	if (!has)
 		return -1;
-	if (gn_file_begin(&writer, path, err)) {
-		free(header);
-		return -1;
-	}
-	result = gn_file_write(&writer, header, size, err);
-	for (int i = 0; i < parts->layout->count && !result; i++)
-		if (parts->tensors[i])
-			result = gn_file_write(&writer, parts->tensors[i],
-			                       parts->layout->tensors[i].numel * sizeof(float), err);
-	free(header);
-	if (!result)
-		return gn_file_commit(&writer, err);
-	gn_file_abort(&writer);
-	return -1;
+	for (int i = 0; i < parts->layout->count; i++)
+		has[i] = parts->tensors[i] != NULL;
+	result = gn_model_write_pieces(path, parts, has, &(struct gn_model_source){piece_in_memory, &copy}, err);
+	free(has);
+	return result;
+}
+
+/* ---------------------------------------------------------------- memory ---------------------------------------- */
+
+void gn_model_forget(const struct gn_model *model, int tensor, size_t at, size_t n)
+{
+	if (model->map && model->own[tensor])
+		gn_file_forget(model->tensors[tensor] + at, n * sizeof(float));
 }

@@ -1,0 +1,187 @@
+/*
+ * Averages of models. Every value is read once, where its file is mapped, and let go: the memory is that of one piece of
+ * a tensor, however many models there are. Sums are in double; float32 values times 1 lose nothing there unless their
+ * magnitudes lie far apart, so that the average of one model, or of copies of one, is that model bit for bit.
+ */
+#include "tune/blend.h"
+
+#include "checkpoint/model.h"
+#include "fileio.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct share {
+	const struct gn_blend_input *input;
+	double weight;
+};
+
+struct blend {
+	struct share *shares; /* [count] weights above 0, in the order of the sum */
+	int count;
+	double total;
+	double *sum;   /* [GN_MODEL_PIECE] */
+	float *values; /* [GN_MODEL_PIECE] */
+	const volatile int *stop;
+};
+
+static int check_stop(const volatile int *stop, struct gn_error *err)
+{
+	return stop && *stop ? gn_fail(err, GN_CANCELLED, "", "stopped while models were averaged") : 0;
+}
+
+/* ---------------------------------------------------------------- hashes ----------------------------------------- */
+
+int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct gn_error *err)
+{
+	const struct gn_model *model = input->model;
+	struct gn_sha256 hash;
+	int result = 0;
+
+	if (gn_sha256_begin(&hash, err))
+		return -1;
+	for (int i = 0; i < model->layout.count && result == 0; i++) {
+		const struct gn_tensor *t = &model->layout.tensors[i];
+
+		if (!model->own[i])
+			continue;
+		gn_sha256_update(&hash, t->name, strlen(t->name) + 1);
+		gn_sha256_update(&hash, model->tensors[i], t->numel * sizeof(float));
+		gn_model_forget(model, i, 0, t->numel);
+		result = check_stop(stop, err);
+	}
+	gn_sha256_end(&hash, input->hash);
+	return result;
+}
+
+int gn_blend_hash_base(char hash[65], const struct gn_model *base, struct gn_error *err)
+{
+	struct gn_sha256 state;
+
+	if (gn_sha256_begin(&state, err))
+		return -1;
+	for (int i = 0; i < base->layout.count; i++)
+		gn_sha256_update(&state, base->tensors[i], base->layout.tensors[i].numel * sizeof(float));
+	gn_sha256_end(&state, hash);
+	return 0;
+}
+
+void gn_blend_forget(const struct gn_model *model)
+{
+	for (int i = 0; i < model->layout.count; i++)
+		gn_model_forget(model, i, 0, model->layout.tensors[i].numel);
+}
+
+/* ---------------------------------------------------------------- what the delta holds --------------------------- */
+
+/* The base's tensor of this name and size, or NULL. */
+static const float *base_tensor(const struct gn_model *base, const struct gn_tensor *t)
+{
+	int i = gn_layout_find_name(&base->layout, t->name);
+
+	return i >= 0 && base->layout.tensors[i].numel == t->numel ? base->tensors[i] : NULL;
+}
+
+/* Whether some model's tensor is another than the base's. */
+static bool is_tuned(const struct blend *b, int index)
+{
+	const struct gn_model *first = b->shares[0].input->model;
+	const struct gn_tensor *t = &first->layout.tensors[index];
+	const float *base = base_tensor(first->base, t);
+	bool tuned = !base;
+
+	for (int i = 0; i < b->count && !tuned; i++) {
+		const struct gn_model *model = b->shares[i].input->model;
+
+		tuned =
+		    model->tensors[index] != base && memcmp(model->tensors[index], base, t->numel * sizeof *base) != 0;
+		gn_model_forget(model, index, 0, t->numel);
+	}
+	return tuned;
+}
+
+/* ---------------------------------------------------------------- the average ------------------------------------ */
+
+static const float *average_piece(void *user, int tensor, size_t at, size_t n, struct gn_error *err)
+{
+	struct blend *b = user;
+
+	if (check_stop(b->stop, err))
+		return NULL;
+	for (int i = 0; i < b->count; i++) {
+		const struct gn_model *model = b->shares[i].input->model;
+		const float *x = model->tensors[tensor] + at;
+		double weight = b->shares[i].weight;
+
+		if (i == 0) /* not added to 0, which would turn -0 into 0 */
+			for (size_t j = 0; j < n; j++)
+				b->sum[j] = weight * (double)x[j];
+		else
+			for (size_t j = 0; j < n; j++)
+				b->sum[j] += weight * (double)x[j];
+		gn_model_forget(model, tensor, at, n);
+	}
+	for (size_t j = 0; j < n; j++)
+		b->values[j] = (float)(b->sum[j] / b->total);
+	return b->values;
+}
+
+static int by_hash(const void *left, const void *right)
+{
+	const struct share *a = left, *b = right;
+	int order = strcmp(a->input->hash, b->input->hash);
+
+	return order ? order : (a->weight > b->weight) - (a->weight < b->weight);
+}
+
+static int blend_init(struct blend *b, const struct gn_blend_input *inputs, const double *weights, int count,
+                      struct gn_error *err)
+{
+	b->shares = gn_alloc((size_t)count, sizeof *b->shares, err);
+	b->sum = gn_alloc(GN_MODEL_PIECE, sizeof *b->sum, err);
+	b->values = gn_alloc(GN_MODEL_PIECE, sizeof *b->values, err);
+	if (!b->shares || !b->sum || !b->values)
+		return -1;
+	for (int i = 0; i < count; i++)
+		if (weights[i] > 0)
+			b->shares[b->count++] = (struct share){&inputs[i], weights[i]};
+	gn_assert(b->count > 0);
+	qsort(b->shares, (size_t)b->count, sizeof *b->shares, by_hash);
+	for (int i = 0; i < b->count; i++)
+		b->total += b->shares[i].weight;
+	return 0;
+}
+
+static int blend_write(struct blend *b, const char *path, struct gn_error *err)
+{
+	const struct gn_model *model = b->shares[0].input->model;
+	const struct gn_model_parts parts = {.arch = &model->arch,
+	                                     .preprocess = &model->preprocess,
+	                                     .scheme = model->scheme,
+	                                     .pos_resample = model->pos_resample,
+	                                     .layout = &model->layout,
+	                                     .labels = (const char *const *)model->labels,
+	                                     .label_count = model->label_count};
+	bool *has = gn_alloc((size_t)model->layout.count, sizeof *has, err);
+	int result;
+
+	if (!has)
+		return -1;
+	for (int i = 0; i < model->layout.count; i++)
+		has[i] = is_tuned(b, i);
+	result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){average_piece, b}, err);
+	free(has);
+	return result;
+}
+
+int gn_blend_write(const char *path, const struct gn_blend_input *inputs, const double *weights, int count,
+                   const volatile int *stop, struct gn_error *err)
+{
+	struct blend blend = {.stop = stop};
+	int result = blend_init(&blend, inputs, weights, count, err) ? -1 : blend_write(&blend, path, err);
+
+	free(blend.shares);
+	free(blend.sum);
+	free(blend.values);
+	return result;
+}
