@@ -4,7 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-int gn_device_open(struct gn_device **out, const char *spec, int threads, struct gn_error *err)
+static const char *const precision_names[] = {[GN_PRECISION_AUTO] = "auto",
+                                              [GN_PRECISION_FP32] = "fp32",
+                                              [GN_PRECISION_TF32] = "tf32",
+                                              [GN_PRECISION_BF16] = "bf16"};
+
+const char *gn_precision_name(enum gn_precision precision)
+{
+	return precision_names[precision];
+}
+
+int gn_precision_from_name(const char *name)
+{
+	for (int i = GN_PRECISION_AUTO; i <= GN_PRECISION_BF16; i++)
+		if (!strcmp(name, precision_names[i]))
+			return i;
+	return -1;
+}
+
+int gn_device_open(struct gn_device **out, const char *spec, int threads, enum gn_precision precision,
+                   struct gn_error *err)
 {
 	struct gn_device *device;
 
@@ -13,6 +32,9 @@ int gn_device_open(struct gn_device **out, const char *spec, int threads, struct
 		               "this build of gonio has no CUDA backend: use --device cpu");
 	if (strcmp(spec, "cpu") && strcmp(spec, "auto"))
 		return gn_fail(err, GN_INVALID, "device", "\"%.40s\" is not a device: cpu or auto", spec);
+	if (precision > GN_PRECISION_FP32)
+		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s",
+		               gn_precision_name(precision));
 	device = malloc(sizeof *device);
 	if (!device)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a device");

@@ -19,6 +19,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus /* the CUDA backend includes this header */
+extern "C" {
+#define GN_NORETURN [[noreturn]]
+#else
+#define GN_NORETURN _Noreturn
+#endif
+
 /* ---------------------------------------------------------------- errors ---------------------------------------- */
 
 enum gn_code {
@@ -51,7 +58,7 @@ int gn_fail_errno(struct gn_error *err, const char *where, const char *what);
 
 /* gn_assert: our own bug. Prints file and line, aborts. Never for anything that input can cause. */
 #define gn_assert(condition) ((condition) ? (void)0 : gn_assert_failed(#condition, __FILE__, __LINE__))
-_Noreturn void gn_assert_failed(const char *condition, const char *file, int line);
+GN_NORETURN void gn_assert_failed(const char *condition, const char *file, int line);
 
 const char *gn_version(void);
 
@@ -325,14 +332,26 @@ void gn_ingest_report_release(struct gn_ingest_report *report);
 /* ---------------------------------------------------------------- devices ---------------------------------------- */
 
 struct gn_device;
-/* spec: "cpu", "auto", "cuda:0"; threads 0 = all. One thread at a time may use a device. */
-int gn_device_open(struct gn_device **out, const char *spec, int threads, struct gn_error *err);
+/* What matrix products are computed in; sums, norms, softmax, losses and the tuned weights are float32 in all. AUTO:
+ * the device's own choice, fp32 on a CPU and bf16 on a GPU. A CPU has fp32 alone. */
+enum gn_precision { GN_PRECISION_AUTO, GN_PRECISION_FP32, GN_PRECISION_TF32, GN_PRECISION_BF16 };
+const char *gn_precision_name(enum gn_precision precision); /* "auto", "fp32", "tf32", "bf16" */
+int gn_precision_from_name(const char *name);               /* -1: no such name */
+
+/* spec: "cpu", "cuda", "cuda:N", or "auto": the first GPU that can be used, else the CPU (gn_device_describe says why);
+ * threads 0 = all. One thread at a time may use a device. GN_UNSUPPORTED or GN_DEVICE where a GPU that was asked for
+ * cannot be used: the text says why. */
+int gn_device_open(struct gn_device **out, const char *spec, int threads, enum gn_precision precision,
+                   struct gn_error *err);
 void gn_device_close(struct gn_device *device);
 struct gn_device_info {
 	const char *backend;
 	char name[96];
-	uint64_t memory_bytes;
+	enum gn_precision precision;
+	uint64_t memory_bytes, memory_free; /* of the device; free: 0 where that is not known */
 	int threads;
+	char software[96]; /* of a GPU: compute capability, driver and runtime; else "" */
+	char remark[480];  /* why "auto" is not a GPU; else "" */
 };
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
 
@@ -647,4 +666,7 @@ struct gn_bench_options {
 };
 int gn_bench(const struct gn_bench_options *options, struct gn_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -154,7 +154,8 @@ static int classify_open(struct classify *c, int count, const char *const *paths
 	const struct gn_model *model;
 	size_t side;
 
-	if (gn_chain_open_paths(&c->chain, count, paths, err) || gn_device_open(&c->device, "auto", 0, err))
+	if (gn_chain_open_paths(&c->chain, count, paths, err) ||
+	    gn_device_open(&c->device, "auto", 0, GN_PRECISION_AUTO, err))
 		return -1;
 	model = c->chain.models[0];
 	if (model->arch.classes == 0)

@@ -7,8 +7,6 @@
 
 #include "server/fields.h"
 
-enum gn_precision { GN_PRECISION_AUTO, GN_PRECISION_FP32 }; /* the CPU computes in float32 either way */
-
 struct gn_run_request {
 	char name[GN_NAME_SIZE];                         /* "": none */
 	char model[GN_NAME_SIZE], dataset[GN_NAME_SIZE]; /* ids or names, as given */

@@ -55,7 +55,7 @@ static int start(struct gn_service *service, struct gn_error *err)
 
 	if (gn_store_open(&service->store, config->data, (uint64_t)config->disk_reserve, err) ||
 	    gn_metrics_new(&service->metrics, err) ||
-	    gn_device_open(&service->device, config->device, (int)config->threads, err))
+	    gn_device_open(&service->device, config->device, (int)config->threads, GN_PRECISION_AUTO, err))
 		return -1;
 	gn_device_describe(service->device, &service->device_info);
 	if (gn_api_start(service, err) || gn_classifier_new(&service->classifier, service, err) ||

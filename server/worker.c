@@ -167,12 +167,16 @@ static int open_inputs(struct gn_worker *w, struct gn_error *err)
 {
 	const char *dataset = json_string_value(json_object_get(w->job, "dataset")),
 	           *device = json_string_value(json_object_get(w->job, "device"));
-	int threads = (int)json_integer_value(json_object_get(w->job, "threads"));
+	const char *named = json_string_value(json_object_get(gn_worker_request(w), "precision"));
+	int threads = (int)json_integer_value(json_object_get(w->job, "threads")),
+	    precision = named ? gn_precision_from_name(named) : GN_PRECISION_AUTO;
 
+	if (precision < 0)
+		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "\"%.40s\" is not a precision", named);
 	w->max_pixels = (uint64_t)json_integer_value(json_object_get(w->job, "max_pixels"));
 	if (open_models(w, err) || (dataset && gn_dataset_open(&w->dataset, dataset, err)))
 		return -1;
-	return gn_device_open(&w->device, device ? device : "auto", threads, err);
+	return gn_device_open(&w->device, device ? device : "auto", threads, (enum gn_precision)precision, err);
 }
 
 static void worker_release(struct gn_worker *w)

@@ -1,13 +1,15 @@
 /*
  * The backend table: every operation that the ViT, the trainer and the angles need from a device. vit/, tune/ and
- * train/ are written once against it; each backend (cpu/, later cuda/) fills one table, in one file per operation.
+ * train/ are written once against it; each backend (cpu/, cuda/) fills one table, in one file per operation.
  *
  * Rules:
- *   - A context belongs to one thread at a time. It holds what a device call needs (threads, streams, handles,
- *     workspace).
+ *   - A context belongs to one thread at a time, which calls enter() before it uses it. It holds what a device call
+ *     needs (threads, streams, handles, workspace).
  *   - Operations are queued in order and may run asynchronously; sync() waits and reports the first failure. They
  *     return nothing:
  *     a backend remembers its first error. The CPU backend runs them at once.
+ *   - Device pointers are the caller's, from alloc(); what an operation needs beside them is part of what open() took
+ *     (overhead_bytes), so that a run's plan says all of it.
  *   - Argument order: outputs, inputs, sizes. "=" sets the output, "+=" adds to it. Outputs never overlap inputs
  *     unless the
  *     comment says "in place".
@@ -22,6 +24,13 @@
 #define GN_BACKEND_H
 
 #include "gonio.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A plugin and the program that loads it must have been built with the same value. */
+#define GN_BACKEND_ABI 2
 
 typedef void gn_act;
 typedef void gn_mat;
@@ -49,36 +58,89 @@ struct gn_opt_tensor {
 	float *weight;     /* [n] in place */
 	const float *grad; /* [n] */
 	float *m, *v;      /* [n] first and second moment; v NULL for SGD (m is the momentum buffer) */
-	gn_mat *mat;       /* copy for products, NULL where it is the weight itself */
+	gn_mat *mat;       /* [n] = the new weight as products read it; NULL where that is the weight itself */
 	size_t n;
-	float lr, decay; /* this tensor's rate (layer decay applied) and weight decay (0: none) */
+	double lr_scale; /* this tensor's rate is (float)(the step's rate * lr_scale) */
+	float decay;     /* weight decay, 0: none */
 };
+
+/* Such tensors made ready for many steps: each backend defines its own. */
+struct gn_opt_list;
 
 struct gn_adamw {
 	float beta1, beta2, eps;
-	int64_t step;     /* from 1 */
-	float grad_scale; /* clipping */
 };
 
+/*
+ * The numbers of one optimiser step, in device memory: what changes from step to step is read from here, so that a
+ * recorded step can be replayed, and what the step finds out is left here, so that nothing waits for it. The trainer
+ * uploads the whole struct before each step, with the results zeroed.
+ */
+struct gn_step_numbers {
+	double lr;                 /* the schedule's rate */
+	double clip_norm;          /* 0: no clipping */
+	double correct1, correct2; /* AdamW: 1 - beta1^step, 1 - beta2^step */
+	int64_t step;              /* from 1 */
+	double loss;               /* result: every cross_entropy of the step adds its losses */
+	double grad_norm;          /* result: before clipping */
+	float loss_scale;          /* cross_entropy multiplies its gradients with it */
+	float grad_scale;          /* result: the optimiser multiplies gradients with it */
+};
+
+enum { GN_FETCH_SLOTS = 4, GN_FETCH_BYTES = 256 };
+
 struct gn_backend {
-	const char *name; /* "cpu" */
+	const char *name;            /* "cpu", "cuda" */
+	enum gn_precision precision; /* of matrix products; never AUTO */
 	size_t act_bytes, mat_bytes;
+	size_t overhead_bytes; /* device memory that open() takes, about: code, streams, workspace */
+	bool unified;          /* host pointers are device pointers: weights need no copy */
+	int widest_head;       /* largest D that attention takes; 0: any */
+	bool asynchronous;     /* operations run while the caller goes on: results are worth asking for late */
 	bool attention_needs_out,
 	    attention_needs_lse; /* what attention_backward reads beside qkv; the plan keeps it then */
 
 	/* ---- life cycle and memory (device memory is 128-byte aligned and zeroed) ---- */
 	int (*open)(struct gn_ctx **out, int index, int threads, struct gn_error *err);
 	void (*close)(struct gn_ctx *ctx);
+	void (*enter)(struct gn_ctx *ctx); /* the calling thread uses the context from now on */
 	void (*describe)(const struct gn_ctx *ctx, struct gn_device_info *info);
-	void *(*alloc)(struct gn_ctx *ctx, size_t bytes, struct gn_error *err); /* NULL on failure */
+	/* NULL on failure: GN_NO_MEMORY "needs N bytes, M free on DEVICE". */
+	void *(*alloc)(struct gn_ctx *ctx, size_t bytes, struct gn_error *err);
 	void (*free)(struct gn_ctx *ctx, void *device, size_t bytes);
+	/* The host memory may be written again as soon as an upload returns; the device memory has the bytes for all
+	 * operations queued later. A backend may let them travel while earlier operations compute. */
 	void (*upload)(struct gn_ctx *ctx, void *device, const void *host, size_t bytes);
+	/* device[i] = rows[indices[i]], i < n: rows of row_bytes each, gathered on the way. */
+	void (*upload_rows)(struct gn_ctx *ctx, void *device, const void *rows, size_t row_bytes,
+	                    const int32_t *indices, int n);
+	/* out[n] = host floats as products read them. */
+	void (*upload_mat)(struct gn_ctx *ctx, gn_mat *out, const float *host, size_t n);
 	void (*download)(struct gn_ctx *ctx, void *host, const void *device, size_t bytes); /* waits */
 	void (*zero)(struct gn_ctx *ctx, void *device, size_t bytes);
 	void (*copy)(struct gn_ctx *ctx, void *to, const void *from, size_t bytes);
-	void (*cast_mat)(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n); /* =, where mat_bytes != 4 */
+	void (*cast_mat)(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n); /* =, both on the device */
+	/* Waits, and reports the first failure since the last sync; a device that has failed stays failed. */
 	int (*sync)(struct gn_ctx *ctx, struct gn_error *err);
-	bool unified; /* host pointers are device pointers: weights need no copy */
+
+	/* ---- results without a stall ---- */
+	/* Queues a copy of bytes <= GN_FETCH_BYTES of device memory into a slot < GN_FETCH_SLOTS of the context. */
+	void (*fetch)(struct gn_ctx *ctx, int slot, const void *device, size_t bytes);
+	/* Waits for the slot's last fetch, and for nothing queued behind it. */
+	int (*fetched)(struct gn_ctx *ctx, int slot, void *host, size_t bytes, struct gn_error *err);
+
+	/* ---- recorded work ---- */
+	/* Work that is queued again and again with equal arguments. false: the work of this key has been queued once
+	 * more from its record (or the backend has failed, and sync() says why). true: the caller queues it now, and
+	 * calls record_end(); between the two come operations on device memory only, no transfer, nothing that waits.
+	 * A backend that gains nothing from it always answers true. */
+	bool (*record_begin)(struct gn_ctx *ctx, uint64_t key);
+	void (*record_end)(struct gn_ctx *ctx);
+	void (*record_forget)(struct gn_ctx *ctx); /* all records: before memory or lists that they use are freed */
+
+	/* ---- clock ---- */
+	void (*clock_start)(struct gn_ctx *ctx);
+	double (*clock_stop)(struct gn_ctx *ctx); /* seconds that the work queued since clock_start took; waits */
 
 	/* ---- products ---- */
 	/* out[M,N] = epilogue(x[M,K] w[N,K]^T). out may be the epilogue's residual. */
@@ -145,24 +207,43 @@ struct gn_backend {
 
 	/* ---- loss ---- */
 	/* Softmax cross-entropy with label smoothing s and class weights cw[K] (may be NULL; then 1). logits
-	 * [B,K]. Loss of sample i: (1-s) cw[y] nll_y + s/K sum_k cw[k] nll_k (as PyTorch). losses[B] = (unscaled);
-	 * dlogits[B,K] = scale * gradient, may be NULL. */
-	void (*cross_entropy)(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits,
-	                      const int32_t *labels, const float *cw, float smoothing, float scale, int B, int K);
+	 * [B,K]. Loss of sample i: (1-s) cw[y] nll_y + s/K sum_k cw[k] nll_k (as PyTorch). losses[B] = ;
+	 * step->loss += their sum, in double; dlogits[B,K] = step->loss_scale * gradient, may be NULL. */
+	void (*cross_entropy)(struct gn_ctx *ctx, float *losses, gn_act *dlogits, struct gn_step_numbers *step,
+	                      const float *logits, const int32_t *labels, const float *cw, float smoothing, int B,
+	                      int K);
 
 	/* ---- optimiser, over many tensors in one call ---- */
-	/* PyTorch's AdamW: weight *= 1 - lr * decay; moments of grad * grad_scale; weight -= lr * mhat /
-	 * (sqrt(vhat) + eps). */
-	void (*adamw)(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, const struct gn_adamw *how);
+	/* Copies the table; NULL on failure. Its device memory, about 64 bytes a tensor and 16 a piece of 64 Ki
+	 * elements, is the list's own. */
+	struct gn_opt_list *(*opt_list_new)(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count,
+	                                    struct gn_error *err);
+	void (*opt_list_free)(struct gn_ctx *ctx, struct gn_opt_list *list);
+	/* step->grad_norm = square root of the sum of squares over all gradients of the list, in double, fixed order;
+	 * step->grad_scale = (float)(clip_norm / (grad_norm + 1e-6)) where clip_norm > 0 and grad_norm > clip_norm,
+	 * else 1 (as torch.nn.utils.clip_grad_norm_). */
+	void (*grad_norm)(struct gn_ctx *ctx, struct gn_step_numbers *step, const struct gn_opt_list *list);
+	/* PyTorch's AdamW, with lr the tensor's rate: weight *= 1 - lr * decay; moments of grad * grad_scale;
+	 * weight -= lr / correct1 * m / (sqrt(v / correct2) + eps). */
+	void (*adamw)(struct gn_ctx *ctx, const struct gn_opt_list *list, const struct gn_adamw *how,
+	              const struct gn_step_numbers *step);
 	/* PyTorch's SGD with momentum: g = grad * grad_scale + decay * weight; m = momentum * m + g (m = g at step
 	 * 1); weight -= lr * m. */
-	void (*sgd)(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step,
-	            float grad_scale);
-	/* Sum of squares over all gradients of the list, in double, fixed order. Waits. */
-	double (*grad_sumsq)(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count);
+	void (*sgd)(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum,
+	            const struct gn_step_numbers *step);
+
+	/* ---- angles: sums in double, fixed order ---- */
+	/* difference false: sums[2] = (|a|^2, |b|^2). true: (|u - v|^2, |u + v|^2) with u = a * scale_a, v = b *
+	 * scale_b, both in double. sums is in host memory. Waits. */
+	void (*pair_sums)(struct gn_ctx *ctx, double *sums, const float *a, const float *b, size_t n, double scale_a,
+	                  double scale_b, bool difference);
 };
 
 extern const struct gn_backend gn_backend_cpu;
+
+/* What a CUDA plugin exports: the table for a precision that is not AUTO, NULL where abi is not its own. */
+#define GN_CUDA_ENTRY "gn_cuda_backend"
+const struct gn_backend *gn_cuda_backend(int abi, enum gn_precision precision);
 
 /* A device handle is a backend and its context. */
 struct gn_device {
@@ -170,4 +251,7 @@ struct gn_device {
 	struct gn_ctx *ctx;
 };
 
+#ifdef __cplusplus
+}
+#endif
 #endif

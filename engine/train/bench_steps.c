@@ -129,14 +129,14 @@ static int time_steps(double *seconds, struct gn_trainer *t, const float *images
 	enum { MOST = 400 };
 	double times[MOST], from = gn_clock();
 	struct gn_step step;
-	int n = 0;
+	int n = 0, count = t->config.batch_size;
 
-	if (gn_trainer_step(&step, t, images, labels, samples, t->config.batch_size, err))
+	if (gn_trainer_step(t, images, labels, samples, count, err) || gn_trainer_collect(&step, t, 0, err) < 0)
 		return -1;
 	do {
 		double start = gn_clock();
 
-		if (gn_trainer_step(&step, t, images, labels, samples, t->config.batch_size, err))
+		if (gn_trainer_step(t, images, labels, samples, count, err) || gn_trainer_collect(&step, t, 0, err) < 0)
 			return -1;
 		times[n++] = gn_clock() - start;
 	} while (n < MOST && (n < 3 || gn_clock() - from < budget));
@@ -359,7 +359,7 @@ int gn_bench_steps(const struct gn_bench_options *o, struct gn_error *err)
 		any |= steps_wanted(o, &networks[i]) || inference_wanted(o, &networks[i]);
 	if (!any)
 		return 0;
-	if (gn_device_open(&device, "cpu", o->threads, err))
+	if (gn_device_open(&device, "cpu", o->threads, GN_PRECISION_AUTO, err))
 		return -1;
 	sgemm = gn_bench_sgemm_rate(o, device, err);
 	if (!(sgemm > 0))

@@ -101,7 +101,8 @@ int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err)
 		return -1;
 	for (int i = 0; i < count; i++)
 		samples[i] = i;
-	if (gn_pass_new(&pass, t->backend, t->ctx, &t->arch, NULL, t->plan.micro_batch_size, 0, t->stage, err) == 0)
+	if (gn_pass_new_in(&pass, t->pass_memory, t->backend, t->ctx, &t->arch, NULL, t->plan.micro_batch_size, 0,
+	                   t->stage, err) == 0)
 		result = fill(t, pass, samples, count, err);
 	gn_loader_stop(t->loader);
 	gn_pass_free(pass);
@@ -114,11 +115,7 @@ int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err)
 
 void gn_prefix_load(struct gn_trainer *t, const int32_t *samples, int n)
 {
-	size_t row = t->prefix.row_bytes;
-	char *input = gn_pass_input(t->pass);
-
-	for (int i = 0; i < n; i++)
-		t->backend->upload(t->ctx, input + (size_t)i * row, t->prefix.rows + (size_t)samples[i] * row, row);
+	t->backend->upload_rows(t->ctx, gn_pass_input(t->pass), t->prefix.rows, t->prefix.row_bytes, samples, n);
 }
 
 void gn_prefix_release(struct gn_trainer *t)

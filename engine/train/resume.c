@@ -84,7 +84,7 @@ int gn_resume_save(struct gn_trainer *t, struct gn_error *err)
 	for (uint64_t i = 0; i < header.buffers; i++) {
 		if (copy)
 			t->backend->download(t->ctx, copy, list[i], bytes);
-		if (gn_file_write(&writer, copy ? copy : list[i], bytes, err))
+		if (t->backend->sync(t->ctx, err) || gn_file_write(&writer, copy ? copy : list[i], bytes, err))
 			goto done;
 	}
 	result = gn_file_commit(&writer, err);
@@ -137,6 +137,7 @@ int gn_resume_load(struct gn_trainer *t, bool *found, struct gn_error *err)
 		goto done;
 	for (int i = 0; i < buffers(list, t); i++)
 		t->backend->upload(t->ctx, list[i], map.bytes + sizeof header + (size_t)i * bytes, bytes);
+	gn_weights_refresh(t);
 	if (t->backend->sync(t->ctx, err))
 		goto done;
 	t->progress = header.progress;

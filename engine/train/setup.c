@@ -23,10 +23,6 @@ static int init_class_weights(struct gn_trainer *t, struct gn_error *err)
 		t->class_weights[k] =
 		    images ? (float)((double)t->dataset->totals[GN_TRAIN] / ((double)with_images * images)) : 0;
 	}
-	t->device_class_weights = t->backend->alloc(t->ctx, (size_t)K * sizeof(float), err);
-	if (!t->device_class_weights)
-		return -1;
-	t->backend->upload(t->ctx, t->device_class_weights, t->class_weights, (size_t)K * sizeof(float));
 	return 0;
 }
 
@@ -49,41 +45,63 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 	return 0;
 }
 
-static int init_buffers(struct gn_trainer *t, struct gn_error *err)
+/* Device memory of the larger of the two passes, which never live at the same time. */
+static size_t pass_bytes(const struct gn_trainer *t)
 {
 	int micro = t->plan.micro_batch_size;
+	size_t steps = gn_pass_bytes(t->backend, &t->arch, &t->grad, micro, t->stage, t->arch.depth + 2);
+	size_t fill = t->stage ? gn_pass_bytes(t->backend, &t->arch, NULL, micro, 0, t->stage) : 0;
 
-	t->losses = gn_alloc((size_t)micro, sizeof *t->losses, err);
-	t->device_labels = t->backend->alloc(t->ctx, (size_t)micro * sizeof *t->device_labels, err);
-	if (!t->losses || !t->device_labels || init_class_weights(t, err))
+	return steps > fill ? steps : fill;
+}
+
+static void place_all(struct gn_trainer *t)
+{
+	gn_weights_place(t);
+	t->numbers = gn_arena_take(&t->memory, 1, sizeof *t->numbers);
+	t->device_labels = gn_arena_take(&t->memory, (size_t)t->plan.micro_batch_size, sizeof *t->device_labels);
+	if (t->class_weights)
+		t->device_class_weights = gn_arena_take(&t->memory, (size_t)t->arch.classes, sizeof(float));
+	t->pass_memory = gn_arena_take(&t->memory, 1, pass_bytes(t));
+}
+
+static int init_memory(struct gn_trainer *t, struct gn_error *err)
+{
+	place_all(t);
+	if (gn_arena_open(&t->memory, t->backend, t->ctx, err))
 		return -1;
+	place_all(t);
+	if (t->class_weights)
+		t->backend->upload(t->ctx, t->device_class_weights, t->class_weights,
+		                   (size_t)t->arch.classes * sizeof(float));
 	return 0;
 }
 
 void gn_trainer_release(struct gn_trainer *t)
 {
+	t->backend->record_forget(t->ctx);
 	gn_pass_free(t->pass);
 	gn_prefix_release(t);
 	gn_loader_free(t->loader);
 	gn_weights_release(t);
-	if (t->device_labels)
-		t->backend->free(t->ctx, t->device_labels, (size_t)t->plan.micro_batch_size * sizeof *t->device_labels);
-	if (t->device_class_weights)
-		t->backend->free(t->ctx, t->device_class_weights, (size_t)t->arch.classes * sizeof(float));
+	gn_arena_release(&t->memory);
 	gn_gradplan_release(&t->grad);
 	gn_layout_release(&t->layout);
 	free(t->tuned);
-	free(t->losses);
 	free(t->class_weights);
 }
 
 int gn_trainer_init(struct gn_trainer *t, struct gn_error *err)
 {
-	return init_network(t, err) || gn_weights_init(t, err) || init_buffers(t, err) ? -1 : 0;
+	t->backend->enter(t->ctx);
+	return init_network(t, err) || init_class_weights(t, err) || gn_weights_init(t, err) || init_memory(t, err) ||
+	               gn_weights_fill(t, err)
+	           ? -1
+	           : 0;
 }
 
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err)
 {
-	return gn_pass_new(&t->pass, t->backend, t->ctx, &t->arch, &t->grad, t->plan.micro_batch_size, t->stage,
-	                   t->arch.depth + 2, err);
+	return gn_pass_new_in(&t->pass, t->pass_memory, t->backend, t->ctx, &t->arch, &t->grad,
+	                      t->plan.micro_batch_size, t->stage, t->arch.depth + 2, err);
 }

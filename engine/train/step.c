@@ -1,17 +1,23 @@
 /*
  * One optimiser step. It sums the gradients of its micro-batches, so that their size changes memory and not the result.
+ *
+ * A step is queued, and its numbers are asked for later: on a device that computes by itself nothing waits for it. What
+ * changes from step to step lies in t->numbers, so that the rest can be recorded once and replayed.
  */
 #include "train/trainer.h"
 
 #include <math.h>
 
-/* One micro-batch: its share of the gradients, and the sum of its losses. */
-static int micro_batch(double *loss, struct gn_trainer *t, const float *images, const int32_t *labels,
-                       const int32_t *samples, int n, double total_weight, struct gn_error *err)
+/* Keys of recorded work: 1 .. micro-batch size for that many images. */
+enum { KEY_OPTIMISER = 0 };
+
+static const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+
+/* One micro-batch: adds its share of the gradients, and its losses. */
+static void micro_batch(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n)
 {
 	const struct gn_backend *be = t->backend;
 	struct gn_pass *p = t->pass;
-	int K = t->arch.classes;
 	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
 
 	if (t->stage)
@@ -19,71 +25,96 @@ static int micro_batch(double *loss, struct gn_trainer *t, const float *images, 
 	else
 		be->upload(t->ctx, gn_pass_input(p), images, (size_t)n * image * sizeof *images);
 	be->upload(t->ctx, t->device_labels, labels, (size_t)n * sizeof *labels);
+	if (!be->record_begin(t->ctx, (uint64_t)n))
+		return;
 	gn_vit_forward(p, &t->weights, n, true);
-	/* two heads share the gradient of their mean */
-	be->cross_entropy(t->ctx, p->losses, p->d_logits, p->logits, t->device_labels, t->device_class_weights,
-	                  (float)t->config.label_smoothing, (float)(1 / (total_weight * p->shape.features)), n, K);
+	be->cross_entropy(t->ctx, p->losses, p->d_logits, t->numbers, p->logits, t->device_labels,
+	                  t->device_class_weights, (float)t->config.label_smoothing, n, t->arch.classes);
 	gn_vit_backward(p, &t->weights, &t->grads, n);
-	be->download(t->ctx, t->losses, p->losses, (size_t)n * sizeof *t->losses);
-	if (be->sync(t->ctx, err))
-		return -1;
-	for (int i = 0; i < n; i++)
-		*loss += (double)t->losses[i];
-	return 0;
+	be->record_end(t->ctx);
 }
 
-static void optimiser_step(struct gn_trainer *t, double lr, double *grad_norm)
+static void optimiser_step(struct gn_trainer *t)
 {
-	const struct gn_run_config *c = &t->config;
-	double scale = 1;
+	const struct gn_backend *be = t->backend;
 
-	*grad_norm = sqrt(t->backend->grad_sumsq(t->ctx, t->opt, t->opt_count));
-	if (c->clip_norm > 0 && *grad_norm > c->clip_norm)
-		scale = c->clip_norm / (*grad_norm + 1e-6); /* as torch.nn.utils.clip_grad_norm_ */
-	for (int i = 0; i < t->opt_count; i++)
-		t->opt[i].lr = (float)(lr * t->lr_scale[i]);
-	if (c->optimizer == GN_ADAMW)
-		t->backend->adamw(t->ctx, t->opt, t->opt_count,
-		                  &(struct gn_adamw){.beta1 = 0.9f,
-		                                     .beta2 = 0.999f,
-		                                     .eps = 1e-8f,
-		                                     .step = t->progress.step + 1,
-		                                     .grad_scale = (float)scale});
+	if (!be->record_begin(t->ctx, KEY_OPTIMISER))
+		return;
+	be->grad_norm(t->ctx, t->numbers, t->opt);
+	if (t->config.optimizer == GN_ADAMW)
+		be->adamw(t->ctx, t->opt, &adamw, t->numbers);
 	else
-		t->backend->sgd(t->ctx, t->opt, t->opt_count, 0.9f, t->progress.step + 1, (float)scale);
+		be->sgd(t->ctx, t->opt, 0.9f, t->numbers);
+	be->record_end(t->ctx);
 }
 
-int gn_trainer_step(struct gn_step *out, struct gn_trainer *t, const float *images, const int32_t *labels,
-                    const int32_t *samples, int n, struct gn_error *err)
+/* What the losses of n samples are divided by, as PyTorch does. */
+static double total_weight(const struct gn_trainer *t, const int32_t *labels, int n)
+{
+	double total = t->class_weights ? 0 : n;
+
+	for (int i = 0; t->class_weights && i < n; i++)
+		total += (double)t->class_weights[labels[i]];
+	return total;
+}
+
+static void upload_numbers(struct gn_trainer *t, const struct gn_step *step, int64_t number)
+{
+	struct gn_step_numbers numbers = {.lr = step->lr,
+	                                  .clip_norm = t->config.clip_norm,
+	                                  .correct1 = 1.0 - pow((double)adamw.beta1, (double)number),
+	                                  .correct2 = 1.0 - pow((double)adamw.beta2, (double)number),
+	                                  .step = number,
+	                                  /* two heads share the gradient of their mean */
+	                                  .loss_scale = (float)(1 / (step->weight * t->pass->shape.features))};
+
+	t->backend->upload(t->ctx, t->numbers, &numbers, sizeof numbers);
+}
+
+int gn_trainer_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+                    struct gn_error *err)
 {
 	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
-	double total_weight = n;
+	int64_t index = t->progress.step + t->queued_count; /* from 0 */
+	struct gn_step step = {
+	    .lr = gn_schedule_lr(&t->config, &t->plan, index), .weight = total_weight(t, labels, n), .images = n};
 
-	*out = (struct gn_step){.lr = gn_schedule_lr(&t->config, &t->plan, t->progress.step)};
-	if (t->class_weights) {
-		total_weight = 0;
-		for (int i = 0; i < n; i++)
-			total_weight += (double)t->class_weights[labels[i]];
-	}
+	gn_assert(t->queued_count <= GN_TRAINER_LAG);
+	upload_numbers(t, &step, index + 1);
 	t->backend->zero(t->ctx, t->g, t->tuned_floats * sizeof *t->g);
 	for (int at = 0; at < n; at += t->pass->batch) {
 		int part = n - at < t->pass->batch ? n - at : t->pass->batch;
 
-		if (micro_batch(&out->loss, t, images ? images + (size_t)at * image : NULL, labels + at,
-		                samples ? samples + at : NULL, part, total_weight, err))
-			return -1;
+		micro_batch(t, images ? images + (size_t)at * image : NULL, labels + at, samples ? samples + at : NULL,
+		            part);
 		if (gn_train_stopped(t))
-			return gn_fail(err, GN_CANCELLED, "", "stopped at step %lld", (long long)t->progress.step);
+			return gn_fail(err, GN_CANCELLED, "", "stopped at step %lld", (long long)index);
 	}
-	out->loss /= total_weight;
+	optimiser_step(t);
+	t->backend->fetch(t->ctx, (int)(index % (GN_TRAINER_LAG + 1)), t->numbers, sizeof *t->numbers);
+	t->queued[index % (GN_TRAINER_LAG + 1)] = step;
+	t->queued_count++;
+	return 0;
+}
+
+int gn_trainer_collect(struct gn_step *out, struct gn_trainer *t, int most, struct gn_error *err)
+{
+	int slot = (int)(t->progress.step % (GN_TRAINER_LAG + 1));
+	struct gn_step_numbers numbers;
+
+	if (t->queued_count <= most)
+		return 0;
+	if (t->backend->fetched(t->ctx, slot, &numbers, sizeof numbers, err))
+		return -1;
+	*out = t->queued[slot];
+	out->loss = numbers.loss / out->weight;
+	out->grad_norm = numbers.grad_norm;
 	if (!isfinite(out->loss))
 		return gn_fail(
 		    err, GN_INVALID, "lr",
 		    "the loss is no longer a number at step %lld: the learning rate %g is too high for this model",
 		    (long long)t->progress.step + 1, t->config.lr);
-	optimiser_step(t, out->lr, &out->grad_norm);
-	if (t->backend->sync(t->ctx, err))
-		return -1;
 	t->progress.step++;
-	return 0;
+	t->queued_count--;
+	return 1;
 }

@@ -81,25 +81,41 @@ static void emit_step(struct gn_trainer *t, const struct gn_step *step)
 	                                          (double)t->config.batch_size / rate});
 }
 
-/* A step, and what is reported and written after it. */
+/* Takes the results of queued steps, until at most `most` are queued, and reports them. */
+static int collect_steps(struct gn_trainer *t, int most, struct gn_error *err)
+{
+	struct gn_step step;
+	int got;
+
+	while ((got = gn_trainer_collect(&step, t, most, err)) > 0) {
+		t->progress.epoch_steps++;
+		t->progress.images += step.images;
+		t->attempt_images += step.images;
+		t->progress.loss_sum += step.loss * step.images;
+		account(t);
+		emit_step(t, &step);
+	}
+	return got;
+}
+
+/* Everything that has been queued is part of a checkpoint. */
+static int save_checkpoint(struct gn_trainer *t, struct gn_error *err)
+{
+	if (collect_steps(t, 0, err) || gn_resume_save(t, err))
+		return -1;
+	emit(t, &(struct gn_event){.kind = GN_EVENT_CHECKPOINT, .epoch = t->progress.epoch + 1});
+	return 0;
+}
+
+/* Queues a step; reports and writes what has come of it, or of the one before on a device that computes by itself. */
 static int train_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
                       struct gn_error *err)
 {
-	struct gn_step step;
-
-	if (gn_trainer_step(&step, t, images, labels, samples, n, err))
+	if (gn_trainer_step(t, images, labels, samples, n, err) ||
+	    collect_steps(t, t->backend->asynchronous ? GN_TRAINER_LAG : 0, err))
 		return -1;
-	t->progress.epoch_steps++;
-	t->progress.images += n;
-	t->attempt_images += n;
-	t->progress.loss_sum += step.loss * n;
-	account(t);
-	emit_step(t, &step);
-	if (t->started - t->last_checkpoint > t->config.checkpoint_every_seconds) {
-		if (gn_resume_save(t, err))
-			return -1;
-		emit(t, &(struct gn_event){.kind = GN_EVENT_CHECKPOINT, .epoch = t->progress.epoch + 1});
-	}
+	if (t->started - t->last_checkpoint > t->config.checkpoint_every_seconds)
+		return save_checkpoint(t, err);
 	return 0;
 }
 
@@ -202,6 +218,8 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 	if (!order)
 		return -1;
 	result = t->stage ? steps_from_rows(t, order, count, err) : steps_from_images(t, order, count, err);
+	if (result == 0)
+		result = collect_steps(t, 0, err);
 	if (!t->stage)
 		gn_loader_stop(t->loader);
 	free(order);
@@ -282,8 +300,8 @@ static int run(struct gn_trainer *t, struct gn_error *err)
 		if (run_epoch(t, &why) == 0)
 			continue;
 		/* what was done is kept, whether the run was stopped or failed */
-		if (why.code == GN_CANCELLED && gn_resume_save(t, err) == 0)
-			emit(t, &(struct gn_event){.kind = GN_EVENT_CHECKPOINT, .epoch = t->progress.epoch + 1});
+		if (why.code == GN_CANCELLED && save_checkpoint(t, err))
+			return -1;
 		return gn_fail(err, why.code, why.where, "%s", why.text);
 	}
 	return 0;

@@ -13,7 +13,7 @@
 #ifndef GN_TRAINER_H
 #define GN_TRAINER_H
 
-#include "backend/backend.h"
+#include "backend/arena.h"
 #include "data/loader.h"
 #include "tune/plan.h"
 #include "vit/vit.h"
@@ -41,6 +41,16 @@ struct gn_prefix {
 	size_t row_bytes, bytes;
 };
 
+struct gn_step {
+	double loss, lr, grad_norm; /* grad_norm before clipping */
+	double weight;              /* what the sum of the losses is divided by */
+	int images;
+};
+
+/* Steps that may be queued on an asynchronous device before the result of the first is asked for, beside the one
+ * being queued. */
+enum { GN_TRAINER_LAG = 1 };
+
 struct gn_trainer {
 	const struct gn_train_options *options;
 	struct gn_run_config config; /* lr and micro_batch_size filled in */
@@ -54,24 +64,28 @@ struct gn_trainer {
 	struct gn_gradplan grad;
 	int stage; /* where passes start once the prefix is cached, else 0 */
 
+	struct gn_arena memory; /* everything below that is marked "device", taken once */
+
 	/* weights.c */
 	size_t tuned_floats;  /* of each of the four buffers below; tensors are padded to 128 bytes */
 	float *w, *g, *m, *v; /* device; v is NULL for SGD */
-	float *position;      /* device: a frozen position embedding that had to be resized */
-	void **uploaded;      /* [layout.count] device copies of frozen tensors, where the backend is not unified */
-	void **tensors, **gradients; /* [layout.count] */
+	void **tensors;       /* [layout.count] what passes read; device, or the mapped model where that is the same */
+	float **values;       /* [layout.count] float32 form of what the run holds itself (tuned, resized); else NULL */
+	void **gradients;     /* [layout.count] NULL where frozen */
 	struct gn_bind weights, grads;
-	struct gn_opt_tensor *opt;
-	double *lr_scale; /* [opt_count] layer decay */
-	int opt_count;
+	struct gn_opt_list *opt;
+	float *angle_base[2]; /* device: a layer's two base matrices, where the device cannot read the model's */
 
 	struct gn_pass *pass;
+	void *pass_memory; /* device: for the pass that fills the prefix cache, then for the steps' */
 	struct gn_prefix prefix;
 	struct gn_loader *loader;
 	float *class_weights; /* host [K], NULL: all 1 */
 	float *device_class_weights;
 	int32_t *device_labels;
-	float *losses; /* host [micro batch] */
+	struct gn_step_numbers *numbers;           /* device */
+	struct gn_step queued[GN_TRAINER_LAG + 1]; /* by step number, modulo their count */
+	int queued_count;
 	struct gn_progress progress;
 	double started, last_checkpoint, last_step_event; /* monotonic seconds */
 	int64_t attempt_images;
@@ -81,24 +95,29 @@ struct gn_trainer {
 double gn_clock(void);         /* monotonic seconds */
 uint64_t gn_peak_memory(void); /* the process's largest resident size so far, from the kernel's own account */
 
-/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader.
- * Release in any case. */
+/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader. All
+ * device memory is taken here. Release in any case. */
 int gn_trainer_init(struct gn_trainer *t, struct gn_error *err);
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err);
 void gn_trainer_release(struct gn_trainer *t);
 
-struct gn_step {
-	double loss, lr, grad_norm; /* grad_norm before clipping */
-};
-/* One optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix is
- * kept. Waits until it is done. */
-int gn_trainer_step(struct gn_step *out, struct gn_trainer *t, const float *images, const int32_t *labels,
-                    const int32_t *samples, int n, struct gn_error *err);
+/* Queues one optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix
+ * is kept. At most GN_TRAINER_LAG steps may be queued already. */
+int gn_trainer_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+                    struct gn_error *err);
+/* Waits for the oldest queued step when more than `most` are queued: 1 with its result, progress.step then counting
+ * it; 0 when not so many are queued; -1 on a failure, a loss that is no number included. */
+int gn_trainer_collect(struct gn_step *out, struct gn_trainer *t, int most, struct gn_error *err);
 
 void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Allocates and fills the tuned tensors from the model (new head, resized position embedding) and binds all tensors. */
+/* Host tables; then the tensors' places in t->memory; then the tuned tensors filled from the model (new head, resized
+ * position embedding), the frozen ones where the device has a memory of its own, and all tensors bound. */
 int gn_weights_init(struct gn_trainer *t, struct gn_error *err);
+void gn_weights_place(struct gn_trainer *t);
+int gn_weights_fill(struct gn_trainer *t, struct gn_error *err);
+/* Makes what products read of the tuned tensors from their float32 values. */
+void gn_weights_refresh(struct gn_trainer *t);
 void gn_weights_release(struct gn_trainer *t);
 /* Writes folder/model.safetensors: the tuned tensors, and a resized position embedding. */
 int gn_weights_write(struct gn_trainer *t, struct gn_error *err);

@@ -100,114 +100,153 @@ static int upload_initial(struct gn_trainer *t, float *device, int index, struct
 
 /* ---------------------------------------------------------------- buffers ---------------------------------------- */
 
-static int alloc_tuned(struct gn_trainer *t, struct gn_error *err)
+int gn_weights_init(struct gn_trainer *t, struct gn_error *err)
 {
-	size_t bytes;
+	size_t count = (size_t)t->layout.count;
 
+	t->tensors = gn_alloc(count, sizeof *t->tensors, err);
+	t->values = gn_alloc(count, sizeof *t->values, err);
+	t->gradients = gn_alloc(count, sizeof *t->gradients, err);
+	if (!t->tensors || !t->values || !t->gradients)
+		return -1;
 	for (int i = 0; i < t->layout.count; i++)
 		t->tuned_floats += t->tuned[i] ? padded(t->layout.tensors[i].numel) : 0;
-	bytes = t->tuned_floats * sizeof(float);
-	t->w = t->backend->alloc(t->ctx, bytes, err);
-	t->g = t->backend->alloc(t->ctx, bytes, err);
-	t->m = t->backend->alloc(t->ctx, bytes, err);
-	if (t->config.optimizer == GN_ADAMW)
-		t->v = t->backend->alloc(t->ctx, bytes, err);
-	return !t->w || !t->g || !t->m || (t->config.optimizer == GN_ADAMW && !t->v) ? -1 : 0;
-}
-
-/* Where a frozen tensor is read from. */
-static int bind_frozen(struct gn_trainer *t, int index, struct gn_error *err)
-{
-	const struct gn_tensor *tensor = &t->layout.tensors[index];
-	size_t numel, bytes = tensor->numel * sizeof(float);
-	const float *value = model_tensor(t, tensor, &numel);
-
-	if (is_resized(t, index)) {
-		t->position = t->backend->alloc(t->ctx, bytes, err);
-		t->tensors[index] = t->position;
-		return t->position ? upload_initial(t, t->position, index, err) : -1;
-	}
-	if (t->backend->unified) {
-		t->tensors[index] = (void *)(uintptr_t)value; /* read-only: a frozen tensor has no gradient */
-		return 0;
-	}
-	t->uploaded[index] = t->backend->alloc(t->ctx, bytes, err);
-	if (!t->uploaded[index])
-		return -1;
-	t->backend->upload(t->ctx, t->uploaded[index], value, bytes);
-	t->tensors[index] = t->uploaded[index];
 	return 0;
 }
 
-static int bind_tuned(struct gn_trainer *t, int index, size_t offset, struct gn_error *err)
+/* A tensor in a form of its own for products. */
+static bool has_mat(const struct gn_trainer *t, int index)
 {
-	const struct gn_tensor *tensor = &t->layout.tensors[index];
-
-	t->tensors[index] = t->w + offset;
-	t->gradients[index] = t->g + offset;
-	t->lr_scale[t->opt_count] = gn_layer_scale(tensor, &t->arch, t->config.layer_decay);
-	t->opt[t->opt_count++] = (struct gn_opt_tensor){.weight = t->w + offset,
-	                                                .grad = t->g + offset,
-	                                                .m = t->m + offset,
-	                                                .v = t->v ? t->v + offset : NULL,
-	                                                .n = tensor->numel,
-	                                                .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
-	return upload_initial(t, t->w + offset, index, err);
+	return t->backend->mat_bytes != sizeof(float) && gn_role_is_mat(t->layout.tensors[index].role);
 }
 
-int gn_weights_init(struct gn_trainer *t, struct gn_error *err)
+static void place_tuned(struct gn_trainer *t, int index, size_t offset)
 {
-	size_t count = (size_t)t->layout.count, offset = 0;
+	t->values[index] = t->w ? t->w + offset : NULL;
+	t->gradients[index] = t->g ? t->g + offset : NULL;
+	t->tensors[index] = has_mat(t, index)
+	                        ? gn_arena_take(&t->memory, t->layout.tensors[index].numel, t->backend->mat_bytes)
+	                        : t->values[index];
+}
 
-	t->tensors = gn_alloc(count, sizeof *t->tensors, err);
-	t->gradients = gn_alloc(count, sizeof *t->gradients, err);
-	t->uploaded = gn_alloc(count, sizeof *t->uploaded, err);
-	t->opt = gn_alloc(count, sizeof *t->opt, err);
-	t->lr_scale = gn_alloc(count, sizeof *t->lr_scale, err);
-	if (!t->tensors || !t->gradients || !t->uploaded || !t->opt || !t->lr_scale || alloc_tuned(t, err))
-		return -1;
+/* A frozen tensor is read from the mapped model where the device can: a pass only reads it. */
+static void place_frozen(struct gn_trainer *t, int index)
+{
+	const struct gn_tensor *tensor = &t->layout.tensors[index];
+	size_t numel;
+
+	if (is_resized(t, index))
+		t->tensors[index] = t->values[index] = gn_arena_take(&t->memory, tensor->numel, sizeof(float));
+	else if (t->backend->unified)
+		t->tensors[index] = (void *)(uintptr_t)model_tensor(t, tensor, &numel);
+	else
+		t->tensors[index] =
+		    gn_arena_take(&t->memory, tensor->numel, has_mat(t, index) ? t->backend->mat_bytes : sizeof(float));
+}
+
+/* Room for the base's form of a layer's two matrices, the largest layer's. */
+static void place_angle_base(struct gn_trainer *t)
+{
+	size_t C = (size_t)t->arch.dim, mlp = (size_t)t->arch.mlp_dim;
+
+	t->angle_base[0] = gn_arena_take(&t->memory, 3 * C > mlp ? 3 * C : mlp, C * sizeof(float));
+	t->angle_base[1] = gn_arena_take(&t->memory, C > mlp ? C : mlp, C * sizeof(float));
+}
+
+void gn_weights_place(struct gn_trainer *t)
+{
+	size_t offset = 0;
+
+	t->w = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
+	t->g = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
+	t->m = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
+	if (t->config.optimizer == GN_ADAMW)
+		t->v = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
 	for (int i = 0; i < t->layout.count; i++) {
 		if (!t->tuned[i]) {
-			if (bind_frozen(t, i, err))
-				return -1;
+			place_frozen(t, i);
 			continue;
 		}
-		if (bind_tuned(t, i, offset, err))
-			return -1;
+		place_tuned(t, i, offset);
 		offset += padded(t->layout.tensors[i].numel);
 	}
+	if (!t->backend->unified)
+		place_angle_base(t);
+}
+
+static int fill_tensor(struct gn_trainer *t, int index, struct gn_error *err)
+{
+	const struct gn_tensor *tensor = &t->layout.tensors[index];
+	size_t numel;
+
+	if (t->values[index])
+		return upload_initial(t, t->values[index], index, err);
+	if (t->backend->unified)
+		return 0;
+	if (has_mat(t, index))
+		t->backend->upload_mat(t->ctx, t->tensors[index], model_tensor(t, tensor, &numel), tensor->numel);
+	else
+		t->backend->upload(t->ctx, t->tensors[index], model_tensor(t, tensor, &numel),
+		                   tensor->numel * sizeof(float));
+	forget(t, model_tensor(t, tensor, &numel), tensor->numel);
+	return 0;
+}
+
+static int list_tuned(struct gn_trainer *t, struct gn_error *err)
+{
+	struct gn_opt_tensor *list = gn_alloc((size_t)t->layout.count, sizeof *list, err);
+	int count = 0;
+
+	if (!list)
+		return -1;
+	for (int i = 0; i < t->layout.count; i++) {
+		const struct gn_tensor *tensor = &t->layout.tensors[i];
+		ptrdiff_t at = t->values[i] ? t->values[i] - t->w : 0;
+
+		if (t->tuned[i])
+			list[count++] =
+			    (struct gn_opt_tensor){.weight = t->w + at,
+			                           .grad = t->g + at,
+			                           .m = t->m + at,
+			                           .v = t->v ? t->v + at : NULL,
+			                           .mat = has_mat(t, i) ? t->tensors[i] : NULL,
+			                           .n = tensor->numel,
+			                           .lr_scale = gn_layer_scale(tensor, &t->arch, t->config.layer_decay),
+			                           .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
+	}
+	t->opt = t->backend->opt_list_new(t->ctx, list, count, err);
+	free(list);
+	return t->opt ? 0 : -1;
+}
+
+int gn_weights_fill(struct gn_trainer *t, struct gn_error *err)
+{
+	for (int i = 0; i < t->layout.count; i++)
+		if (fill_tensor(t, i, err))
+			return -1;
+	gn_weights_refresh(t);
 	if (gn_bind_init(&t->weights, &t->layout, t->arch.depth, t->tensors, err) ||
-	    gn_bind_init(&t->grads, &t->layout, t->arch.depth, t->gradients, err))
+	    gn_bind_init(&t->grads, &t->layout, t->arch.depth, t->gradients, err) || list_tuned(t, err))
 		return -1;
 	return t->backend->sync(t->ctx, err);
 }
 
-static void device_free(struct gn_trainer *t, void *device, size_t bytes)
+void gn_weights_refresh(struct gn_trainer *t)
 {
-	if (device)
-		t->backend->free(t->ctx, device, bytes);
+	for (int i = 0; i < t->layout.count; i++)
+		if (t->tuned[i] && has_mat(t, i))
+			t->backend->cast_mat(t->ctx, t->tensors[i], t->values[i], t->layout.tensors[i].numel);
 }
 
 void gn_weights_release(struct gn_trainer *t)
 {
-	size_t bytes = t->tuned_floats * sizeof(float);
-	int position = gn_layout_find(&t->layout, GN_POS_EMBED, -1);
-
-	for (int i = 0; t->uploaded && i < t->layout.count; i++)
-		device_free(t, t->uploaded[i], t->layout.tensors[i].numel * sizeof(float));
-	if (position >= 0)
-		device_free(t, t->position, t->layout.tensors[position].numel * sizeof(float));
-	device_free(t, t->w, bytes);
-	device_free(t, t->g, bytes);
-	device_free(t, t->m, bytes);
-	device_free(t, t->v, bytes);
+	if (t->opt)
+		t->backend->opt_list_free(t->ctx, t->opt);
 	gn_bind_release(&t->weights);
 	gn_bind_release(&t->grads);
 	free(t->tensors);
+	free(t->values);
 	free(t->gradients);
-	free(t->uploaded);
-	free(t->opt);
-	free(t->lr_scale);
 }
 
 /* ---------------------------------------------------------------- results ---------------------------------------- */
@@ -232,11 +271,9 @@ static const float **current_values(struct gn_trainer *t, float **copy, struct g
 	for (int i = 0; i < t->layout.count; i++) {
 		size_t numel = t->layout.tensors[i].numel;
 
-		if (!t->tuned[i] && !is_resized(t, i))
-			continue;
-		values[i] = t->tensors[i];
-		if (*copy) {
-			t->backend->download(t->ctx, *copy + offset, t->tensors[i], numel * sizeof(float));
+		values[i] = t->values[i];
+		if (*copy && values[i]) {
+			t->backend->download(t->ctx, *copy + offset, t->values[i], numel * sizeof(float));
 			values[i] = *copy + offset;
 			offset += padded(numel);
 		}
@@ -253,7 +290,7 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 	char path[4096];
 	int result = -1;
 
-	if (labels && values) {
+	if (labels && values && t->backend->sync(t->ctx, err) == 0) {
 		for (int k = 0; k < t->arch.classes; k++)
 			labels[k] = t->dataset->classes[k].name;
 		snprintf(path, sizeof path, "%s/model.safetensors", t->options->folder);
@@ -275,9 +312,20 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 }
 
 struct angle_base {
-	const struct gn_trainer *t;
+	struct gn_trainer *t;
 	const float *const *base;
 };
+
+/* Where the device has a memory of its own. */
+static const float *bring_base(void *user, int tensor, int place)
+{
+	const struct angle_base *b = user;
+	struct gn_trainer *t = b->t;
+
+	t->backend->upload(t->ctx, t->angle_base[place], b->base[tensor],
+	                   t->layout.tensors[tensor].numel * sizeof(float));
+	return t->angle_base[place];
+}
 
 static void forget_base(void *user, int tensor)
 {
@@ -288,26 +336,27 @@ static void forget_base(void *user, int tensor)
 
 int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_error *err)
 {
-	float *copy = NULL;
-	const float **values = current_values(t, &copy, err);
-	const float **base = gn_alloc((size_t)t->layout.count, sizeof *base, err);
-	struct gn_device_info device;
+	size_t count = (size_t)t->layout.count, numel;
+	const float **tuned = gn_alloc(count, sizeof *tuned, err);
+	const float **base = gn_alloc(count, sizeof *base, err);
+	struct angle_base user = {t, base};
+	struct gn_angle_weights weights = {.layout = &t->layout,
+	                                   .tuned = tuned,
+	                                   .base = base,
+	                                   .backend = t->backend,
+	                                   .ctx = t->ctx,
+	                                   .bring = t->backend->unified ? NULL : bring_base,
+	                                   .done = forget_base,
+	                                   .user = &user};
 	int result = -1;
 
-	if (values && base) {
-		for (int i = 0; i < t->layout.count; i++) {
-			size_t numel;
-
-			base[i] = model_tensor(t, &t->layout.tensors[i], &numel);
-			if (!t->tuned[i])
-				values[i] = base[i];
-		}
-		t->backend->describe(t->ctx, &device);
-		result = gn_angles_of(out, &t->layout, values, base, device.threads, forget_base,
-		                      &(struct angle_base){t, base}, err);
+	for (int i = 0; tuned && base && i < t->layout.count; i++) {
+		base[i] = model_tensor(t, &t->layout.tensors[i], &numel);
+		tuned[i] = t->tuned[i] ? t->values[i] : base[i];
 	}
-	free(copy);
+	if (tuned && base)
+		result = gn_angles_of(out, &weights, err);
+	free(tuned);
 	free(base);
-	free(values);
 	return result;
 }

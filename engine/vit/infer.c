@@ -1,6 +1,7 @@
 /* A model ready to classify. On a device that reads host memory the weights stay in the mapped files. */
 #include "vit/vit.h"
 
+#include "backend/arena.h"
 #include "fileio.h"
 
 #include <math.h>
@@ -11,38 +12,69 @@
 struct gn_infer {
 	struct gn_device *device;
 	const struct gn_model *model;
+	struct gn_arena memory; /* device: the weights, where the device has a memory of its own, and the pass */
+	void **tensors;         /* [layout.count] what the pass reads */
 	struct gn_bind weights;
 	struct gn_pass *pass;
-	void **uploaded; /* [layout.count], where the device has its own memory; else NULL */
-	size_t uploaded_bytes;
+	void *pass_memory;
+	int batch;
 };
 
-static int bind_weights(struct gn_infer *infer, struct gn_error *err)
+static bool has_mat(const struct gn_infer *infer, int index)
+{
+	return infer->device->backend->mat_bytes != sizeof(float) &&
+	       gn_role_is_mat(infer->model->layout.tensors[index].role);
+}
+
+static void place(struct gn_infer *infer)
+{
+	const struct gn_backend *be = infer->device->backend;
+	const struct gn_model *model = infer->model;
+
+	for (int i = 0; i < model->layout.count; i++) /* a forward pass only reads */
+		infer->tensors[i] = be->unified ? (void *)(uintptr_t)model->tensors[i]
+		                                : gn_arena_take(&infer->memory, model->layout.tensors[i].numel,
+		                                                has_mat(infer, i) ? be->mat_bytes : sizeof(float));
+	infer->pass_memory = gn_arena_take(
+	    &infer->memory, 1, gn_pass_bytes(be, &model->arch, NULL, infer->batch, 0, model->arch.depth + 2));
+}
+
+static void upload_weights(struct gn_infer *infer)
 {
 	const struct gn_backend *be = infer->device->backend;
 	const struct gn_layout *layout = &infer->model->layout;
-	void **pointers = gn_alloc((size_t)layout->count, sizeof *pointers, err);
 
-	if (!pointers)
-		return -1;
-	if (!be->unified) {
-		infer->uploaded = pointers;
-		for (int i = 0; i < layout->count; i++) {
-			size_t bytes = layout->tensors[i].numel * sizeof(float);
+	for (int i = 0; i < layout->count; i++) {
+		const float *value = infer->model->tensors[i];
 
-			pointers[i] = be->alloc(infer->device->ctx, bytes, err);
-			if (!pointers[i])
-				return -1;
-			be->upload(infer->device->ctx, pointers[i], infer->model->tensors[i], bytes);
-			infer->uploaded_bytes += bytes;
-		}
-		return gn_bind_init(&infer->weights, layout, infer->model->arch.depth, pointers, err);
+		if (has_mat(infer, i))
+			be->upload_mat(infer->device->ctx, infer->tensors[i], value, layout->tensors[i].numel);
+		else
+			be->upload(infer->device->ctx, infer->tensors[i], value,
+			           layout->tensors[i].numel * sizeof *value);
 	}
-	for (int i = 0; i < layout->count; i++)
-		pointers[i] = (void *)(uintptr_t)infer->model->tensors[i]; /* a forward pass only reads */
-	int result = gn_bind_init(&infer->weights, layout, infer->model->arch.depth, pointers, err);
-	free(pointers);
-	return result;
+}
+
+static int prepare(struct gn_infer *infer, struct gn_error *err)
+{
+	const struct gn_backend *be = infer->device->backend;
+	struct gn_ctx *ctx = infer->device->ctx;
+	const struct gn_model *model = infer->model;
+
+	be->enter(ctx);
+	infer->tensors = gn_alloc((size_t)model->layout.count, sizeof *infer->tensors, err);
+	if (!infer->tensors)
+		return -1;
+	place(infer);
+	if (gn_arena_open(&infer->memory, be, ctx, err))
+		return -1;
+	place(infer);
+	if (!be->unified)
+		upload_weights(infer);
+	if (gn_bind_init(&infer->weights, &model->layout, model->arch.depth, infer->tensors, err))
+		return -1;
+	return gn_pass_new_in(&infer->pass, infer->pass_memory, be, ctx, &model->arch, NULL, infer->batch, 0,
+	                      model->arch.depth + 2, err);
 }
 
 int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch,
@@ -58,9 +90,8 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
 		return -1;
 	infer->device = device;
 	infer->model = model;
-	if (bind_weights(infer, err) ||
-	    gn_pass_new(&infer->pass, device->backend, device->ctx, &model->arch, NULL,
-	                batch < max_batch ? batch : max_batch, 0, model->arch.depth + 2, err)) {
+	infer->batch = batch < max_batch && device->backend->unified ? batch : max_batch;
+	if (prepare(infer, err)) {
 		gn_infer_free(infer);
 		return -1;
 	}
@@ -75,6 +106,7 @@ int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *
 	size_t side = (size_t)infer->model->arch.image_size, image = 3 * side * side,
 	       K = (size_t)infer->model->arch.classes;
 
+	be->enter(ctx);
 	for (int at = 0; at < batch; at += infer->pass->batch) {
 		int n = batch - at < infer->pass->batch ? batch - at : infer->pass->batch;
 
@@ -88,20 +120,18 @@ int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *
 
 uint64_t gn_infer_bytes(const struct gn_infer *infer)
 {
-	return infer->pass->bytes + infer->uploaded_bytes;
+	return infer->memory.size;
 }
 
 void gn_infer_free(struct gn_infer *infer)
 {
 	if (!infer)
 		return;
+	infer->device->backend->enter(infer->device->ctx);
 	gn_pass_free(infer->pass);
-	for (int i = 0; infer->uploaded && i < infer->model->layout.count; i++)
-		if (infer->uploaded[i])
-			infer->device->backend->free(infer->device->ctx, infer->uploaded[i],
-			                             infer->model->layout.tensors[i].numel * sizeof(float));
-	free(infer->uploaded);
+	gn_arena_release(&infer->memory);
 	gn_bind_release(&infer->weights);
+	free(infer->tensors);
 	free(infer);
 }
 

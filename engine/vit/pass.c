@@ -31,6 +31,12 @@ void gn_bind_release(struct gn_bind *bind)
 	*bind = (struct gn_bind){0};
 }
 
+bool gn_role_is_mat(enum gn_role role)
+{
+	return role == GN_PATCH_W || role == GN_QKV_W || role == GN_PROJ_W || role == GN_FC1_W || role == GN_FC2_W ||
+	       role == GN_HEAD_W || role == GN_HEAD_DIST_W;
+}
+
 void gn_vit_shape_init(struct gn_vit_shape *s, const struct gn_arch *a)
 {
 	*s = (struct gn_vit_shape){.arch = *a,
@@ -221,8 +227,9 @@ static void fill_half(struct gn_pass *p)
 		                   (size_t)(p->shape.K - k < 256 ? p->shape.K - k : 256) * sizeof half[0]);
 }
 
-int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,
-                const struct gn_gradplan *plan, int batch, int from, int to, struct gn_error *err)
+int gn_pass_new_in(struct gn_pass **out, void *memory, const struct gn_backend *backend, struct gn_ctx *ctx,
+                   const struct gn_arch *arch, const struct gn_gradplan *plan, int batch, int from, int to,
+                   struct gn_error *err)
 {
 	struct gn_pass *p = malloc(sizeof *p);
 
@@ -232,7 +239,8 @@ int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct g
 	}
 	p->ctx = ctx;
 	p->bytes = carve_pass(p, NULL);
-	p->memory = backend->alloc(ctx, p->bytes, err);
+	p->own_memory = !memory;
+	p->memory = memory ? memory : backend->alloc(ctx, p->bytes, err);
 	if (!p->memory) {
 		gn_pass_free(p);
 		return -1;
@@ -244,11 +252,17 @@ int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct g
 	return 0;
 }
 
+int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,
+                const struct gn_gradplan *plan, int batch, int from, int to, struct gn_error *err)
+{
+	return gn_pass_new_in(out, NULL, backend, ctx, arch, plan, batch, from, to, err);
+}
+
 void gn_pass_free(struct gn_pass *p)
 {
 	if (!p)
 		return;
-	if (p->memory)
+	if (p->memory && p->own_memory)
 		p->backend->free(p->ctx, p->memory, p->bytes);
 	free(p->x);
 	free(p);

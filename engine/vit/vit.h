@@ -33,6 +33,8 @@ struct gn_vit_shape {
 	int queries;  /* rows per image that leave the last block */
 	int features; /* feature vectors per image: 2 with a distillation head, else 1 */
 };
+/* Products read the tensors of this role, as gn_mat. */
+bool gn_role_is_mat(enum gn_role role);
 void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
 /* Floats per image of a stage's content; stage 0 has no content but the images. */
 size_t gn_stage_floats(const struct gn_vit_shape *shape, int stage);
@@ -49,6 +51,7 @@ struct gn_pass {
 	int batch, from, to;
 	void *memory;
 	size_t bytes;
+	bool own_memory;
 	float *images;  /* [B, 3, S, S], where from is 0 */
 	gn_act *tokens; /* [B, T, C] before norm_pre */
 	gn_act **x;     /* [L + 1]: x[i] enters block i; x[L] is [B, queries, C] */
@@ -68,6 +71,10 @@ size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arc
                      int batch, int from, int to);
 int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,
                 const struct gn_gradplan *plan, int batch, int from, int to, struct gn_error *err);
+/* The same in device memory of the caller's, gn_pass_bytes() of it, which must outlive the pass. */
+int gn_pass_new_in(struct gn_pass **out, void *memory, const struct gn_backend *backend, struct gn_ctx *ctx,
+                   const struct gn_arch *arch, const struct gn_gradplan *plan, int batch, int from, int to,
+                   struct gn_error *err);
 void gn_pass_free(struct gn_pass *pass);
 /* Where the content of the pass's first stage is to be put (images for 0), and where that of its last stage is
  * found. */

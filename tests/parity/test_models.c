@@ -47,8 +47,8 @@ static double logits_off(const struct gn_model *model, const float *images, cons
 	double off;
 
 	assert_non_null(logits);
-	if (gn_device_open(&device, "cpu", 2, &err) || gn_infer_new(&infer, device, model, batch, &err) ||
-	    gn_infer_run(infer, images, batch, logits, &err))
+	if (gn_device_open(&device, "cpu", 2, GN_PRECISION_AUTO, &err) ||
+	    gn_infer_new(&infer, device, model, batch, &err) || gn_infer_run(infer, images, batch, logits, &err))
 		fail_msg("%s: %s", err.where, err.text);
 	off = golden_difference(logits, wanted, count) / golden_scale(wanted, count);
 	gn_infer_free(infer);

@@ -233,7 +233,7 @@ static int run(const struct recipe *r, int micro_batch, const struct gn_model *m
 	snprintf(path, sizeof path, "%s/%s-%d", folder, r->name, micro_batch);
 	assert_int_equal(mkdir(path, 0700), 0);
 	options.folder = path;
-	if (gn_device_open(&options.device, "cpu", 1, &err) || gn_train(&result, &options, &err))
+	if (gn_device_open(&options.device, "cpu", 1, GN_PRECISION_AUTO, &err) || gn_train(&result, &options, &err))
 		fail_msg("%s: %s: %s", r->name, err.where, err.text);
 	snprintf(how, sizeof how, "micro-batch %d", micro_batch);
 	wrong =

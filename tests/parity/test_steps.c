@@ -35,46 +35,51 @@ static const struct recipe recipes[] = {
     {"sgd", GN_FULL, GN_SGD, 0.02, 0, 1},
 };
 
-/* The optimiser's list for the tuned tensors at one step. */
-static int list_tensors(struct gn_opt_tensor *list, struct trial *t, const struct recipe *r, double lr)
+/* The optimiser's list for the tuned tensors. */
+static struct gn_opt_list *list_tensors(struct trial *t, const struct recipe *r)
 {
 	const struct gn_layout *layout = &t->model->layout;
+	struct gn_opt_tensor *list = calloc((size_t)layout->count, sizeof *list);
+	struct gn_opt_list *made;
 	int count = 0;
+
+	assert_non_null(list);
 
 	for (int i = 0; i < layout->count; i++) {
 		const struct gn_tensor *tensor = &layout->tensors[i];
 
 		if (t->tuned[i])
-			list[count++] = (struct gn_opt_tensor){
-			    .weight = t->weights + tensor->offset,
-			    .grad = t->gradients + tensor->offset,
-			    .m = t->m + tensor->offset,
-			    .v = r->optimizer == GN_ADAMW ? t->v + tensor->offset : NULL,
-			    .n = tensor->numel,
-			    .lr = (float)(lr * gn_layer_scale(tensor, &t->model->arch, r->layer_decay)),
-			    .decay = tensor->no_decay ? 0 : 0.05f};
+			list[count++] =
+			    (struct gn_opt_tensor){.weight = t->weights + tensor->offset,
+			                           .grad = t->gradients + tensor->offset,
+			                           .m = t->m + tensor->offset,
+			                           .v = r->optimizer == GN_ADAMW ? t->v + tensor->offset : NULL,
+			                           .n = tensor->numel,
+			                           .lr_scale = gn_layer_scale(tensor, &t->model->arch, r->layer_decay),
+			                           .decay = tensor->no_decay ? 0 : 0.05f};
 	}
-	return count;
+	made = t->backend->opt_list_new(t->device->ctx, list, count, NULL);
+	assert_non_null(made);
+	free(list);
+	return made;
 }
 
-static void step(struct trial *t, const struct recipe *r, int number)
+static void step(struct trial *t, const struct recipe *r, const struct gn_opt_list *list, int number)
 {
 	const struct gn_run_config config = {.lr = r->lr, .schedule = GN_COSINE};
 	const struct gn_plan plan = {.steps = STEPS, .warmup_steps = 1};
-	struct gn_opt_tensor *list = calloc((size_t)t->model->layout.count, sizeof *list);
-	struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .step = number + 1};
-	int count;
-	double norm;
+	const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+	struct gn_step_numbers numbers = {.lr = gn_schedule_lr(&config, &plan, number),
+	                                  .clip_norm = 1,
+	                                  .correct1 = 1 - pow((double)adamw.beta1, number + 1),
+	                                  .correct2 = 1 - pow((double)adamw.beta2, number + 1),
+	                                  .step = number + 1};
 
-	assert_non_null(list);
-	count = list_tensors(list, t, r, gn_schedule_lr(&config, &plan, number));
-	norm = sqrt(t->backend->grad_sumsq(t->device->ctx, list, count));
-	adamw.grad_scale = (float)fmin(1, 1 / (norm + 1e-6));
+	t->backend->grad_norm(t->device->ctx, &numbers, list);
 	if (r->optimizer == GN_ADAMW)
-		t->backend->adamw(t->device->ctx, list, count, &adamw);
+		t->backend->adamw(t->device->ctx, list, &adamw, &numbers);
 	else
-		t->backend->sgd(t->device->ctx, list, count, 0.9f, number + 1, adamw.grad_scale);
-	free(list);
+		t->backend->sgd(t->device->ctx, list, 0.9f, &numbers);
 }
 
 /* How far the tensor's summary (README.md) is off, relative to the norm of its change. */
@@ -131,6 +136,7 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 	struct gn_strategy strategy = {.kind = r->strategy};
 	bool *tuned = calloc((size_t)model->layout.count, sizeof *tuned);
 	struct gn_error err = {0};
+	struct gn_opt_list *list;
 	struct trial t;
 	double worst = 0;
 	int wrong;
@@ -138,6 +144,7 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 	assert_non_null(tuned);
 	assert_int_equal(gn_strategy_select(tuned, &model->layout, &strategy, &err), 0);
 	t = trial_new(model, tuned, ref, 1);
+	list = list_tensors(&t, r);
 	for (int i = 0; i <= STEPS; i++) {
 		double loss, off;
 
@@ -149,11 +156,12 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 		if (i == STEPS)
 			break;
 		trial_backward(&t);
-		step(&t, r, i);
+		step(&t, r, list, i);
 	}
 	print_message("%-20s %-10s losses off by %.1e at most\n", name, r->name, worst);
 	wrong = !(worst <= LOSS_TOLERANCE);
 	wrong += check_changes(&t, r, ref, name);
+	t.backend->opt_list_free(t.device->ctx, list);
 	trial_release(&t);
 	free(tuned);
 	return wrong;

@@ -50,7 +50,7 @@ struct trial trial_new(const struct gn_model *model, const bool *tuned, const st
 		       layout->tensors[i].numel * sizeof(float));
 	bind(&t.bound_weights, model, t.weights, NULL);
 	bind(&t.bound_gradients, model, t.gradients, tuned);
-	if (gn_device_open(&t.device, "cpu", threads, &err) ||
+	if (gn_device_open(&t.device, "cpu", threads, GN_PRECISION_AUTO, &err) ||
 	    gn_gradplan_init(&t.plan, &model->arch, layout, tuned, &err))
 		fail_msg("%s: %s", err.where, err.text);
 	t.backend = t.device->backend;
@@ -86,12 +86,14 @@ void trial_forward(struct trial *t)
 
 double trial_loss(struct trial *t, const float *class_weights, float smoothing)
 {
+	struct gn_step_numbers step = {0};
 	double total = 0, weight = 0;
 
 	for (int i = 0; i < t->batch; i++)
 		weight += class_weights ? (double)class_weights[t->labels[i]] : 1;
-	t->backend->cross_entropy(t->device->ctx, t->pass->losses, t->pass->d_logits, t->pass->logits, t->labels,
-	                          class_weights, smoothing, (float)(1 / weight), t->batch, t->model->arch.classes);
+	step.loss_scale = (float)(1 / weight);
+	t->backend->cross_entropy(t->device->ctx, t->pass->losses, t->pass->d_logits, &step, t->pass->logits, t->labels,
+	                          class_weights, smoothing, t->batch, t->model->arch.classes);
 	for (int i = 0; i < t->batch; i++)
 		total += (double)t->pass->losses[i] / weight;
 	return total;

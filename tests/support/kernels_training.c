@@ -50,6 +50,7 @@ static void run_cross_entropy(struct kt *t, const int *d)
 	float *logits = kt_input(t, n, 8), *cw = d[2] ? kt_input(t, (size_t)K, 0.5) : NULL;
 	float *losses = kt_output(t, (size_t)B), *dlogits = kt_output(t, n), *again = kt_output(t, (size_t)B),
 	      scale = 0.25F;
+	struct gn_step_numbers step = {.loss_scale = scale, .loss = 3};
 	int32_t *labels = malloc((size_t)B * sizeof *labels);
 	gn_assert(labels);
 	for (int b = 0; b < B; b++)
@@ -58,16 +59,25 @@ static void run_cross_entropy(struct kt *t, const int *d)
 		cw[k] += 1;
 	float smoothing = (float)d[3] / 10;
 	KT_RUN(t, 0, 8.0 * (double)n)
-	t->backend->cross_entropy(t->ctx, losses, dlogits, logits, labels, cw, smoothing, scale, B, K);
+	{
+		step.loss = 3;
+		t->backend->cross_entropy(t->ctx, losses, dlogits, &step, logits, labels, cw, smoothing, B, K);
+	}
 	struct loss l = {kt_widen(t, logits, n), kt_doubles(t, (size_t)B), labels, cw, (double)smoothing, B, K};
 	referee_loss(&l);
 	kt_check(t, "losses", losses, l.losses, NULL, (size_t)B, 2); /* one rounding, from double */
+	double sum = 3;
+	float off = 0;
+	for (int b = 0; b < B; b++)
+		sum += (double)losses[b];
+	off = (float)(step.loss - sum);
+	kt_check(t, "sum of losses", &off, (double[]){0}, &sum, 1, 1e-12 * 0x1p24);
 	if (t->mode == KT_GRAD && K > 1) {
 		for (size_t i = 0; i < n; i++)
 			dlogits[i] /= scale;
 		kt_gradient(t, "dlogits", dlogits, l.z, n, referee_loss, &l);
 	}
-	t->backend->cross_entropy(t->ctx, again, NULL, logits, labels, cw, smoothing, scale, B, K);
+	t->backend->cross_entropy(t->ctx, again, NULL, &step, logits, labels, cw, smoothing, B, K);
 	kt_check_same(t, "losses without gradient", again, losses, (size_t)B);
 	free(labels);
 }
@@ -95,7 +105,7 @@ static void opt_init(struct kt *t, struct opt *o, const int *d, bool adam)
 		                                    .m = kt_input(t, n, 0),
 		                                    .v = adam ? kt_input(t, n, 0) : NULL,
 		                                    .n = n,
-		                                    .lr = 1e-3F * (float)(i + 1),
+		                                    .lr_scale = i + 1,
 		                                    .decay = (float)d[4] / 100};
 		o->w[i] = kt_widen(t, o->list[i].weight, n);
 		o->m[i] = kt_doubles(t, n);
@@ -118,25 +128,39 @@ static double opt_floats(const int *d)
 	return (double)d[0] + d[1] + d[2];
 }
 
+static struct gn_opt_list *opt_list(struct kt *t, const struct opt *o)
+{
+	struct gn_opt_list *list = t->backend->opt_list_new(t->ctx, o->list, TENSORS, NULL);
+	gn_assert(list);
+	return list;
+}
+
 static void run_adamw(struct kt *t, const int *d)
 {
 	struct opt o;
-	struct gn_adamw how = {.beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-8F, .grad_scale = 0.5F};
+	const struct gn_adamw how = {.beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-8F};
 	double b1 = (double)how.beta1, b2 = (double)how.beta2;
 	opt_init(t, &o, d, true);
-	for (how.step = 1; how.step <= d[3]; how.step++) {
+	struct gn_opt_list *list = opt_list(t, &o);
+	for (int step = 1; step <= d[3]; step++) {
+		const struct gn_step_numbers numbers = {.lr = 1e-3,
+		                                        .correct1 = 1 - pow(b1, step),
+		                                        .correct2 = 1 - pow(b2, step),
+		                                        .step = step,
+		                                        .grad_scale = 0.5F};
 		KT_RUN(t, 0, 28 * opt_floats(d))
-		t->backend->adamw(t->ctx, o.list, TENSORS, &how);
+		t->backend->adamw(t->ctx, list, &how, &numbers);
 		for (int i = 0; i < TENSORS; i++)
 			for (size_t j = 0; j < o.list[i].n; j++) {
-				double g = (double)o.list[i].grad[j] * 0.5, lr = (double)o.list[i].lr;
+				double g = (double)o.list[i].grad[j] * 0.5, lr = (double)(float)(1e-3 * (i + 1));
 				o.w[i][j] *= 1 - lr * (double)o.list[i].decay;
 				o.m[i][j] = b1 * o.m[i][j] + (1 - b1) * g;
 				o.v[i][j] = b2 * o.v[i][j] + (1 - b2) * g * g;
-				o.w[i][j] -= lr * o.m[i][j] / (1 - pow(b1, (double)how.step)) /
-				             (sqrt(o.v[i][j] / (1 - pow(b2, (double)how.step))) + (double)how.eps);
+				o.w[i][j] -= lr * o.m[i][j] / numbers.correct1 /
+				             (sqrt(o.v[i][j] / numbers.correct2) + (double)how.eps);
 			}
 	}
+	t->backend->opt_list_free(t->ctx, list);
 	if (t->mode == KT_TEST)
 		opt_check(t, &o, true);
 }
@@ -146,35 +170,73 @@ static void run_sgd(struct kt *t, const int *d)
 	struct opt o;
 	double momentum = (double)0.9F;
 	opt_init(t, &o, d, false);
+	struct gn_opt_list *list = opt_list(t, &o);
 	for (int step = 1; step <= d[3]; step++) {
+		const struct gn_step_numbers numbers = {.lr = 1e-3, .step = step, .grad_scale = 0.5F};
 		KT_RUN(t, 0, 20 * opt_floats(d))
-		t->backend->sgd(t->ctx, o.list, TENSORS, 0.9F, step, 0.5F);
+		t->backend->sgd(t->ctx, list, 0.9F, &numbers);
 		for (int i = 0; i < TENSORS; i++)
 			for (size_t j = 0; j < o.list[i].n; j++) {
 				double g = (double)o.list[i].grad[j] * 0.5 + (double)o.list[i].decay * o.w[i][j];
 				o.m[i][j] = step == 1 ? g : momentum * o.m[i][j] + g;
-				o.w[i][j] -= (double)o.list[i].lr * o.m[i][j];
+				o.w[i][j] -= (double)(float)(1e-3 * (i + 1)) * o.m[i][j];
 			}
 	}
+	t->backend->opt_list_free(t->ctx, list);
 	if (t->mode == KT_TEST)
 		opt_check(t, &o, false);
 }
 
-static void run_grad_sumsq(struct kt *t, const int *d)
+/* With clipping at a norm above, at one below, and without. */
+static void run_grad_norm(struct kt *t, const int *d)
 {
 	struct opt o;
-	double sum = 0, want = 0;
+	double sum = 0, zero = 0, allowed = 1e-12 * 0x1p24; /* in double throughout: 1e-12 relative */
 	opt_init(t, &o, d, false);
+	struct gn_opt_list *list = opt_list(t, &o);
 	for (int i = 0; i < TENSORS; i++)
 		for (size_t j = 0; j < o.list[i].n; j++)
-			want += (double)o.list[i].grad[j] * (double)o.list[i].grad[j];
-	KT_RUN(t, 0, 4 * opt_floats(d))
-	sum = t->backend->grad_sumsq(t->ctx, o.list, TENSORS);
-	float error = (float)((sum - want) / want),
-	      again = (float)(t->backend->grad_sumsq(t->ctx, o.list, TENSORS) - sum);
-	double zero = 0, allowed = 1e-12 * 0x1p24; /* in double throughout: 1e-12 relative */
-	kt_check(t, "relative error", &error, &zero, &allowed, 1, 1);
-	kt_check(t, "difference of a second sum", &again, &zero, NULL, 1, 0x1p-24);
+			sum += (double)o.list[i].grad[j] * (double)o.list[i].grad[j];
+	double norm = sqrt(sum), clips[] = {2 * norm, norm / 3, 0};
+	for (int i = 0; i < 3; i++) {
+		struct gn_step_numbers step = {.clip_norm = clips[i]}, again = step;
+		KT_RUN(t, 0, 4 * opt_floats(d))
+		t->backend->grad_norm(t->ctx, &step, list);
+		t->backend->grad_norm(t->ctx, &again, list);
+		float error = (float)((step.grad_norm - norm) / norm),
+		      change = (float)(again.grad_norm - step.grad_norm);
+		double scale = i == 1 ? clips[i] / (norm + 1e-6) : 1;
+		kt_check(t, "relative error", &error, &zero, &allowed, 1, 1);
+		kt_check(t, "difference of a second norm", &change, &zero, NULL, 1, 0x1p-24);
+		kt_check(t, "grad_scale", &step.grad_scale, &scale, NULL, 1, 1);
+	}
+	t->backend->opt_list_free(t->ctx, list);
+}
+
+/* ---------------------------------------------------------------- angles ----------------------------------------- */
+
+static const int pair_shapes[][8] = {{1}, {7}, {1000}, {16384}, {100003}};
+static const int pair_fast[][8] = {{7077888}};
+
+static void run_pair_sums(struct kt *t, const int *d)
+{
+	size_t n = (size_t)d[0];
+	float *a = kt_input(t, n, 1), *b = kt_input(t, n, 1);
+	double sums[2] = {0}, scale_a = 0.37, scale_b = 0.29;
+	for (int difference = 0; difference < 2; difference++) {
+		double want[2] = {0}, zeros[2] = {0}, allowed[2] = {1e-13 * 0x1p24, 1e-13 * 0x1p24};
+		float error[2];
+		KT_RUN(t, 0, 8.0 * (double)n)
+		t->backend->pair_sums(t->ctx, sums, a, b, n, scale_a, scale_b, difference);
+		for (size_t i = 0; i < n; i++) {
+			double u = (double)a[i] * scale_a, v = (double)b[i] * scale_b;
+			want[0] += difference ? (u - v) * (u - v) : u * u;
+			want[1] += difference ? (u + v) * (u + v) : v * v;
+		}
+		for (int i = 0; i < 2; i++)
+			error[i] = (float)((sums[i] - want[i]) / want[i]);
+		kt_check(t, difference ? "difference and sum" : "squares", error, zeros, allowed, 2, 1);
+	}
 }
 
 /* ---------------------------------------------------------------- memory ----------------------------------------- */
@@ -208,6 +270,85 @@ static void run_memory(struct kt *t, const int *d)
 	t->backend->free(t->ctx, b, bytes);
 }
 
+/* Rows by index, some twice. */
+static void run_upload_rows(struct kt *t, const int *d)
+{
+	enum { ROWS = 9, TAKEN = 5 };
+	struct gn_error err = {0};
+	static const int32_t indices[TAKEN] = {8, 0, 3, 3, 7};
+	size_t n = (size_t)d[0] / 64 + 1;
+	float *rows = kt_input(t, ROWS * n, 1), *to = kt_output(t, TAKEN * n);
+	float *device = t->backend->alloc(t->ctx, TAKEN * n * sizeof *device, &err);
+	gn_assert(device);
+	t->backend->upload_rows(t->ctx, device, rows, n * sizeof *rows, indices, TAKEN);
+	t->backend->download(t->ctx, to, device, TAKEN * n * sizeof *device);
+	for (int i = 0; i < TAKEN; i++)
+		kt_check_same(t, "row", to + (size_t)i * n, rows + (size_t)indices[i] * n, n);
+	t->backend->free(t->ctx, device, TAKEN * n * sizeof *device);
+}
+
+/* Results asked for behind later work. */
+static void run_fetch(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	size_t n = (size_t)(d[0] < GN_FETCH_BYTES ? d[0] : GN_FETCH_BYTES) / 4 + (d[0] < 4);
+	float *from = kt_input(t, n, 1), *to = kt_output(t, n);
+	float *device = t->backend->alloc(t->ctx, n * sizeof *device, &err);
+	gn_assert(device);
+	t->backend->upload(t->ctx, device, from, n * sizeof *device);
+	for (int slot = 0; slot < GN_FETCH_SLOTS; slot++)
+		t->backend->fetch(t->ctx, slot, device, n * sizeof *device);
+	t->backend->zero(t->ctx, device, n * sizeof *device);
+	for (int slot = GN_FETCH_SLOTS - 1; slot >= 0; slot--) {
+		if (t->backend->fetched(t->ctx, slot, to, n * sizeof *device, &err))
+			t->failures++;
+		kt_check_same(t, "fetched", to, from, n);
+	}
+	t->backend->free(t->ctx, device, n * sizeof *device);
+}
+
+/* Work under two keys, queued again and again: a replay reads what lies in its memory then. */
+static void run_record(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	size_t n = (size_t)d[0] / 4 + 1, bytes = n * sizeof(float);
+	float *a = t->backend->alloc(t->ctx, bytes, &err), *b = t->backend->alloc(t->ctx, bytes, &err);
+	float *to = kt_output(t, n);
+	gn_assert(a && b);
+	for (int round = 0; round < 5; round++) {
+		float *from = kt_input(t, n, 1), *zeros = kt_input(t, n, 0);
+		t->backend->upload(t->ctx, a, from, bytes);
+		if (t->backend->record_begin(t->ctx, 1)) {
+			t->backend->copy(t->ctx, b, a, bytes);
+			t->backend->record_end(t->ctx);
+		}
+		t->backend->download(t->ctx, to, b, bytes);
+		kt_check_same(t, "copied", to, from, n);
+		if (t->backend->record_begin(t->ctx, 2)) {
+			t->backend->zero(t->ctx, b, bytes);
+			t->backend->record_end(t->ctx);
+		}
+		t->backend->download(t->ctx, to, b, bytes);
+		kt_check_same(t, "cleared", to, zeros, n);
+	}
+	t->backend->record_forget(t->ctx);
+	t->backend->free(t->ctx, a, bytes);
+	t->backend->free(t->ctx, b, bytes);
+}
+
+static void run_clock(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	char *a = t->backend->alloc(t->ctx, (size_t)d[0], &err);
+	float seconds, one[] = {1}, zero[] = {0};
+	gn_assert(a);
+	t->backend->clock_start(t->ctx);
+	t->backend->zero(t->ctx, a, (size_t)d[0]);
+	seconds = (float)t->backend->clock_stop(t->ctx);
+	kt_check_same(t, "a time", seconds >= 0 && seconds < 60 ? one : zero, one, 1);
+	t->backend->free(t->ctx, a, (size_t)d[0]);
+}
+
 static void run_cast_mat(struct kt *t, const int *d)
 {
 	size_t n = (size_t)d[0] / 4 + 1;
@@ -217,12 +358,23 @@ static void run_cast_mat(struct kt *t, const int *d)
 	kt_check_same(t, "out", out, in, n);
 }
 
+static void run_upload_mat(struct kt *t, const int *d)
+{
+	size_t n = (size_t)d[0] / 4 + 1;
+	float *in = kt_input(t, n, 1), *out = kt_output(t, n);
+	t->backend->upload_mat(t->ctx, out, in, n);
+	kt_check_same(t, "out", out, in, n);
+}
+
 const struct kt_op kt_training[] = {
     {KT_SLOT(cross_entropy), .letters = "BKWS", KT_SHAPES(loss_shapes), KT_FAST(loss_fast), .run = run_cross_entropy,
      .gradients = true},
     {KT_SLOT(adamw), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_adamw},
     {KT_SLOT(sgd), .letters = "xyzSD", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_sgd},
-    {KT_SLOT(grad_sumsq), .letters = "xyz", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_grad_sumsq},
+    {KT_SLOT(grad_norm), .letters = "xyz", KT_SHAPES(opt_shapes), KT_FAST(opt_fast), .run = run_grad_norm},
+    {KT_SLOT(opt_list_new), .letters = "xyz", KT_SHAPES(opt_shapes), .run = run_grad_norm},
+    {KT_SLOT(opt_list_free), .letters = "xyz", KT_SHAPES(opt_shapes), .run = run_grad_norm},
+    {KT_SLOT(pair_sums), .letters = "n", KT_SHAPES(pair_shapes), KT_FAST(pair_fast), .run = run_pair_sums},
 };
 const int kt_training_count = sizeof kt_training / sizeof kt_training[0];
 
@@ -233,6 +385,15 @@ const struct kt_op kt_memory[] = {
     {KT_SLOT(download), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(zero), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(copy), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_memory},
+    {KT_SLOT(upload_rows), .letters = "n", KT_SHAPES(sizes), .run = run_upload_rows},
+    {KT_SLOT(fetch), .letters = "n", KT_SHAPES(sizes), .run = run_fetch},
+    {KT_SLOT(fetched), .letters = "n", KT_SHAPES(sizes), .run = run_fetch},
+    {KT_SLOT(record_begin), .letters = "n", KT_SHAPES(sizes), .run = run_record},
+    {KT_SLOT(record_end), .letters = "n", KT_SHAPES(sizes), .run = run_record},
+    {KT_SLOT(record_forget), .letters = "n", KT_SHAPES(sizes), .run = run_record},
+    {KT_SLOT(clock_start), .letters = "n", KT_SHAPES(sizes), .run = run_clock},
+    {KT_SLOT(clock_stop), .letters = "n", KT_SHAPES(sizes), .run = run_clock},
+    {KT_SLOT(upload_mat), .letters = "n", KT_SHAPES(sizes), .run = run_upload_mat},
     {KT_SLOT(cast_mat), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_cast_mat},
 };
 const int kt_memory_count = sizeof kt_memory / sizeof kt_memory[0];

@@ -104,7 +104,7 @@ static void start(int64_t memory)
 	    (struct gn_config){.batch_max = 6, .batch_wait_ms = 2, .max_pixels = 1 << 20, .model_memory = memory};
 	assert_int_equal(gn_store_open(&service.store, folder, 0, &err), 0);
 	assert_int_equal(gn_metrics_new(&service.metrics, &err), 0);
-	assert_int_equal(gn_device_open(&service.device, "cpu", 1, &err), 0);
+	assert_int_equal(gn_device_open(&service.device, "cpu", 1, GN_PRECISION_AUTO, &err), 0);
 	assert_int_equal(gn_classifier_new(&service.classifier, &service, &err), 0);
 }
 

@@ -128,10 +128,12 @@ static double loss_of(struct net *n)
 
 static void gradients(struct net *n)
 {
+	struct gn_step_numbers step = {.loss_scale = 1.0f / (BATCH * (float)n->pass->shape.features)};
+
 	memset(n->gradients, 0, n->layout.floats * sizeof(float));
 	forward(n, true);
-	gn_backend_cpu.cross_entropy(n->ctx, n->pass->losses, n->pass->d_logits, n->pass->logits, n->labels, NULL, 0,
-	                             1.0f / (BATCH * (float)n->pass->shape.features), BATCH, n->arch.classes);
+	gn_backend_cpu.cross_entropy(n->ctx, n->pass->losses, n->pass->d_logits, &step, n->pass->logits, n->labels,
+	                             NULL, 0, BATCH, n->arch.classes);
 	gn_vit_backward(n->pass, &n->bind, &n->gradient_bind, BATCH);
 }
 
@@ -310,6 +312,7 @@ static void test_from_the_prefix(void **state)
 	struct net n;
 	struct gn_error err = {0};
 	struct gn_pass *prefix, *rest;
+	struct gn_step_numbers step = {.loss_scale = 1.0f / BATCH};
 	float *want;
 
 	(void)state;
@@ -330,8 +333,8 @@ static void test_from_the_prefix(void **state)
 	n.pass = rest;
 	memset(n.gradients, 0, n.layout.floats * sizeof(float));
 	gn_vit_forward(rest, &n.bind, BATCH, true);
-	gn_backend_cpu.cross_entropy(n.ctx, rest->losses, rest->d_logits, rest->logits, n.labels, NULL, 0, 1.0f / BATCH,
-	                             BATCH, n.arch.classes);
+	gn_backend_cpu.cross_entropy(n.ctx, rest->losses, rest->d_logits, &step, rest->logits, n.labels, NULL, 0, BATCH,
+	                             n.arch.classes);
 	gn_vit_backward(rest, &n.bind, &n.gradient_bind, BATCH);
 	assert_memory_equal(want, n.gradients, n.layout.floats * sizeof(float));
 	gn_pass_free(prefix);

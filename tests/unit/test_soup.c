@@ -47,7 +47,7 @@ static int set_up(void **state)
 	toy.folder = toy_folder();
 	toy.dataset = toy_dataset(toy.folder, "set", CLASSES, IMAGES);
 	toy.base = toy_model(toy.folder, "base", &toy_arch, 3);
-	assert_int_equal(gn_device_open(&toy.device, "cpu", 2, &err), 0);
+	assert_int_equal(gn_device_open(&toy.device, "cpu", 2, GN_PRECISION_AUTO, &err), 0);
 	new_folder(folder);
 	if (gn_train(&result,
 	             &(struct gn_train_options){.device = toy.device,

@@ -30,6 +30,8 @@ struct rig {
 	float *vector;                         /* [4C], positive */
 	float *images, *loss;
 	int32_t labels[BATCH];
+	struct gn_opt_list *opt;
+	struct gn_step_numbers step;
 };
 
 typedef void action(struct rig *r);
@@ -208,7 +210,8 @@ static void do_take_backward(struct rig *r)
 
 static void do_cross_entropy(struct rig *r)
 {
-	r->backend->cross_entropy(r->ctx, r->loss, r->wide[1], r->wide[0], r->labels, NULL, 0.1F, 1.0F, r->B, CLASSES);
+	r->backend->cross_entropy(r->ctx, r->loss, r->wide[1], &r->step, r->wide[0], r->labels, NULL, 0.1F, r->B,
+	                          CLASSES);
 }
 
 static size_t weight_count(const struct rig *r)
@@ -223,27 +226,24 @@ static struct gn_opt_tensor opt_tensor(const struct rig *r)
 	                              .m = r->moments[0],
 	                              .v = r->moments[1],
 	                              .n = weight_count(r),
-	                              .lr = 1e-9F,
+	                              .lr_scale = 1,
 	                              .decay = 0.05F};
 }
 
 static void do_adamw(struct rig *r)
 {
-	struct gn_opt_tensor t = opt_tensor(r);
-	struct gn_adamw how = {.beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-8F, .step = 10, .grad_scale = 1};
-	r->backend->adamw(r->ctx, &t, 1, &how);
+	struct gn_adamw how = {.beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-8F};
+	r->backend->adamw(r->ctx, r->opt, &how, &r->step);
 }
 
 static void do_sgd(struct rig *r)
 {
-	struct gn_opt_tensor t = opt_tensor(r);
-	r->backend->sgd(r->ctx, &t, 1, 0.9F, 2, 1.0F);
+	r->backend->sgd(r->ctx, r->opt, 0.9F, &r->step);
 }
 
-static void do_grad_sumsq(struct rig *r)
+static void do_grad_norm(struct rig *r)
 {
-	struct gn_opt_tensor t = opt_tensor(r);
-	r->backend->grad_sumsq(r->ctx, &t, 1);
+	r->backend->grad_norm(r->ctx, &r->step, r->opt);
 }
 
 static void do_zero(struct rig *r)
@@ -270,7 +270,7 @@ static void streams(struct rig *r)
 	figure(r, "cross_entropy", do_cross_entropy, 0, 2 * logits);
 	figure(r, "adamw", do_adamw, 0, 7 * weights);
 	figure(r, "sgd", do_sgd, 0, 5 * weights);
-	figure(r, "grad_sumsq", do_grad_sumsq, 0, weights);
+	figure(r, "grad_sumsq", do_grad_norm, 0, weights);
 	figure(r, "zero", do_zero, 0, 4 * act);
 	figure(r, "copy", do_copy, 0, 8 * act);
 }
@@ -307,7 +307,13 @@ static int rig_init(struct rig *r, struct gn_error *err)
 		whole = (r->wide[i] = numbers(4 * act, 0, err)) && whole;
 	for (int i = 0; i < 3; i++)
 		whole = (r->act[i] = numbers(act, 0, err)) && whole;
-	return whole ? 0 : -1;
+	if (!whole)
+		return -1;
+	struct gn_opt_tensor t = opt_tensor(r);
+	r->step = (struct gn_step_numbers){
+	    .lr = 1e-9, .correct1 = 0.65, .correct2 = 0.01, .step = 10, .loss_scale = 1, .grad_scale = 1};
+	r->opt = r->backend->opt_list_new(r->ctx, &t, 1, err);
+	return r->opt ? 0 : -1;
 }
 
 static void rig_release(struct rig *r)
@@ -316,6 +322,8 @@ static void rig_release(struct rig *r)
 	                r->loss,   r->wide[0],  r->wide[1],    r->act[0],     r->act[1], r->act[2]};
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
 		free(all[i]);
+	if (r->opt)
+		r->backend->opt_list_free(r->ctx, r->opt);
 }
 
 static int bench_network(const struct gn_bench_options *options, struct gn_ctx *ctx, double rate, const char *network,

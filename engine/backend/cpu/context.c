@@ -97,6 +97,11 @@ float *gn_cpu_work(struct gn_ctx *ctx, enum gn_slot slot, size_t floats)
 	return ctx->work[slot].memory;
 }
 
+static void enter_cpu(struct gn_ctx *ctx)
+{
+	(void)ctx;
+}
+
 static void describe_cpu(const struct gn_ctx *ctx, struct gn_device_info *info)
 {
 	struct sysinfo s;
@@ -106,6 +111,7 @@ static void describe_cpu(const struct gn_ctx *ctx, struct gn_device_info *info)
 	if (sysinfo(&s) == 0)
 		info->memory_bytes = (uint64_t)s.totalram * s.mem_unit;
 	info->threads = ctx->threads;
+	info->precision = GN_PRECISION_FP32;
 }
 
 static void *alloc_cpu(struct gn_ctx *ctx, size_t bytes, struct gn_error *err)
@@ -153,9 +159,22 @@ static void zero_cpu(struct gn_ctx *ctx, void *device, size_t bytes)
 	memset((char *)device + bytes / 64 * 64, 0, bytes % 64);
 }
 
+static void upload_rows_cpu(struct gn_ctx *ctx, void *device, const void *rows, size_t row_bytes,
+                            const int32_t *indices, int n)
+{
+	for (ptrdiff_t i = 0; i < n; i++)
+		copy_cpu(ctx, (char *)device + (size_t)i * row_bytes,
+		         (const char *)rows + (size_t)indices[i] * row_bytes, row_bytes);
+}
+
 static void cast_mat_cpu(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n)
 {
 	copy_cpu(ctx, out, in, n * sizeof(float));
+}
+
+static void fetch_cpu(struct gn_ctx *ctx, int slot, const void *device, size_t bytes)
+{
+	memcpy(ctx->fetched[slot], device, bytes);
 }
 
 static int sync_cpu(struct gn_ctx *ctx, struct gn_error *err)
@@ -167,24 +186,67 @@ static int sync_cpu(struct gn_ctx *ctx, struct gn_error *err)
 	return -1;
 }
 
+static int fetched_cpu(struct gn_ctx *ctx, int slot, void *host, size_t bytes, struct gn_error *err)
+{
+	memcpy(host, ctx->fetched[slot], bytes);
+	return sync_cpu(ctx, err);
+}
+
+/* A CPU gains nothing from a record. */
+static bool record_begin_cpu(struct gn_ctx *ctx, uint64_t key)
+{
+	(void)ctx;
+	(void)key;
+	return true;
+}
+
+static void record_end_cpu(struct gn_ctx *ctx)
+{
+	(void)ctx;
+}
+
+static void clock_start_cpu(struct gn_ctx *ctx)
+{
+	clock_gettime(CLOCK_MONOTONIC, &ctx->clock);
+}
+
+static double clock_stop_cpu(struct gn_ctx *ctx)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - ctx->clock.tv_sec) + 1e-9 * (double)(now.tv_nsec - ctx->clock.tv_nsec);
+}
+
 const struct gn_backend gn_backend_cpu = {
     .name = "cpu",
+    .precision = GN_PRECISION_FP32,
     .act_bytes = sizeof(float),
     .mat_bytes = sizeof(float),
+    .unified = true,
+    .asynchronous = false,
     .attention_needs_out = false,
     .attention_needs_lse = false,
     .open = open_cpu,
     .close = close_cpu,
+    .enter = enter_cpu,
     .describe = describe_cpu,
     .alloc = alloc_cpu,
     .free = free_cpu,
     .upload = copy_cpu,
+    .upload_rows = upload_rows_cpu,
+    .upload_mat = cast_mat_cpu,
     .download = copy_cpu,
     .zero = zero_cpu,
     .copy = copy_cpu,
     .cast_mat = cast_mat_cpu,
     .sync = sync_cpu,
-    .unified = true,
+    .fetch = fetch_cpu,
+    .fetched = fetched_cpu,
+    .record_begin = record_begin_cpu,
+    .record_end = record_end_cpu,
+    .record_forget = record_end_cpu,
+    .clock_start = clock_start_cpu,
+    .clock_stop = clock_stop_cpu,
     .linear = gn_cpu_linear,
     .linear_dx = gn_cpu_linear_dx,
     .linear_dw = gn_cpu_linear_dw,
@@ -200,7 +262,10 @@ const struct gn_backend gn_backend_cpu = {
     .take = gn_cpu_take,
     .take_backward = gn_cpu_take_backward,
     .cross_entropy = gn_cpu_cross_entropy,
+    .opt_list_new = gn_cpu_opt_list_new,
+    .opt_list_free = gn_cpu_opt_list_free,
+    .grad_norm = gn_cpu_grad_norm,
     .adamw = gn_cpu_adamw,
     .sgd = gn_cpu_sgd,
-    .grad_sumsq = gn_cpu_grad_sumsq,
+    .pair_sums = gn_cpu_pair_sums,
 };

@@ -8,6 +8,8 @@
 #ifndef GN_CPU_H
 #define GN_CPU_H
 
+#include <time.h>
+
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 
@@ -22,6 +24,8 @@ struct gn_ctx {
 	int threads;
 	const struct gn_kernels *kernels;
 	struct gn_error error; /* the first failure since the last sync */
+	unsigned char fetched[GN_FETCH_SLOTS][GN_FETCH_BYTES];
+	struct timespec clock;
 	struct {
 		float *memory;
 		size_t floats;
@@ -73,11 +77,16 @@ void gn_cpu_pool_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dou
 void gn_cpu_take(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int first, int n, int B, int T, int C);
 void gn_cpu_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, int first, int n, bool accumulate,
                           int B, int T, int C);
-void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits,
-                          const int32_t *labels, const float *cw, float smoothing, float scale, int B, int K);
-void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, const struct gn_adamw *how);
-void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step,
-                float grad_scale);
-double gn_cpu_grad_sumsq(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count);
+void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, struct gn_step_numbers *step,
+                          const float *logits, const int32_t *labels, const float *cw, float smoothing, int B, int K);
+struct gn_opt_list *gn_cpu_opt_list_new(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count,
+                                        struct gn_error *err);
+void gn_cpu_opt_list_free(struct gn_ctx *ctx, struct gn_opt_list *list);
+void gn_cpu_grad_norm(struct gn_ctx *ctx, struct gn_step_numbers *step, const struct gn_opt_list *list);
+void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_list *list, const struct gn_adamw *how,
+                  const struct gn_step_numbers *step);
+void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum, const struct gn_step_numbers *step);
+void gn_cpu_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, const float *b, size_t n, double scale_a,
+                      double scale_b, bool difference);
 
 #endif

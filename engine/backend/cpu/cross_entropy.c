@@ -27,11 +27,14 @@ static void one_sample(float *loss, float *dlogits, const float *z, int label, c
 	}
 }
 
-void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, const float *logits,
-                          const int32_t *labels, const float *cw, float smoothing, float scale, int B, int K)
+void gn_cpu_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, struct gn_step_numbers *step,
+                          const float *logits, const int32_t *labels, const float *cw, float smoothing, int B, int K)
 {
+	double scale = (double)step->loss_scale;
 #pragma omp parallel for num_threads(ctx->threads) schedule(static)
 	for (ptrdiff_t b = 0; b < B; b++)
 		one_sample(losses + b, dlogits ? (float *)dlogits + b * K : NULL, logits + b * K, labels[b], cw,
-		           (double)smoothing, (double)scale, K);
+		           (double)smoothing, scale, K);
+	for (ptrdiff_t b = 0; b < B; b++)
+		step->loss += (double)losses[b];
 }

@@ -85,8 +85,9 @@ struct gn_kernels {
 	void (*axpy)(float *out, float factor, const float *in, size_t n);
 
 	/* ---- optimiser: elements first .. first+n-1 of a tensor ---- */
-	void (*adamw)(const struct gn_opt_tensor *t, const struct gn_adamw *how, size_t first, size_t n);
-	void (*sgd)(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first,
+	void (*adamw)(const struct gn_opt_tensor *t, const struct gn_adamw *how, const struct gn_step_numbers *step,
+	              size_t first, size_t n);
+	void (*sgd)(const struct gn_opt_tensor *t, float momentum, const struct gn_step_numbers *step, size_t first,
 	            size_t n);
 	double (*sumsq)(const float *x, size_t n);
 };

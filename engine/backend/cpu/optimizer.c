@@ -2,11 +2,24 @@
  * Optimiser steps over many tensors: threads share the elements of all tensors laid end to end, in chunks, so that one region serves
  * them all evenly. The gradient's norm sums fixed chunks in double and then the chunks in order: its bits do not depend on threads.
  */
-#include <omp.h>
+#include <math.h>
+#include <stdlib.h>
 
 #include "backend/cpu/cpu.h"
 
 #define CHUNK ((size_t)1 << 16) /* elements */
+
+/* Elements first .. first+n-1 of a tensor. */
+struct chunk {
+	const struct gn_opt_tensor *tensor;
+	size_t first, n;
+};
+
+struct gn_opt_list {
+	struct gn_opt_tensor *tensors;
+	struct chunk *chunks;
+	ptrdiff_t count; /* of chunks */
+};
 
 static ptrdiff_t chunk_count(const struct gn_opt_tensor *tensors, int count)
 {
@@ -16,89 +29,66 @@ static ptrdiff_t chunk_count(const struct gn_opt_tensor *tensors, int count)
 	return (ptrdiff_t)chunks;
 }
 
-/* Walks the chunks from number `at` on: finds its tensor, first element and length. */
-struct walk {
-	const struct gn_opt_tensor *tensor;
-	size_t first, n;
-};
-
-static struct walk start_walk(const struct gn_opt_tensor *tensors, ptrdiff_t at)
+struct gn_opt_list *gn_cpu_opt_list_new(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count,
+                                        struct gn_error *err)
 {
-	size_t skip = (size_t)at;
-	while (skip >= (tensors->n + CHUNK - 1) / CHUNK)
-		skip -= (tensors++->n + CHUNK - 1) / CHUNK;
-	struct walk w = {.tensor = tensors, .first = skip * CHUNK};
-	w.n = tensors->n - w.first < CHUNK ? tensors->n - w.first : CHUNK;
-	return w;
-}
-
-static void next_chunk(struct walk *w)
-{
-	w->first += w->n;
-	while (w->first >= w->tensor->n) {
-		w->tensor++;
-		w->first = 0;
-	}
-	w->n = w->tensor->n - w->first < CHUNK ? w->tensor->n - w->first : CHUNK;
-}
-
-void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, const struct gn_adamw *how)
-{
+	struct gn_opt_list *list = calloc(1, sizeof *list);
 	ptrdiff_t chunks = chunk_count(tensors, count);
-#pragma omp parallel num_threads(ctx->threads)
-	{
-		ptrdiff_t first, last;
-		struct walk w;
-		gn_share(chunks, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
-		for (ptrdiff_t at = first; at < last; at++) {
-			if (at == first)
-				w = start_walk(tensors, at);
-			else
-				next_chunk(&w);
-			ctx->kernels->adamw(w.tensor, how, w.first, w.n);
-		}
+	if (list) {
+		list->tensors = calloc((size_t)count + 1, sizeof *list->tensors);
+		list->chunks = calloc((size_t)chunks + 1, sizeof *list->chunks);
 	}
+	if (!list || !list->tensors || !list->chunks) {
+		gn_fail(err, GN_NO_MEMORY, "", "no memory for the optimiser's table");
+		gn_cpu_opt_list_free(ctx, list);
+		return NULL;
+	}
+	for (int i = 0; i < count; i++) {
+		list->tensors[i] = tensors[i];
+		for (size_t at = 0; at < tensors[i].n; at += CHUNK)
+			list->chunks[list->count++] = (struct chunk){
+			    list->tensors + i, at, tensors[i].n - at < CHUNK ? tensors[i].n - at : CHUNK};
+	}
+	return list;
 }
 
-void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count, float momentum, int64_t step,
-                float grad_scale)
+void gn_cpu_opt_list_free(struct gn_ctx *ctx, struct gn_opt_list *list)
 {
-	ptrdiff_t chunks = chunk_count(tensors, count);
-#pragma omp parallel num_threads(ctx->threads)
-	{
-		ptrdiff_t first, last;
-		struct walk w;
-		gn_share(chunks, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
-		for (ptrdiff_t at = first; at < last; at++) {
-			if (at == first)
-				w = start_walk(tensors, at);
-			else
-				next_chunk(&w);
-			ctx->kernels->sgd(w.tensor, momentum, step <= 1, grad_scale, w.first, w.n);
-		}
-	}
+	(void)ctx;
+	if (!list)
+		return;
+	free(list->tensors);
+	free(list->chunks);
+	free(list);
 }
 
-double gn_cpu_grad_sumsq(struct gn_ctx *ctx, const struct gn_opt_tensor *tensors, int count)
+void gn_cpu_adamw(struct gn_ctx *ctx, const struct gn_opt_list *list, const struct gn_adamw *how,
+                  const struct gn_step_numbers *step)
 {
-	ptrdiff_t chunks = chunk_count(tensors, count);
-	double *sums = (double *)(void *)gn_cpu_work(ctx, GN_SLOT_PRODUCT, 2 * (size_t)chunks + 2), total = 0;
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+	for (ptrdiff_t i = 0; i < list->count; i++)
+		ctx->kernels->adamw(list->chunks[i].tensor, how, step, list->chunks[i].first, list->chunks[i].n);
+}
+
+void gn_cpu_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum, const struct gn_step_numbers *step)
+{
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+	for (ptrdiff_t i = 0; i < list->count; i++)
+		ctx->kernels->sgd(list->chunks[i].tensor, momentum, step, list->chunks[i].first, list->chunks[i].n);
+}
+
+void gn_cpu_grad_norm(struct gn_ctx *ctx, struct gn_step_numbers *step, const struct gn_opt_list *list)
+{
+	double *sums = (double *)(void *)gn_cpu_work(ctx, GN_SLOT_PRODUCT, 2 * (size_t)list->count + 2), total = 0;
 	if (!sums)
-		return 0;
-#pragma omp parallel num_threads(ctx->threads)
-	{
-		ptrdiff_t first, last;
-		struct walk w;
-		gn_share(chunks, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
-		for (ptrdiff_t at = first; at < last; at++) {
-			if (at == first)
-				w = start_walk(tensors, at);
-			else
-				next_chunk(&w);
-			sums[at] = ctx->kernels->sumsq(w.tensor->grad + w.first, w.n);
-		}
-	}
-	for (ptrdiff_t at = 0; at < chunks; at++)
-		total += sums[at];
-	return total;
+		return;
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+	for (ptrdiff_t i = 0; i < list->count; i++)
+		sums[i] = ctx->kernels->sumsq(list->chunks[i].tensor->grad + list->chunks[i].first, list->chunks[i].n);
+	for (ptrdiff_t i = 0; i < list->count; i++)
+		total += sums[i];
+	step->grad_norm = sqrt(total);
+	step->grad_scale = step->clip_norm > 0 && step->grad_norm > step->clip_norm
+	                       ? (float)(step->clip_norm / (step->grad_norm + 1e-6))
+	                       : 1;
 }

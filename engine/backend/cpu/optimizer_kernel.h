@@ -21,19 +21,19 @@ static inline void adamw_vector(const struct adamw_factors *f, float *weight, co
 	vstore_upto(weight, w, n);
 }
 
-static void adamw(const struct gn_opt_tensor *t, const struct gn_adamw *how, size_t first, size_t n)
+static void adamw(const struct gn_opt_tensor *t, const struct gn_adamw *how, const struct gn_step_numbers *step,
+                  size_t first, size_t n)
 {
-	double correct1 = 1.0 - pow((double)how->beta1, (double)how->step);
-	double correct2 = 1.0 - pow((double)how->beta2, (double)how->step);
+	float lr = (float)(step->lr * t->lr_scale);
 	struct adamw_factors f = {
-	    .shrink = vset1((float)(1.0 - (double)t->lr * (double)t->decay)),
-	    .grad_scale = vset1(how->grad_scale),
+	    .shrink = vset1((float)(1.0 - (double)lr * (double)t->decay)),
+	    .grad_scale = vset1(step->grad_scale),
 	    .beta1 = vset1(how->beta1),
 	    .beta2 = vset1(how->beta2),
 	    .one_beta1 = vset1((float)(1.0 - (double)how->beta1)),
 	    .one_beta2 = vset1((float)(1.0 - (double)how->beta2)),
-	    .step = vset1((float)((double)t->lr / correct1)),
-	    .root = vset1((float)(1.0 / sqrt(correct2))),
+	    .step = vset1((float)((double)lr / step->correct1)),
+	    .root = vset1((float)(1.0 / sqrt(step->correct2))),
 	    .eps = vset1(how->eps),
 	};
 	size_t j = first, end = first + n;
@@ -54,10 +54,12 @@ static inline void sgd_vector(float *weight, const float *grad, float *m, vf lr,
 	vstore_upto(weight, vfnma(lr, g, w), n);
 }
 
-static void sgd(const struct gn_opt_tensor *t, float momentum, bool first_step, float grad_scale, size_t first,
+static void sgd(const struct gn_opt_tensor *t, float momentum, const struct gn_step_numbers *step, size_t first,
                 size_t n)
 {
-	vf lr = vset1(t->lr), decay = vset1(t->decay), mu = vset1(momentum), s = vset1(grad_scale);
+	vf lr = vset1((float)(step->lr * t->lr_scale)), decay = vset1(t->decay), mu = vset1(momentum),
+	   s = vset1(step->grad_scale);
+	bool first_step = step->step <= 1;
 	size_t j = first, end = first + n;
 	for (; j + VL <= end; j += VL)
 		sgd_vector(t->weight + j, t->grad + j, t->m + j, lr, decay, mu, s, first_step, VL);
