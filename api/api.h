@@ -41,6 +41,7 @@ void gn_api_model_patch(struct gn_request *r);
 void gn_api_model_delete(struct gn_request *r);
 void gn_api_model_layers(struct gn_request *r);
 void gn_api_model_checkpoint(struct gn_request *r);
+void gn_api_model_config(struct gn_request *r);
 void gn_api_model_angles(struct gn_request *r);
 void gn_api_classify(struct gn_request *r);
 

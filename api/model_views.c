@@ -5,7 +5,7 @@
 struct export_query {
 	int format, content, dtype;
 };
-static const char *const FORMATS[] = {"timm", NULL};
+static const char *const FORMATS[] = {[GN_EXPORT_TIMM] = "timm", [GN_EXPORT_HUGGINGFACE] = "huggingface", NULL};
 static const char *const CONTENTS[] = {"full", "delta", NULL};
 static const char *const DTYPES[] = {[GN_F32] = "f32", [GN_F16] = "f16", [GN_BF16] = "bf16", NULL};
 static const struct gn_field EXPORT[] = {
@@ -40,13 +40,17 @@ static void release_export(void *user)
 /* A name for the file that a browser saves, from the model's name or id. */
 static void download_name(char *name, size_t size, const struct gn_row *row, const struct export_query *query)
 {
-	snprintf(name, size, "%s%s-%s.safetensors", *row->name ? row->name : row->id, query->content ? "-delta" : "",
+	snprintf(name, size, "%s%s%s-%s.safetensors", *row->name ? row->name : row->id,
+	         query->format == GN_EXPORT_HUGGINGFACE ? "-huggingface" : "", query->content ? "-delta" : "",
 	         DTYPES[query->dtype]);
 }
 
 static void reply_export(struct gn_request *r, struct gn_row *row, const struct export_query *query)
 {
 	struct export *export = calloc(1, sizeof *export);
+	struct gn_export_options options = {.format = (enum gn_export_format)query->format,
+	                                    .delta_only = query->content == 1,
+	                                    .dtype = (enum gn_dtype)query->dtype};
 	struct gn_download download = {.media_type = "application/octet-stream"};
 	struct gn_error err = {0};
 	char etag[96], name[128];
@@ -61,15 +65,15 @@ static void reply_export(struct gn_request *r, struct gn_row *row, const struct 
 		gn_reply_error(r, &err);
 		return;
 	}
-	if (gn_export_open(&export->stream, export->held->model, query->content == 1, (enum gn_dtype)query->dtype,
-	                   &err)) {
+	if (gn_export_open(&export->stream, export->held->model, &options, &err)) {
 		gn_modelpool_drop(export->models, export->held);
 		free(export);
 		gn_api_reply_member(r, &err);
 		return;
 	}
 	/* a model never changes, so its id and the query stand for the bytes */
-	snprintf(etag, sizeof etag, "%s-%s-%s", row->id, CONTENTS[query->content], DTYPES[query->dtype]);
+	snprintf(etag, sizeof etag, "%s-%s-%s-%s", row->id, FORMATS[query->format], CONTENTS[query->content],
+	         DTYPES[query->dtype]);
 	download_name(name, sizeof name, row, query);
 	download.etag = etag;
 	download.filename = name;
@@ -89,6 +93,33 @@ void gn_api_model_checkpoint(struct gn_request *r)
 		return;
 	reply_export(r, &row, &query);
 	gn_row_release(&row);
+}
+
+struct config_query {
+	int format;
+};
+static const char *const CONFIG_FORMATS[] = {"huggingface", "timm", NULL};
+static const struct gn_field CONFIG[] = {
+    {"format", GN_FIELD_CHOICE, 0, offsetof(struct config_query, format), .choices = CONFIG_FORMATS,
+     .help = "Whose config.json."},
+};
+
+void gn_api_model_config(struct gn_request *r)
+{
+	struct config_query query;
+	struct gn_held *held;
+	struct gn_error err = {0};
+	char *text;
+
+	if (gn_api_query(r, CONFIG, 1, &query) || gn_api_hold_model(r, &held))
+		return;
+	if (gn_export_config(&text, held->model, query.format ? GN_EXPORT_TIMM : GN_EXPORT_HUGGINGFACE, GN_F32, &err)) {
+		gn_api_reply_member(r, &err);
+	} else {
+		gn_reply_bytes(r, 200, "application/json", text, strlen(text), NULL);
+		free(text);
+	}
+	gn_modelpool_drop(gn_api_models(r), held);
 }
 
 /* The epoch whose weights the model has: its run's best one; 0 when the run is gone. */

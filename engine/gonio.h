@@ -219,16 +219,44 @@ int gn_model_import(const char *out_path, const char *source_path, const struct 
                     struct gn_import_report *report, struct gn_error *err);
 void gn_import_report_release(struct gn_import_report *report);
 
-/* Exports: a safetensors stream in timm names. content: every tensor, or only those that differ from the base. The
- * caller reads it piece by piece, so that a large model never lies in memory twice. */
+/*
+ * Exports: a safetensors stream, and the files that stand beside it. The caller reads it piece by piece, so that a
+ * large model never lies in memory twice.
+ *
+ * HUGGINGFACE means the classifier of transformers that computes the very same function, in the names that every
+ * version reads: ViT, DeiT (with or without the distillation's head), Dinov2 with or without registers. A model that
+ * none of them computes is refused, and so is one without a head; so is, by gn_export_config, a model that timm cannot be
+ * told of.
+ */
 enum gn_dtype { GN_F32, GN_F16, GN_BF16 };
+enum gn_export_format { GN_EXPORT_TIMM, GN_EXPORT_HUGGINGFACE };
+struct gn_note {
+	const char *key, *value; /* UTF-8 */
+};
+struct gn_export_options {
+	enum gn_export_format format;
+	bool delta_only; /* only the tensors that differ from the base; else every one */
+	enum gn_dtype dtype;
+	const struct gn_note *notes; /* [note_count]: more members of __metadata__; borrowed during the call */
+	int note_count;
+};
 struct gn_export;
-int gn_export_open(struct gn_export **out, const struct gn_model *model, bool delta_only, enum gn_dtype dtype,
+/* Errors: GN_INVALID with where "format", "content" or "dtype". */
+int gn_export_open(struct gn_export **out, const struct gn_model *model, const struct gn_export_options *options,
                    struct gn_error *err);
 uint64_t gn_export_bytes(const struct gn_export *e);
 /* Copies up to size bytes from offset into buffer; returns how many (0 at the end). Thread-safe on one object. */
 size_t gn_export_read(struct gn_export *e, uint64_t offset, void *buffer, size_t size);
 void gn_export_close(struct gn_export *e);
+/* config.json for timm or transformers, preprocessor_config.json for transformers: malloc'd JSON texts, caller frees.
+ * dtype is that of the weights beside them. GN_INVALID with where "format" when the format has no words for the
+ * model. */
+int gn_export_config(char **out, const struct gn_model *model, enum gn_export_format format, enum gn_dtype dtype,
+                     struct gn_error *err);
+int gn_export_preprocessor(char **out, const struct gn_model *model, struct gn_error *err);
+/* What loads an export: "ViTForImageClassification", or timm's architecture that the config starts from. NULL where
+ * gn_export_config refuses. */
+const char *gn_export_class(const struct gn_model *model, enum gn_export_format format);
 
 /* Lists the tensors of any safetensors file: calls visit for each, in file order. */
 int gn_inspect(const char *path,
@@ -262,6 +290,8 @@ int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, siz
 /* Evaluation preprocessing: decode, shorter side to floor(S / crop_pct), centre crop S x S: out u8 [S, S, 3]. */
 int gn_image_eval(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
                   const struct gn_preprocess *preprocess, struct gn_error *err);
+/* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */
+int gn_image_eval_side(int image_size, float crop_pct);
 /* u8 [S, S, 3] -> float [3, S, S], (x / 255 - mean) / std. */
 void gn_image_normalise(float *out, const uint8_t *in, int image_size, const struct gn_preprocess *preprocess);
 

@@ -234,6 +234,21 @@ static int read_timm_config(struct gn_side *side, const json_t *config, struct g
 
 /* ---------------------------------------------------------------- preprocessor_config.json ---------------------- */
 
+/* The fraction that makes gonio resize to `resized` and crop: what is known already (NAN: nothing) if it does, else one of six
+ * decimals. */
+static double crop_fraction(double known, int crop, int resized)
+{
+	double steps = floor(1e6 * crop / resized);
+
+	if (!isnan(known) && gn_image_eval_side(crop, (float)known) == resized)
+		return known;
+	if (crop == resized)
+		return 1;
+	while (steps > 1 && gn_image_eval_side(crop, (float)(steps / 1e6)) < resized)
+		steps--;
+	return steps / 1e6;
+}
+
 /* size and crop_size, each a number or an object; from them the fraction that the centre crop keeps of the shorter
  * side. */
 static int read_crop(struct gn_side *side, const json_t *config, struct gn_error *err)
@@ -260,7 +275,7 @@ static int read_crop(struct gn_side *side, const json_t *config, struct gn_error
 		return gn_fail(err, GN_UNSUPPORTED, "crop_size",
 		               "the crop of %d is larger than the resized image of %d", crop, resized);
 	if (crop && resized)
-		side->crop_pct = (double)crop / resized;
+		side->crop_pct = crop_fraction(side->crop_pct, crop, resized);
 	return 0;
 }
 
@@ -338,7 +353,8 @@ static int read_labels(struct gn_side *side, const struct gn_import_options *opt
 
 void gn_side_init(struct gn_side *side)
 {
-	*side = (struct gn_side){.activation = -1, .pool = -1, .interpolation = -1, .norm_eps = NAN, .crop_pct = NAN};
+	*side = (struct gn_side){
+	    .activation = -1, .pool = -1, .interpolation = -1, .pos_resample = -1, .norm_eps = NAN, .crop_pct = NAN};
 	side->mean[0] = side->std[0] = NAN;
 }
 

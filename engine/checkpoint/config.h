@@ -19,6 +19,7 @@ struct gn_side {
 	float mean[3], std[3]; /* mean[0], std[0]: NAN */
 	double crop_pct;       /* NAN */
 	int interpolation;     /* -1 */
+	int pos_resample;      /* -1 */
 	char **labels;
 	int label_count;
 	bool labels_given; /* by the user, not by a config */

@@ -3,18 +3,16 @@
  * costs the memory of its header. Reading changes nothing in the object: any number of threads may read different
  * ranges.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "checkpoint/dtype.h"
+#include "checkpoint/export_plan.h"
 #include "checkpoint/metadata.h"
-#include "checkpoint/safetensors.h"
 #include "fileio.h"
-#include "gonio.h"
 
 struct piece {
-	const float *values;
+	const float *values;    /* NULL: zeros */
 	uint64_t offset, bytes; /* in the export */
 };
 
@@ -27,44 +25,10 @@ struct gn_export {
 	uint64_t bytes;
 };
 
-/* ---------------------------------------------------------------- what goes in ---------------------------------- */
-
-static bool differs_from_base(const struct gn_model *model, int index)
-{
-	const struct gn_tensor *t = &model->layout.tensors[index];
-	int there = gn_layout_find_name(&model->base->layout, t->name);
-	const struct gn_tensor *b = there < 0 ? NULL : &model->base->layout.tensors[there];
-
-	if (!b || b->rank != t->rank || memcmp(b->shape, t->shape, (size_t)t->rank * sizeof *t->shape))
-		return true;
-	return model->own[index] &&
-	       memcmp(model->tensors[index], model->base->tensors[there], t->numel * sizeof(float)) != 0;
-}
-
-static int check_range(const struct gn_model *model, int index, enum gn_dtype dtype, struct gn_error *err)
-{
-	const struct gn_tensor *t = &model->layout.tensors[index];
-
-	for (size_t i = 0; dtype == GN_F16 && i < t->numel; i++)
-		if (!(fabsf(model->tensors[index][i]) < GN_F16_LIMIT))
-			return gn_fail(err, GN_INVALID, "dtype",
-			               "tensor %s has values that f16 cannot hold: take bf16 or f32", t->name);
-	return 0;
-}
-
-static int choose(bool *has, const struct gn_model *model, bool delta_only, enum gn_dtype dtype, struct gn_error *err)
-{
-	for (int i = 0; i < model->layout.count; i++) {
-		has[i] = !delta_only || differs_from_base(model, i);
-		if (has[i] && check_range(model, i, dtype, err))
-			return -1;
-	}
-	return 0;
-}
-
 /* ---------------------------------------------------------------- opening --------------------------------------- */
 
-static int make_header(struct gn_export *e, const struct gn_model *model, const bool *has, struct gn_error *err)
+static json_t *make_metadata(const struct gn_model *model, const struct gn_export_options *options,
+                             struct gn_error *err)
 {
 	struct gn_model_parts parts = {
 	    .arch = &model->arch,
@@ -76,51 +40,57 @@ static int make_header(struct gn_export *e, const struct gn_model *model, const 
 	    .label_count = model->label_count,
 	};
 	json_t *metadata = gn_metadata_make(&parts, err);
-	int result;
 
-	if (!metadata)
-		return -1;
-	result = gn_st_write_header(&e->header, &e->header_bytes, &model->layout, has, e->dtype, metadata, err);
-	json_decref(metadata);
-	return result;
+	for (int i = 0; metadata && i < options->note_count; i++) {
+		if (json_object_set_new(metadata, options->notes[i].key, json_string(options->notes[i].value))) {
+			json_decref(metadata);
+			gn_fail(err, GN_NO_MEMORY, "", "no memory for a file's metadata");
+			return NULL;
+		}
+	}
+	return metadata;
 }
 
-static int make_pieces(struct gn_export *e, const struct gn_model *model, const bool *has, struct gn_error *err)
+static int make_pieces(struct gn_export *e, const struct gn_export_plan *plan, struct gn_error *err)
 {
-	e->pieces = gn_alloc((size_t)model->layout.count, sizeof *e->pieces, err);
+	e->pieces = gn_alloc((size_t)plan->span_count, sizeof *e->pieces, err);
 	if (!e->pieces)
 		return -1;
 	e->bytes = e->header_bytes;
-	for (int i = 0; i < model->layout.count; i++) {
-		uint64_t bytes = (uint64_t)model->layout.tensors[i].numel * gn_dtype_bytes(e->dtype);
+	for (int i = 0; i < plan->span_count; i++) {
+		uint64_t bytes = (uint64_t)plan->spans[i].numel * gn_dtype_bytes(e->dtype);
 
-		if (!has[i])
-			continue;
-		e->pieces[e->count++] = (struct piece){model->tensors[i], e->bytes, bytes};
+		e->pieces[e->count++] = (struct piece){plan->spans[i].values, e->bytes, bytes};
 		e->bytes += bytes;
 	}
 	return 0;
 }
 
-int gn_export_open(struct gn_export **out, const struct gn_model *model, bool delta_only, enum gn_dtype dtype,
+int gn_export_open(struct gn_export **out, const struct gn_model *model, const struct gn_export_options *options,
                    struct gn_error *err)
 {
-	struct gn_export *e;
-	bool *has;
+	struct gn_export_plan plan;
+	struct gn_export *e = NULL;
+	json_t *metadata;
 
-	if (delta_only && !model->base)
-		return gn_fail(err, GN_INVALID, "content", "a base model has no delta: take content=full");
-	e = gn_alloc(1, sizeof *e, err);
-	has = gn_alloc((size_t)model->layout.count, sizeof *has, err);
-	if (e)
-		e->dtype = dtype;
-	if (!e || !has || choose(has, model, delta_only, dtype, err) || make_header(e, model, has, err) ||
-	    make_pieces(e, model, has, err)) {
-		free(has);
-		gn_export_close(e);
+	if (gn_export_plan_make(&plan, model, options, err))
 		return -1;
+	metadata = make_metadata(model, options, err);
+	if (metadata)
+		e = gn_alloc(1, sizeof *e, err);
+	if (e)
+		e->dtype = options->dtype;
+	if (!e ||
+	    gn_st_write_entries(&e->header, &e->header_bytes, plan.entries, plan.entry_count, e->dtype, metadata,
+	                        err) ||
+	    make_pieces(e, &plan, err)) {
+		gn_export_close(e);
+		e = NULL;
 	}
-	free(has);
+	json_decref(metadata);
+	gn_export_plan_release(&plan);
+	if (!e)
+		return -1;
 	*out = e;
 	return 0;
 }
@@ -141,11 +111,16 @@ uint64_t gn_export_bytes(const struct gn_export *e)
 
 /* ---------------------------------------------------------------- reading --------------------------------------- */
 
-/* out[size] = bytes at .. at + size of a piece. Elements that the range cuts are converted aside. */
+/* out[size] = bytes at .. at + size of a piece. Elements that the range cuts are converted aside. Zero is zero in every
+ * dtype. */
 static void read_piece(uint8_t *out, const struct piece *piece, enum gn_dtype dtype, uint64_t at, size_t size)
 {
 	size_t each = gn_dtype_bytes(dtype);
 
+	if (!piece->values) {
+		memset(out, 0, size);
+		return;
+	}
 	while (size > 0) {
 		size_t index = (size_t)(at / each), inside = (size_t)(at % each), n;
 

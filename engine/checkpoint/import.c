@@ -73,6 +73,7 @@ static int side_from_metadata(struct gn_side *side, const struct gn_st_file *fil
 	memcpy(side->std, m.preprocess.std, sizeof side->std);
 	side->crop_pct = (double)m.preprocess.crop_pct;
 	side->interpolation = (int)m.preprocess.interpolation;
+	side->pos_resample = (int)m.pos_resample;
 	side->labels = m.labels;
 	side->label_count = m.label_count;
 	return 0;

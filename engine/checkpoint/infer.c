@@ -398,8 +398,8 @@ static int choose_preprocess(struct gn_recipe *recipe, const struct gn_source *s
 
 /* ---------------------------------------------------------------- the whole -------------------------------------- */
 
-static void choose_scheme(struct gn_recipe *recipe, const struct gn_source *source, bool from_gonio,
-                          const struct gn_import_options *options)
+static void choose_scheme(struct gn_recipe *recipe, const struct gn_source *source, const struct gn_side *side,
+                          bool from_gonio, const struct gn_import_options *options)
 {
 	enum gn_spelling s = source->spelling;
 
@@ -414,6 +414,8 @@ static void choose_scheme(struct gn_recipe *recipe, const struct gn_source *sour
 	}
 	if (recipe->arch.registers && recipe->pos_resample != GN_POS_TORCHVISION)
 		recipe->pos_resample = GN_POS_TIMM; /* all libraries antialias where there are registers */
+	if (side->pos_resample >= 0)
+		recipe->pos_resample = (enum gn_pos_resample)side->pos_resample;
 	if (options->pos_resample)
 		recipe->pos_resample = *options->pos_resample;
 }
@@ -429,7 +431,7 @@ int gn_recipe_make(struct gn_recipe *recipe, const struct gn_source *source, con
 		return -1;
 	choose_pool(arch, source, side);
 	choose_eps(arch, source, side, options);
-	choose_scheme(recipe, source, from_gonio, options);
+	choose_scheme(recipe, source, side, from_gonio, options);
 	if (read_head(recipe, source, options, err) || agree("hidden_size", side->dim, arch->dim, err) ||
 	    agree("num_hidden_layers", side->depth, arch->depth, err) ||
 	    agree("intermediate_size", side->mlp_dim, arch->mlp_dim, err) ||

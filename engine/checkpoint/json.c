@@ -163,9 +163,8 @@ void gn_text_list_free(char **list, int count)
 	free(list);
 }
 
-char *gn_json_dump(const json_t *json, struct gn_error *err)
+static char *dump(const json_t *json, size_t flags, struct gn_error *err)
 {
-	const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
 	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is ours and large
 	 * enough. */
 	size_t size = json ? json_dumpb(json, NULL, 0, flags) : 0;
@@ -178,4 +177,14 @@ char *gn_json_dump(const json_t *json, struct gn_error *err)
 	if (!text)
 		gn_fail(err, GN_NO_MEMORY, "", "no memory for writing JSON");
 	return text;
+}
+
+char *gn_json_dump(const json_t *json, struct gn_error *err)
+{
+	return dump(json, JSON_COMPACT | JSON_REAL_PRECISION(9), err);
+}
+
+char *gn_json_dump_pretty(const json_t *json, struct gn_error *err)
+{
+	return dump(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15), err);
 }

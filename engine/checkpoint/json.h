@@ -31,5 +31,7 @@ void gn_text_list_free(char **list, int count);
 /* Compact text with nine digits to a real, which gives a float32 back exactly, and a NUL behind; caller frees. NULL
  * with GN_NO_MEMORY, also when json is NULL. */
 char *gn_json_dump(const json_t *json, struct gn_error *err);
+/* The same for people: indented, with fifteen digits. */
+char *gn_json_dump_pretty(const json_t *json, struct gn_error *err);
 
 #endif

@@ -260,33 +260,32 @@ static json_t *integers(const int64_t *values, int count)
 	return array;
 }
 
-static json_t *tensor_entry(const struct gn_tensor *t, enum gn_dtype dtype, int64_t begin, int64_t end)
+static json_t *entry_object(const struct gn_st_entry *e, enum gn_dtype dtype, int64_t begin, int64_t end)
 {
-	json_t *entry = json_object();
+	json_t *object = json_object();
 
-	if (json_object_set_new(entry, "dtype", json_string(dtypes[dtype].name)) ||
-	    json_object_set_new(entry, "shape", integers(t->shape, t->rank)) ||
-	    json_object_set_new(entry, "data_offsets", integers((int64_t[]){begin, end}, 2))) {
-		json_decref(entry);
+	if (json_object_set_new(object, "dtype", json_string(dtypes[dtype].name)) ||
+	    json_object_set_new(object, "shape", integers(e->shape, e->rank)) ||
+	    json_object_set_new(object, "data_offsets", integers((int64_t[]){begin, end}, 2))) {
+		json_decref(object);
 		return NULL;
 	}
-	return entry;
+	return object;
 }
 
-static json_t *header_object(const struct gn_layout *layout, const bool *has, enum gn_dtype dtype, json_t *metadata)
+static json_t *header_object(const struct gn_st_entry *entries, int count, enum gn_dtype dtype, json_t *metadata)
 {
 	json_t *header = json_object();
 	int64_t end = 0;
 	int failed = json_object_set(header, "__metadata__", metadata);
 
-	for (int i = 0; i < layout->count && !failed; i++) {
-		const struct gn_tensor *t = &layout->tensors[i];
-		int64_t begin = end;
+	for (int i = 0; i < count && !failed; i++) {
+		int64_t begin = end, bytes = (int64_t)gn_dtype_bytes(dtype);
 
-		if (!has[i])
-			continue;
-		end += (int64_t)(t->numel * gn_dtype_bytes(dtype));
-		failed = json_object_set_new(header, t->name, tensor_entry(t, dtype, begin, end));
+		for (int d = 0; d < entries[i].rank; d++)
+			bytes *= entries[i].shape[d];
+		end += bytes;
+		failed = json_object_set_new(header, entries[i].name, entry_object(&entries[i], dtype, begin, end));
 	}
 	if (failed) {
 		json_decref(header);
@@ -298,7 +297,29 @@ static json_t *header_object(const struct gn_layout *layout, const bool *has, en
 int gn_st_write_header(uint8_t **bytes, size_t *size, const struct gn_layout *layout, const bool *has,
                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err)
 {
-	json_t *header = header_object(layout, has, dtype, metadata);
+	struct gn_st_entry *entries = gn_alloc((size_t)layout->count, sizeof *entries, err);
+	int count = 0, result;
+
+	if (!entries)
+		return -1;
+	for (int i = 0; i < layout->count; i++) {
+		const struct gn_tensor *t = &layout->tensors[i];
+
+		if (!has[i])
+			continue;
+		snprintf(entries[count].name, sizeof entries[count].name, "%s", t->name);
+		entries[count].rank = t->rank;
+		memcpy(entries[count++].shape, t->shape, sizeof t->shape);
+	}
+	result = gn_st_write_entries(bytes, size, entries, count, dtype, metadata, err);
+	free(entries);
+	return result;
+}
+
+int gn_st_write_entries(uint8_t **bytes, size_t *size, const struct gn_st_entry *entries, int count,
+                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err)
+{
+	json_t *header = header_object(entries, count, dtype, metadata);
 	char *text = gn_json_dump(header, err);
 	size_t length = text ? strlen(text) : 0, padded = (8 + length + GN_ST_ALIGN - 1) / GN_ST_ALIGN * GN_ST_ALIGN;
 	uint8_t *out = NULL;

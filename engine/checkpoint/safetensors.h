@@ -57,9 +57,17 @@ const char *gn_st_metadata(const struct gn_st_file *file, const char *key);
 /* Writes "[768, 3, 16, 16]" into text; returns text. */
 const char *gn_st_shape_text(char *text, size_t size, const int64_t *shape, int rank);
 
-/* The bytes before the data of a new file: tensors of the layout for which has[i], in its order and dtype, and
- * __metadata__ from an object of strings. Padded with spaces so that the data starts at a multiple of GN_ST_ALIGN.
- * *bytes is malloc'd. */
+/* A tensor of a new file. */
+struct gn_st_entry {
+	char name[96];
+	int rank;
+	int64_t shape[4];
+};
+/* The bytes before the data of a new file: the entries in their order, all of one dtype, and __metadata__ from an
+ * object of strings. Padded with spaces so that the data starts at a multiple of GN_ST_ALIGN. *bytes is malloc'd. */
+int gn_st_write_entries(uint8_t **bytes, size_t *size, const struct gn_st_entry *entries, int count,
+                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err);
+/* The same for the tensors of the layout for which has[i], under their own names. */
 int gn_st_write_header(uint8_t **bytes, size_t *size, const struct gn_layout *layout, const bool *has,
                        enum gn_dtype dtype, json_t *metadata, struct gn_error *err);
 

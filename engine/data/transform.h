@@ -19,7 +19,5 @@ int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, cons
                               int denominator, struct gn_resample *job, struct gn_error *err);
 /* Mirrors u8 [S, S, 3], left to right. */
 void gn_image_flip(uint8_t *pixels, int image_size);
-/* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */
-int gn_image_eval_side(int image_size, float crop_pct);
 
 #endif

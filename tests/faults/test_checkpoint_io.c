@@ -142,7 +142,7 @@ static int open_and_export(const struct place *place, struct gn_error *err)
 
 	if (gn_model_open(&model, place->in, NULL, err))
 		return -1;
-	if (!gn_export_open(&e, model, false, GN_BF16, err)) {
+	if (!gn_export_open(&e, model, &(struct gn_export_options){.dtype = GN_BF16}, err)) {
 		size = (size_t)gn_export_bytes(e);
 		bytes = malloc(size);
 		assert_non_null(bytes);

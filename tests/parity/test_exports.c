@@ -22,7 +22,7 @@ static struct golden export(const char *name, const char *folder, enum gn_dtype 
 	size_t size;
 	char *bytes;
 
-	if (gn_export_open(&e, model, false, dtype, &err))
+	if (gn_export_open(&e, model, &(struct gn_export_options){.dtype = dtype}, &err))
 		fail_msg("%s: %s", err.where, err.text);
 	size = (size_t)gn_export_bytes(e);
 	bytes = malloc(size);

@@ -119,7 +119,7 @@ static uint8_t *export(const struct gn_model *model, bool delta, enum gn_dtype d
 	struct gn_export *e;
 	uint8_t *bytes;
 
-	if (gn_export_open(&e, model, delta, dtype, &err))
+	if (gn_export_open(&e, model, &(struct gn_export_options){.delta_only = delta, .dtype = dtype}, &err))
 		fail_msg("[%s] %s", err.where, err.text);
 	bytes = read_all(e, size);
 	gn_export_close(e);
@@ -165,7 +165,8 @@ static void test_pieces_make_the_whole(void **state)
 		uint8_t *whole, piece[4096];
 		size_t size;
 
-		assert_int_equal(gn_export_open(&e, w->tuned, false, (enum gn_dtype)d, NULL), 0);
+		assert_int_equal(
+		    gn_export_open(&e, w->tuned, &(struct gn_export_options){.dtype = (enum gn_dtype)d}, NULL), 0);
 		whole = read_all(e, &size);
 		for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
 			for (size_t at = 0; at < size; at += steps[s]) {
@@ -203,7 +204,7 @@ static void test_a_base_has_no_delta(void **state)
 	struct gn_error err = {0};
 	struct gn_export *e = NULL;
 
-	assert_int_equal(gn_export_open(&e, w->base, true, GN_F32, &err), -1);
+	assert_int_equal(gn_export_open(&e, w->base, &(struct gn_export_options){.delta_only = true}, &err), -1);
 	assert_string_equal(err.where, "content");
 	assert_null(e);
 }
@@ -263,10 +264,10 @@ static void test_f16_does_not_overflow_silently(void **state)
 	                   NULL),
 	    0);
 	assert_int_equal(gn_model_open(&m, path_of(w, "large"), NULL, NULL), 0);
-	assert_int_equal(gn_export_open(&e, m, false, GN_F16, &err), -1);
+	assert_int_equal(gn_export_open(&e, m, &(struct gn_export_options){.dtype = GN_F16}, &err), -1);
 	assert_string_equal(err.where, "dtype");
 	assert_non_null(strstr(err.text, layout.tensors[5].name));
-	assert_int_equal(gn_export_open(&e, m, false, GN_BF16, NULL), 0);
+	assert_int_equal(gn_export_open(&e, m, &(struct gn_export_options){.dtype = GN_BF16}, NULL), 0);
 	gn_export_close(e);
 	gn_model_close(m);
 	free(values);
