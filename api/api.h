@@ -3,6 +3,7 @@
  *   service.c                    health, metrics, info, schemas
  *   datasets.c, dataset_views.c  data sets; their pictures
  *   models.c, model_upload.c, model_json.c, model_views.c  models; how they come in; as JSON; layers, checkpoint, angles
+ *   model_export.c, model_card.c  a tuned model as a folder that timm and transformers load; where it comes from
  *   classify.c                   predictions
  *   plans.c                      what a run would cost
  *   runs.c, run_views.c          runs; their metrics, events, log and angles
@@ -42,6 +43,7 @@ void gn_api_model_delete(struct gn_request *r);
 void gn_api_model_layers(struct gn_request *r);
 void gn_api_model_checkpoint(struct gn_request *r);
 void gn_api_model_config(struct gn_request *r);
+void gn_api_model_export(struct gn_request *r);
 void gn_api_model_angles(struct gn_request *r);
 void gn_api_classify(struct gn_request *r);
 
@@ -120,6 +122,13 @@ void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struc
 
 /* The members of a model's resource that its file tells. New reference. */
 json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report);
+/* Where a tuned model comes from: base, data set, strategy, tuned layers, angles, accuracy; null where it is no longer known. New
+ * reference, NULL with *err. */
+json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_held *held,
+                          struct gn_error *err);
+/* The same as a model card for people: Markdown, malloc'd, caller frees. NULL when memory is out. */
+char *gn_api_model_card(const struct gn_row *row, const struct gn_model *model, enum gn_export_format format,
+                        const json_t *provenance);
 /* SHA-256 of a file, in hexadecimal. */
 int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
 

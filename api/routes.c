@@ -24,6 +24,7 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/models/{id}/layers", gn_api_model_layers, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/models/{id}/checkpoint", gn_api_model_checkpoint, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/models/{id}/config", gn_api_model_config, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/models/{id}/export", gn_api_model_export, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/models/{id}/angles", gn_api_model_angles, GN_BODY_NONE, 0, 0},
     {GN_POST, "/v1/models/{id}/classify", gn_api_classify, GN_BODY_STREAM, 0, 0},
 

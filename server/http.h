@@ -115,12 +115,15 @@ void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, co
                     const char *etag);
 
 /* A body that is read piece by piece, for files and exports: honours Range (one range), If-Range, If-None-Match, HEAD. */
+#define GN_STREAM        UINT64_MAX
+#define GN_STREAM_BROKEN SIZE_MAX
 struct gn_download {
 	const char *media_type;
 	const char *etag;     /* opaque, without quotes; NULL none */
 	const char *filename; /* Content-Disposition: attachment; NULL none. [A-Za-z0-9._-] only */
-	uint64_t bytes;
-	/* Copies up to size bytes from offset; at least one, else the transfer breaks off. Called on daemon threads: local files only. */
+	uint64_t bytes;       /* or GN_STREAM: read in order, of a length that is not known; no ranges then */
+	/* Copies up to size bytes from offset; at least one, else the transfer breaks off. Of a stream: 0 at its end, GN_STREAM_BROKEN when it
+	 * breaks off. Called on daemon threads: local files only. */
 	size_t (*read)(void *user, uint64_t offset, void *buffer, size_t size);
 	void (*release)(void *user); /* called exactly once, whatever happens; may be NULL */
 	void *user;

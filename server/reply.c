@@ -152,6 +152,10 @@ static ssize_t transfer_read(void *cls, uint64_t position, char *buffer, size_t 
 	struct transfer *t = cls;
 	size_t n = t->download.read(t->download.user, t->first + position, buffer, size);
 
+	if (t->download.bytes == GN_STREAM)
+		return n == 0                  ? MHD_CONTENT_READER_END_OF_STREAM
+		       : n == GN_STREAM_BROKEN ? MHD_CONTENT_READER_END_WITH_ERROR
+		                               : (ssize_t)n;
 	return n ? (ssize_t)n : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -229,10 +233,14 @@ void gn_reply_download(struct gn_request *r, const struct gn_download *download)
 	struct MHD_Response *response;
 	int status;
 
-	gn_reply_header(r, "Accept-Ranges", "bytes");
+	bool stream = download->bytes == GN_STREAM;
+
+	if (!stream)
+		gn_reply_header(r, "Accept-Ranges", "bytes");
 	if (not_modified(r, download->etag))
 		goto unused;
-	status = choose_range(r, download, &first, &last);
+	first = last = 0;
+	status = stream ? 200 : choose_range(r, download, &first, &last);
 	if (status == 416) {
 		snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)download->bytes);
 		gn_reply_header(r, "Content-Range", text);
@@ -255,7 +263,8 @@ void gn_reply_download(struct gn_request *r, const struct gn_download *download)
 		goto unused;
 	}
 	*t = (struct transfer){*download, first};
-	response = MHD_create_response_from_callback(last - first + 1, BLOCK_BYTES, transfer_read, t, transfer_free);
+	response = MHD_create_response_from_callback(stream ? MHD_SIZE_UNKNOWN : last - first + 1, BLOCK_BYTES,
+	                                             transfer_read, t, transfer_free);
 	if (!response)
 		transfer_free(t);
 	gn_reply_response(r, status, response);

@@ -120,8 +120,10 @@ PY
 
 @test "formats that are not there are named" {
     new_model formats
-    call GET '/v1/models/formats/checkpoint?format=huggingface'
+    call GET '/v1/models/formats/checkpoint?format=jax'
     expect 422 '.errors[0] | .pointer == "/format" and (.detail | test("timm"))'
+    call GET '/v1/models/formats/checkpoint?format=huggingface'
+    expect 422 '.errors[0] | .pointer == "/format" and (.detail | test("no head"))'
     call GET '/v1/models/formats/checkpoint?dtype=f64&content=half'
     expect 422 '[.errors[].pointer] | sort == ["/content","/dtype"]'
     call GET '/v1/models/formats/checkpoint?content=delta'
