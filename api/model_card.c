@@ -46,7 +46,7 @@ static json_t *angles_object(const struct gn_held *held, struct gn_error *err)
 /* The run's resource, or NULL when it is gone. New reference. */
 static json_t *run_of(struct gn_request *r, const char *id)
 {
-	struct gn_text *text = *id ? gn_supervisor_get(gn_request_service(r)->supervisor, id) : NULL;
+	struct gn_text *text = *id ? gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, id) : NULL;
 	json_t *run = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 
 	gn_text_unref(text);
