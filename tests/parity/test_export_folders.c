@@ -169,8 +169,8 @@ static int compare_logits(const struct gn_model *model, const struct golden *ima
 	double off;
 
 	assert_non_null(logits);
-	if (gn_device_open(&device, "cpu", 2, &err) || gn_infer_new(&infer, device, model, batch, &err) ||
-	    gn_infer_run(infer, input, batch, logits, &err))
+	if (gn_device_open(&device, "cpu", 2, GN_PRECISION_AUTO, &err) ||
+	    gn_infer_new(&infer, device, model, batch, &err) || gn_infer_run(infer, input, batch, logits, &err))
 		fail_msg("%s: %s", err.where, err.text);
 	off = golden_difference(logits, wanted, count) / golden_scale(wanted, count);
 	print_message("%-36s logits off by %.1e of the largest\n", name, off);
