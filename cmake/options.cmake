@@ -5,9 +5,10 @@ option(GONIO_TESTS "Build the tests" ON)
 option(GONIO_FUZZERS "Build tests/fuzz with libFuzzer (clang) instead of the replay program" OFF)
 option(GONIO_WERROR "Treat warnings as errors" ON)
 
-# AUTO builds the CUDA backend where nvcc is found and engine/backend/cuda is there; ON insists on both.
+# AUTO builds the CUDA backend where nvcc is found and there is a GPU, or GONIO_CUDA_ARCHS says for which; ON insists on nvcc and nothing else.
 set(GONIO_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE GONIO_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(GONIO_CUDA_ARCHS "" CACHE STRING "CUDA architectures, such as 90 or \"80-real;90\"; empty: see engine/backend/cuda/CMakeLists.txt")
 
 # Build trees whose tests this tree's ctest runs too, under the names asan_* and tsan_* (see the Makefile).
 set(GONIO_ASAN_TREE "" CACHE PATH "Build tree of the asan preset")
