@@ -1012,8 +1012,10 @@ def make_angles():
 
 
 def main():
-    shutil.rmtree(GOLDEN, ignore_errors=True)
-    os.makedirs(GOLDEN)
+    os.makedirs(GOLDEN, exist_ok=True)
+    for entry in os.scandir(GOLDEN):
+        if not entry.name.startswith("method"):            # make_method.py's
+            shutil.rmtree(entry.path) if entry.is_dir() else os.remove(entry.path)
     make_timm()
     make_copies()
     make_transformers()
@@ -1029,7 +1031,7 @@ def main():
     make_angles()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(GOLDEN) for f in files)
     print(f"{total} bytes in {GOLDEN}")
-    assert total < 4_000_000
+    assert total < 5_000_000
 
 
 if __name__ == "__main__":
