@@ -1,0 +1,119 @@
+/*
+ * What the parts of the host runner share. One lock guards all of it: every entry from outside takes it, kernels run under it, so only
+ * one CPU thread at a time is inside.
+ *
+ *   findings.cpp  what was found; errors that stay       device.cpp   properties, versions, attributes
+ *   memory.cpp    device and pinned memory               queue.cpp    streams, events, what waits for what
+ *   shadow.cpp    what each byte's state is, who touched it   graph.cpp    capture and replay
+ *   hooks.cpp     loads and stores as the compiler reports them     block.cpp  threads, barriers   warp.cpp  warps
+ */
+#ifndef GN_HOST_INTERNAL_H
+#define GN_HOST_INTERNAL_H
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cuda_runtime_api.h"
+#include "host/device.h"
+#include "host/launch.h"
+#include "runner.h"
+
+/* Set by the program that the runner is linked into: checked.cpp. */
+extern const bool gn_host_checked;
+
+/* ---- findings ---- */
+std::recursive_mutex &gn_host_lock();
+/* pc: the code to blame, NULL where there is none. */
+void gn_host_found(enum gn_host_finding_kind kind, const void *pc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+cudaError_t gn_host_stuck();                  /* the error that stays; cudaSuccess while there is none */
+void gn_host_stick(cudaError_t error);        /* the first one stays */
+cudaError_t gn_host_error(cudaError_t error); /* remembers it for cudaGetLastError and returns it */
+
+/* ---- operations in streams ---- */
+enum gn_host_access { GN_HOST_READ, GN_HOST_WRITE, GN_HOST_ATOMIC };
+
+/* Something that a stream does. The same operation runs many times when it is part of a graph. */
+struct gn_host_operation {
+	virtual ~gn_host_operation() = default;
+	virtual void run() = 0;
+	/* How many serial numbers it takes: one for each block of a kernel. */
+	virtual uint32_t serials() const
+	{
+		return 1;
+	}
+};
+
+/* Where an operation stands among those of all streams: for each stream, up to which of its operations are known to come before. */
+typedef std::vector<uint64_t> gn_host_clock;
+
+void gn_host_enqueue(cudaStream_t stream, std::shared_ptr<gn_host_operation> operation);
+void gn_host_wait_all(); /* everything queued is done, and the host knows it */
+bool gn_host_any_capture();
+size_t gn_host_open_streams();
+size_t gn_host_open_events();
+size_t gn_host_open_graphs();
+
+/* ---- memory ---- */
+bool gn_host_is_device(const void *address);
+bool gn_host_is_pinned(const void *address, size_t bytes);
+bool gn_host_is_allocated(const void *address, size_t bytes); /* wholly inside one device allocation */
+size_t gn_host_leaked_device(size_t *bytes);
+size_t gn_host_leaked_pinned(size_t *bytes);
+
+/* ---- shadow ---- */
+void gn_host_shadow_allocate(const void *address, size_t bytes); /* accessible, unwritten */
+void gn_host_shadow_close(const void *address, size_t bytes);    /* inaccessible */
+/* A whole range touched by an operation of a stream (copies, products). False and a finding where it may not. */
+bool gn_host_touch(const void *address, size_t bytes, enum gn_host_access access, const char *who);
+/* An access of the running thread, whose code is at pc. Does not return where it may not. */
+void gn_host_thread_access(uintptr_t address, size_t bytes, enum gn_host_access access, const void *pc);
+
+/* The running operation, told to the shadow before it runs. */
+struct gn_host_running {
+	uint32_t first_serial, serials; /* its own */
+	uint32_t floor;                 /* operations with a smaller serial number all come before it */
+	int stream;
+	const gn_host_clock *clock;
+	const char *name;
+};
+extern struct gn_host_running gn_host_running;
+/* Whether the operation with this serial number, from floor on, is known to come before the running one. */
+bool gn_host_comes_before(uint32_t serial);
+
+/* ---- the running block ---- */
+struct gn_host_block {
+	bool active;           /* a kernel runs */
+	uint32_t serial;       /* of this block */
+	uint32_t thread;       /* running thread, x fastest */
+	uint32_t epoch;        /* barriers of the block so far */
+	uint32_t *warp_epoch;  /* [warps]: __syncwarp of the whole warp so far */
+	unsigned char *shared; /* dynamic shared memory */
+	size_t shared_bytes;
+	const void *arguments; /* of the kernel, in the host's memory */
+	size_t argument_bytes;
+	int fiber; /* stack of the running thread */
+	const char *kernel;
+};
+extern struct gn_host_block gn_host_block;
+
+enum { GN_HOST_SHARED_MAX = 227 << 10 };
+unsigned char *gn_host_shared_memory();
+
+unsigned long long gn_host_accesses(); /* of device code, so far */
+
+/* Ends the running kernel after a finding; only called on a fibre. */
+[[noreturn]] void gn_host_abandon_kernel();
+bool gn_host_on_fiber();
+void gn_host_run_kernel(const struct gn_host_kernel &kernel);
+/* A thread waits until another has made it ready; what: shown when nobody ever does. */
+void gn_host_block_wait(const char *what);
+void gn_host_block_ready(uint32_t thread);
+uint32_t gn_host_block_threads();
+bool gn_host_thread_ended(uint32_t thread);
+void gn_host_warps_begin(uint32_t threads);
+
+#endif
