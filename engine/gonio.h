@@ -412,6 +412,7 @@ enum gn_strategy_kind {
 	GN_NORM,
 	GN_BIAS,
 	GN_CUSTOM,
+	GN_ANGLE, /* the layers that were chosen by their angle */
 	GN_STRATEGY_COUNT
 };
 const char *gn_strategy_name(enum gn_strategy_kind kind);
@@ -421,9 +422,11 @@ struct gn_strategy {
 	const char *const
 	    *patterns; /* CUSTOM: globs over timm tensor names with {a..b} ranges; "head" means head.*; borrowed */
 	int pattern_count;
+	const char *const *layers; /* ANGLE: names of attention and FFN layers, "blocks.3.attn", "blocks.3.mlp"; borrowed */
+	int layer_count;
 };
 /* tuned[i] for each tensor of the layout; the head is always tuned. A pattern that matches nothing is an error
- * whose where is "/strategy/tune/N". */
+ * whose where is "/strategy/tune/N", a layer that the model does not have one at "/strategy/layers/N". */
 int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
                        struct gn_error *err);
 /* METHOD 8's learning rate for a strategy. */

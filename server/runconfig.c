@@ -1,12 +1,9 @@
 /* A run's JSON, from one table of fields: see runconfig.h. */
 #include "server/runconfig.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 200 };
+#include "server/strategy_json.h"
 
 static const char *const OPTIMIZERS[] = {[GN_ADAMW] = "adamw", [GN_SGD] = "sgd", NULL};
 static const char *const SCHEDULES[] = {[GN_COSINE] = "cosine", [GN_CONSTANT] = "constant", NULL};
@@ -17,130 +14,7 @@ static const char *const HEADS[] = {
 static const char *const CLASS_WEIGHTS[] = {[GN_WEIGHTS_NONE] = "none", [GN_WEIGHTS_BALANCED] = "balanced", NULL};
 static const char *const PRECISIONS[] = {[GN_PRECISION_AUTO] = "auto", [GN_PRECISION_FP32] = "fp32", NULL};
 
-/* ---------------------------------------------------------------- the strategy ---------------------------------- */
-
-static void kind_error(json_t *errors, const char *pointer)
-{
-	char list[256];
-	size_t used = 0;
-
-	for (int i = 0; i < GN_STRATEGY_COUNT && used < sizeof list; i++)
-		used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", gn_strategy_name(i));
-	gn_field_error(errors, pointer, "must be one of %s", list);
-}
-
-static bool read_kind(struct gn_run_request *request, const json_t *value, const char *pointer, json_t *errors)
-{
-	int kind = json_is_string(value) ? gn_strategy_kind_from_name(json_string_value(value)) : -1;
-
-	if (kind < 0) {
-		kind_error(errors, pointer);
-		return false;
-	}
-	request->config.strategy.kind = (enum gn_strategy_kind)kind;
-	return true;
-}
-
-static void read_patterns(struct gn_run_request *request, const json_t *tune, const char *prefix, json_t *errors)
-{
-	char pointer[128], item[160];
-	size_t count = json_array_size(tune);
-
-	snprintf(pointer, sizeof pointer, "%s/tune", prefix);
-	if (!json_is_array(tune) || count < 1 || count > MAX_PATTERNS) {
-		gn_field_error(errors, pointer, "must be an array of 1 to %d patterns over tensor names", MAX_PATTERNS);
-		return;
-	}
-	request->patterns = calloc(count + 1, sizeof *request->patterns);
-	if (!request->patterns)
-		return;
-	for (size_t i = 0; i < count; i++) {
-		const char *text = json_string_value(json_array_get(tune, i));
-		size_t length = text ? strlen(text) : 0;
-		if (length < 1 || length > MAX_PATTERN_LENGTH) {
-			snprintf(item, sizeof item, "%s/%zu", pointer, i);
-			gn_field_error(errors, item, "must be a string of 1 to %d bytes", MAX_PATTERN_LENGTH);
-			text = "";
-		}
-		request->patterns[i] = strdup(text);
-		if (!request->patterns[i]) {
-			gn_field_error(errors, pointer, "no memory for the patterns");
-			break;
-		}
-	}
-	request->config.strategy.patterns = (const char *const *)request->patterns;
-	request->config.strategy.pattern_count = (int)count;
-}
-
-static void read_strategy_object(struct gn_run_request *request, const json_t *value, const char *pointer,
-                                 json_t *errors)
-{
-	char member[160];
-	const char *key;
-	json_t *item;
-	const json_t *tune = json_object_get(value, "tune");
-
-	gn_field_pointer(member, sizeof member, pointer, "kind");
-	bool known = read_kind(request, json_object_get(value, "kind"), member, errors);
-	bool custom = known && request->config.strategy.kind == GN_CUSTOM;
-	json_object_foreach((json_t *)(uintptr_t)value, key, item)
-	{
-		if (!strcmp(key, "kind") || (!strcmp(key, "tune") && (custom || !known)))
-			continue;
-		gn_field_pointer(member, sizeof member, pointer, key);
-		gn_field_error(errors, member,
-		               strcmp(key, "tune") ? "no such field" : "only the kind custom takes patterns");
-	}
-	if (custom)
-		read_patterns(request, tune, pointer, errors);
-}
-
-static void read_strategy(const json_t *value, void *out, const char *pointer, json_t *errors)
-{
-	struct gn_run_request *request = out;
-
-	if (!value)
-		gn_field_error(errors, pointer, "is required");
-	else if (json_is_object(value))
-		read_strategy_object(request, value, pointer, errors);
-	else if (read_kind(request, value, pointer, errors) && request->config.strategy.kind == GN_CUSTOM)
-		gn_field_error(errors, pointer, "custom needs patterns: {\"kind\":\"custom\",\"tune\":[...]}");
-}
-
-/* The name, or for custom {"kind","tune"}. */
-static json_t *write_strategy(const void *in)
-{
-	const struct gn_strategy *strategy = &((const struct gn_run_request *)in)->config.strategy;
-
-	if (strategy->kind != GN_CUSTOM)
-		return json_string(gn_strategy_name(strategy->kind));
-
-	json_t *tune = json_array();
-	for (int i = 0; i < strategy->pattern_count; i++)
-		json_array_append_new(tune, json_string(strategy->patterns[i]));
-	return json_pack("{s:s,s:o}", "kind", gn_strategy_name(GN_CUSTOM), "tune", tune);
-}
-
-static json_t *schema_strategy(void)
-{
-	json_t *names = json_array(), *simple = json_array();
-
-	for (int i = 0; i < GN_STRATEGY_COUNT; i++) {
-		json_array_append_new(names, json_string(gn_strategy_name(i)));
-		if (i != GN_CUSTOM)
-			json_array_append_new(simple, json_string(gn_strategy_name(i)));
-	}
-	json_t *object =
-	    json_pack("{s:s,s:b,s:[s],s:{s:{s:s,s:o},s:{s:s,s:{s:s,s:i,s:i},s:i,s:i,s:s}}}", "type", "object",
-	              "additionalProperties", 0, "required", "kind", "properties", "kind", "type", "string", "enum",
-	              names, "tune", "type", "array", "items", "type", "string", "minLength", 1, "maxLength",
-	              MAX_PATTERN_LENGTH, "minItems", 1, "maxItems", MAX_PATTERNS, "description",
-	              "Patterns over timm's tensor names, for the kind custom only. * stands for any text, {a..b} for "
-	              "a range of numbers; \"head\" is the whole head. Each must match a tensor.");
-	return json_pack("{s:[{s:s,s:o},o]}", "oneOf", "type", "string", "enum", simple, object);
-}
-
-static const struct gn_field_special STRATEGY = {read_strategy, write_strategy, schema_strategy};
+/* ---------------------------------------------------------------- the learning rate ------------------------------ */
 
 /* The strategy stands before lr in the table, so its kind is known here. */
 static void read_lr(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -181,7 +55,7 @@ static const struct gn_field FIELDS[] = {
     {"name", GN_FIELD_NAME, GN_FIELD_NULLABLE, REQUEST(name), .help = "A name, unique among runs."},
     {"model", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(model), .help = "The model to start from: its id or name."},
     {"dataset", GN_FIELD_REF, GN_FIELD_REQUIRED, REQUEST(dataset), .help = "The data set: its id or name."},
-    {"strategy", GN_FIELD_SPECIAL, GN_FIELD_REQUIRED, 0, .special = &STRATEGY,
+    {"strategy", GN_FIELD_SPECIAL, GN_FIELD_REQUIRED, 0, .special = &gn_strategy_field,
      .help = "Which layers are tuned, a name or an object; the head always is."},
     {"epochs", GN_FIELD_INT, 0, CONFIG(epochs), 1, 10000, 10, .help = "Passes over the training images."},
     {"batch_size", GN_FIELD_INT, 0, CONFIG(batch_size), 1, 65536, 64, .help = "Images per optimiser step."},
@@ -276,11 +150,7 @@ void gn_run_request_read(struct gn_run_request *request, const json_t *object, b
 
 void gn_run_request_release(struct gn_run_request *request)
 {
-	for (int i = 0; request->patterns && i < request->config.strategy.pattern_count; i++)
-		free(request->patterns[i]);
-	free(request->patterns);
-	request->patterns = NULL;
-	request->config.strategy.pattern_count = 0;
+	gn_strategy_clear(request);
 }
 
 json_t *gn_run_request_write(const struct gn_run_request *request)

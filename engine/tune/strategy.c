@@ -22,6 +22,7 @@ static const struct {
     [GN_NORM] = {"norm", 1e-3},
     [GN_BIAS] = {"bias", 1e-3},
     [GN_CUSTOM] = {"custom", 1e-4},
+    [GN_ANGLE] = {"angle", 1e-4},
 };
 
 const char *gn_strategy_name(enum gn_strategy_kind kind)
@@ -186,10 +187,45 @@ static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int d
 		return is_bias(t->role);
 	case GN_LINEAR:
 	case GN_CUSTOM:
+	case GN_ANGLE:
 	case GN_STRATEGY_COUNT:
 		break;
 	}
 	return false;
+}
+
+/* A layer's name matches every tensor that belongs to it: its matrices, biases, norm and layer scale. */
+static bool in_layer(const struct gn_tensor *tensor, const char *layer)
+{
+	char name[32];
+
+	if (tensor->group != GN_GROUP_ATTENTION && tensor->group != GN_GROUP_FFN)
+		return false;
+	snprintf(name, sizeof name, "blocks.%d.%s", tensor->block, tensor->group == GN_GROUP_ATTENTION ? "attn" : "mlp");
+	return !strcmp(name, layer);
+}
+
+static int select_layers(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
+                         struct gn_error *err)
+{
+	if (strategy->layer_count < 1)
+		return gn_fail(err, GN_INVALID, "/strategy/layers", "the layers to tune have not been chosen");
+	for (int k = 0; k < strategy->layer_count; k++) {
+		char where[48];
+		int hits = 0;
+
+		for (int i = 0; i < layout->count; i++) {
+			if (in_layer(&layout->tensors[i], strategy->layers[k])) {
+				tuned[i] = true;
+				hits++;
+			}
+		}
+		snprintf(where, sizeof where, "/strategy/layers/%d", k);
+		if (hits == 0)
+			return gn_fail(err, GN_INVALID, where, "the model has no attention or FFN layer \"%.40s\"",
+			               strategy->layers[k]);
+	}
+	return 0;
 }
 
 int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
@@ -203,5 +239,7 @@ int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct
 	for (int i = 0; i < layout->count; i++)
 		tuned[i] =
 		    layout->tensors[i].group == GN_GROUP_HEAD || selects(strategy->kind, &layout->tensors[i], depth);
-	return strategy->kind == GN_CUSTOM ? select_custom(tuned, layout, strategy, err) : 0;
+	if (strategy->kind == GN_CUSTOM)
+		return select_custom(tuned, layout, strategy, err);
+	return strategy->kind == GN_ANGLE ? select_layers(tuned, layout, strategy, err) : 0;
 }
