@@ -5,7 +5,8 @@
  *   models.c, model_upload.c, model_json.c, model_views.c  models; how they come in; as JSON; layers, checkpoint, angles
  *   model_export.c, model_card.c  a tuned model as a folder that timm and transformers load; where it comes from
  *   classify.c                   predictions
- *   plans.c                      what a run would cost
+ *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
+ *   selections.c                 layers chosen by the angles of a run
  *   runs.c, run_views.c          runs; their metrics, events, log and angles
  */
 #ifndef GN_API_API_H
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "server/classifier.h"
+#include "server/eventjson.h"
 #include "server/fields.h"
 #include "server/runconfig.h"
 #include "server/service.h"
@@ -58,6 +60,7 @@ void gn_api_run_metrics(struct gn_request *r);
 void gn_api_run_events(struct gn_request *r);
 void gn_api_run_log(struct gn_request *r);
 void gn_api_run_angles(struct gn_request *r);
+void gn_api_run_selection(struct gn_request *r);
 
 /* ---------------------------------------------------------------- kept between requests --------------------------- */
 
@@ -137,19 +140,36 @@ json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);
 
 /* ---------------------------------------------------------------- runs and plans ---------------------------------- */
 
+struct gn_phase_plan {
+	const char *name;
+	struct gn_run_config config; /* borrows the layers of the prepared request */
+	struct gn_plan plan;
+};
 /* A run's request with everything that it names: read from the body, checked, planned. */
 struct gn_prepared {
 	struct gn_run_request
-	    request; /* model and dataset as ids; image_size, micro_batch_size and warmup_steps filled in */
+	    request; /* model, dataset and from as ids; image_size, micro_batch_size and warmup_steps filled in */
 	struct gn_held *model;
-	struct gn_plan plan;
-	json_t *tuned_layers;
+	struct gn_plan plan;            /* of the tuning; its memory is that of the phase that needs most */
+	struct gn_phase_plan phases[4]; /* in order; the tuning is the last */
+	int phase_count;
+	bool layers_known;                /* false: a probe will choose them, tuned_layers are the costliest choice */
+	json_t *tuned_layers, *selection; /* selection NULL: none yet, or another strategy */
 	int classes, train_images, val_images;
 };
 /* Replies and returns -1 when anything does not fit. Caller releases in either case. */
 int gn_api_prepare(struct gn_request *r, struct gn_prepared *prepared, bool for_plan);
+/* The same for any object, without a reply: -1 with errors (an array) not empty, or with err, whose where is a member of the object. */
+int gn_api_prepare_object(struct gn_request *r, struct gn_prepared *prepared, const json_t *object, bool for_plan,
+                          json_t *errors, struct gn_error *err);
 /* Multiplications and additions of the whole run: training, the frozen prefix once where it is kept, the validations. */
 double gn_api_run_flops(const struct gn_prepared *prepared);
+/* What a run's resource shows of its plan. New reference. */
+json_t *gn_api_run_members(const struct gn_prepared *prepared);
 void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *prepared);
+/* The layers that the guide's order and numbers give by the angles of a run, a probe's where it had one. run: id or name, replaced by the id. GN_INVALID at a
+ * member of /strategy. Caller releases. */
+int gn_api_select(struct gn_request *r, char run[GN_NAME_SIZE], const char *model, const struct gn_guide *guide,
+                  struct gn_selection *selection, struct gn_error *err);
 
 #endif

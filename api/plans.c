@@ -1,4 +1,4 @@
-/* What a run would cost: a run's JSON read, checked against its model and data set, and planned. Runs are launched from the same. */
+/* What a run would cost, in operations, bytes and seconds: POST /v1/plans. The plan itself comes from prepare.c. */
 #include "api/api.h"
 
 #include <math.h>
@@ -71,10 +71,9 @@ static double forward_flops(const struct gn_arch *arch)
 	return arch->depth * tokens * (8 * dim * dim + 4 * dim * mlp + 4 * tokens * dim);
 }
 
-double gn_api_run_flops(const struct gn_prepared *p)
+/* Of one phase: training, the frozen prefix once where it is kept, the validations. */
+static double phase_flops(const struct gn_prepared *p, const struct gn_plan *plan, const struct gn_run_config *config)
 {
-	const struct gn_plan *plan = &p->plan;
-	const struct gn_run_config *config = &p->request.config;
 	struct gn_arch arch = p->model->model->arch;
 	double evaluations = (config->epochs + config->eval_every_epochs - 1) / config->eval_every_epochs;
 	double tail = plan->prefix_cached ? (arch.depth - plan->frozen_prefix_blocks) / (double)arch.depth : 1;
@@ -83,6 +82,15 @@ double gn_api_run_flops(const struct gn_prepared *p)
 	return plan->flops_first_epoch_step * (double)plan->steps_per_epoch +
 	       plan->flops_per_step * (double)(plan->steps - plan->steps_per_epoch) +
 	       forward_flops(&arch) * p->val_images * (1 + (evaluations - 1) * tail);
+}
+
+double gn_api_run_flops(const struct gn_prepared *p)
+{
+	double flops = 0;
+
+	for (int i = 0; i < p->phase_count; i++)
+		flops += phase_flops(p, &p->phases[i].plan, &p->phases[i].config);
+	return flops;
 }
 
 static double number(const json_t *object, const char *name)
@@ -124,122 +132,23 @@ static double estimate(struct gn_request *r, const struct gn_prepared *p)
 	return gn_api_run_flops(p) / rate;
 }
 
-/* ---------------------------------------------------------------- preparing ------------------------------------- */
-
-/* The model and the data set by id or name, as ids in the request; what is missing goes into errors. Replies and returns -1 on other
- * failures. */
-static int resolve(struct gn_request *r, enum gn_kind kind, char *ref, json_t *errors)
-{
-	struct gn_row row;
-	struct gn_error err = {0};
-
-	if (!gn_store_get(gn_request_service(r)->store, kind, ref, &row, &err)) {
-		snprintf(ref, GN_NAME_SIZE, "%s", row.id);
-		gn_row_release(&row);
-		return 0;
-	}
-	if (err.code == GN_NOT_FOUND) {
-		gn_field_error(errors, kind == GN_KIND_MODEL ? "/model" : "/dataset",
-		               "there is no %s with this id or name", kind == GN_KIND_MODEL ? "model" : "data set");
-		return 0;
-	}
-	gn_reply_error(r, &err);
-	return -1;
-}
-
-static int count_images(struct gn_request *r, struct gn_prepared *p)
-{
-	struct gn_dataset_cache *cache = gn_api_of(r)->datasets;
-	struct gn_dataset *dataset;
-	struct gn_error err = {0};
-
-	p->classes = p->request.classes;
-	p->train_images = p->request.train_images;
-	p->val_images = p->request.val_images;
-	if (p->classes)
-		return 0;
-	if (gn_dataset_hold(cache, p->request.dataset, &dataset, &err)) {
-		gn_reply_error(r, &err);
-		return -1;
-	}
-	p->classes = dataset->class_count;
-	p->train_images = dataset->totals[GN_TRAIN];
-	p->val_images = dataset->totals[GN_VAL];
-	gn_dataset_drop(cache, dataset);
-	return 0;
-}
-
-/* The layers that the strategy tunes, in the network that the run trains: with the data set's head. */
-static int list_layers(struct gn_prepared *p, struct gn_error *err)
-{
-	struct gn_arch arch = p->model->model->arch;
-	struct gn_layout layout = {0};
-	bool *tuned = NULL;
-	int failed;
-
-	arch.classes = p->classes;
-	arch.image_size = p->plan.image_size;
-	failed = gn_layout_init(&layout, &arch, err);
-	if (!failed && !(tuned = calloc((size_t)layout.count, sizeof *tuned)))
-		failed = gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
-	if (!failed && !(failed = gn_strategy_select(tuned, &layout, &p->request.config.strategy, err)))
-		p->tuned_layers = gn_api_tuned_layers(&layout, tuned);
-	free(tuned);
-	gn_layout_release(&layout);
-	return failed;
-}
-
-static int make_plan(struct gn_request *r, struct gn_prepared *p)
-{
-	struct gn_run_config *config = &p->request.config;
-	struct gn_error err = {0};
-
-	if (gn_plan_make(&p->plan, &p->model->model->arch, config, p->classes, p->train_images, p->val_images, 0,
-	                 &err) ||
-	    list_layers(p, &err)) {
-		gn_api_reply_member(r, &err);
-		return -1;
-	}
-	config->image_size = p->plan.image_size;
-	config->micro_batch_size = p->plan.micro_batch_size;
-	config->warmup_steps = p->plan.warmup_steps;
-	return 0;
-}
-
-int gn_api_prepare(struct gn_request *r, struct gn_prepared *p, bool for_plan)
-{
-	json_t *errors = json_array();
-	struct gn_error err = {0};
-
-	memset(p, 0, sizeof *p);
-	if (gn_api_no_query(r)) {
-		json_decref(errors);
-		return -1;
-	}
-	gn_run_request_read(&p->request, gn_request_json(r), for_plan, errors);
-	bool broken = (*p->request.model && resolve(r, GN_KIND_MODEL, p->request.model, errors)) ||
-	              (*p->request.dataset && resolve(r, GN_KIND_DATASET, p->request.dataset, errors));
-	if (broken) {
-		json_decref(errors);
-		return -1;
-	}
-	if (gn_reply_fields(r, errors))
-		return -1;
-	if (gn_modelpool_hold(gn_api_models(r), p->request.model, &p->model, &err)) {
-		gn_reply_error(r, &err);
-		return -1;
-	}
-	return count_images(r, p) || make_plan(r, p) ? -1 : 0;
-}
-
-void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *p)
-{
-	gn_modelpool_drop(gn_api_models(r), p->model);
-	gn_run_request_release(&p->request);
-	json_decref(p->tuned_layers);
-}
-
 /* ---------------------------------------------------------------- POST /v1/plans -------------------------------- */
+
+static json_t *phases_json(const struct gn_prepared *p)
+{
+	json_t *phases = json_array();
+
+	for (int i = 0; i < p->phase_count; i++) {
+		const struct gn_plan *plan = &p->phases[i].plan;
+		json_array_append_new(phases,
+		                      json_pack("{s:s,s:i,s:I,s:I,s:I,s:o}", "phase", p->phases[i].name, "epochs",
+		                                p->phases[i].config.epochs, "steps", (json_int_t)plan->steps,
+		                                "tuned_parameters", (json_int_t)plan->tuned_parameters, "memory_bytes",
+		                                (json_int_t)plan->memory.total, "flops",
+		                                gn_json_real(phase_flops(p, plan, &p->phases[i].config))));
+	}
+	return phases;
+}
 
 static json_t *memory_json(const struct gn_plan *plan)
 {
@@ -258,6 +167,8 @@ static json_t *plan_json(const struct gn_prepared *p, double seconds)
 	              (json_int_t)plan->total_parameters, "tuned_tensors", plan->tuned_tensors);
 
 	json_object_set(object, "tuned_layers", p->tuned_layers);
+	json_object_set_new(object, "layers_known", json_boolean(p->layers_known));
+	json_object_set_new(object, "phases", phases_json(p));
 	json_object_set_new(object, "lowest_tuned_block",
 	                    plan->lowest_tuned_block < 0 ? json_null() : json_integer(plan->lowest_tuned_block));
 	json_object_set_new(object, "frozen_prefix_blocks", json_integer(plan->frozen_prefix_blocks));

@@ -39,6 +39,7 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/runs/{id}/events", gn_api_run_events, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/runs/{id}/log", gn_api_run_log, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/runs/{id}/angles", gn_api_run_angles, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/runs/{id}/selection", gn_api_run_selection, GN_BODY_NONE, 0, 0},
     {0},
 };
 

@@ -29,14 +29,20 @@ static void reply_launched(struct gn_request *r, const char *id)
 	gn_reply_created(r, location, resource);
 }
 
+json_t *gn_api_run_members(const struct gn_prepared *p)
+{
+	return json_pack("{s:o,s:I,s:f,s:O?}", "tuned_layers",
+	                 p->layers_known ? json_incref(p->tuned_layers) : json_array(), "tuned_parameters",
+	                 (json_int_t)p->plan.tuned_parameters, "flops", gn_api_run_flops(p), "selection", p->selection);
+}
+
 static void submit(struct gn_request *r, struct gn_prepared *prepared)
 {
 	const struct gn_run_request *request = &prepared->request;
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE];
 	json_t *stored = gn_run_request_write(request);
-	json_t *plan = json_pack("{s:O,s:I,s:f}", "tuned_layers", prepared->tuned_layers, "tuned_parameters",
-	                         (json_int_t)prepared->plan.tuned_parameters, "flops", gn_api_run_flops(prepared));
+	json_t *plan = gn_api_run_members(prepared);
 	json_t *needs = json_pack("{s:s,s:s}", "/model", request->model, "/dataset", request->dataset);
 	const struct gn_job_new job = {
 	    .kind = GN_KIND_RUN,

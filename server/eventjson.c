@@ -2,6 +2,7 @@
 #include "server/eventjson.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const char *const KINDS[] = {
     [GN_EVENT_START] = "start",           [GN_EVENT_STEP] = "step",
     [GN_EVENT_EPOCH] = "epoch",           [GN_EVENT_ANGLES] = "angles",
     [GN_EVENT_CHECKPOINT] = "checkpoint", [GN_EVENT_LOG] = "log",
+    [GN_EVENT_CHOICE] = "record",
 };
 
 /* ---------------------------------------------------------------- writing --------------------------------------- */
@@ -36,13 +38,73 @@ json_t *gn_angles_layers(const struct gn_angles *angles)
 	return layers;
 }
 
+int gn_angles_from_layers(struct gn_angles *out, const json_t *layers, struct gn_error *err)
+{
+	size_t count = json_array_size(layers), i;
+	struct gn_angles angles = {.layers = calloc(count + 1, sizeof *angles.layers)};
+	json_t *layer;
+
+	if (!angles.layers)
+		return gn_fail(err, GN_NO_MEMORY, "", "no memory for angles");
+	json_array_foreach((json_t *)(uintptr_t)layers, i, layer)
+	{
+		struct gn_layer_angle *a = &angles.layers[angles.count++];
+		const char *name = json_string_value(json_object_get(layer, "name"));
+		const char *group = json_string_value(json_object_get(layer, "group"));
+		const json_t *degrees = json_object_get(layer, "degrees");
+		snprintf(a->name, sizeof a->name, "%s", name ? name : "");
+		a->block = (int)json_integer_value(json_object_get(layer, "block"));
+		a->group =
+		    group && !strcmp(group, gn_group_name(GN_GROUP_ATTENTION)) ? GN_GROUP_ATTENTION : GN_GROUP_FFN;
+		a->degrees = json_is_number(degrees) ? json_number_value(degrees) : NAN;
+	}
+	*out = angles;
+	return 0;
+}
+
+json_t *gn_selection_json(const struct gn_selection *selection, enum gn_order order)
+{
+	json_t *layers = json_array();
+	int attention = 0;
+
+	for (int i = 0; i < selection->count; i++) {
+		const struct gn_selected_layer *layer = &selection->layers[i];
+		attention += layer->group == GN_GROUP_ATTENTION;
+		json_array_append_new(layers, json_pack("{s:s,s:i,s:s,s:o}", "name", layer->name, "block", layer->block,
+		                                        "group", gn_group_name(layer->group), "degrees",
+		                                        gn_json_real(layer->degrees)));
+	}
+	return json_pack("{s:s,s:i,s:i,s:o}", "order", gn_order_name(order), "attention_layers", attention,
+	                 "ffn_layers", selection->count - attention, "layers", layers);
+}
+
+/* What the run's record is to show of a choice by a probe. */
+static json_t *choice_data(const struct gn_choice *choice)
+{
+	json_t *selection = gn_selection_json(choice->selection, choice->order), *trials = json_array(),
+	       *layers = json_array();
+
+	for (int order = GN_LARGEST; choice->tried && order <= GN_SMALLEST; order++)
+		json_array_append_new(trials,
+		                      json_pack("{s:s,s:o,s:o}", "order", gn_order_name((enum gn_order)order),
+		                                "val_accuracy", gn_json_real(choice->trials[order].val_accuracy),
+		                                "val_loss", gn_json_real(choice->trials[order].val_loss)));
+	json_object_set_new(selection, "from", json_null());
+	json_object_set_new(selection, "trials", choice->tried ? json_incref(trials) : json_null());
+	json_decref(trials);
+	for (int i = 0; i < choice->selection->count; i++)
+		json_array_append_new(layers, json_string(choice->selection->layers[i].name));
+	json_array_append_new(layers, json_string("head"));
+	return json_pack("{s:o,s:o}", "selection", selection, "tuned_layers", layers);
+}
+
 static json_t *progress(const struct gn_event *event)
 {
 	return json_pack("{s:I,s:I,s:i,s:i}", "step", (json_int_t)event->step, "steps", (json_int_t)event->steps,
 	                 "epoch", event->epoch, "epochs", event->epochs);
 }
 
-static json_t *event_data(const struct gn_event *event)
+static json_t *kind_data(const struct gn_event *event)
 {
 	json_t *data;
 
@@ -68,11 +130,22 @@ static json_t *event_data(const struct gn_event *event)
 		return json_pack("{s:i,s:o}", "epoch", event->epoch, "layers", gn_angles_layers(event->angles));
 	case GN_EVENT_CHECKPOINT:
 		return json_pack("{s:I,s:i}", "step", (json_int_t)event->step, "epoch", event->epoch);
+	case GN_EVENT_CHOICE:
+		return choice_data(event->choice);
 	case GN_EVENT_LOG:
 		break;
 	}
 	data = json_string(event->text ? event->text : "");
 	return json_pack("{s:o}", "line", data ? data : json_string("(a line that is not UTF-8)"));
+}
+
+static json_t *event_data(const struct gn_event *event)
+{
+	json_t *data = kind_data(event);
+
+	if (event->phase && event->kind != GN_EVENT_CHOICE)
+		json_object_set_new(data, "phase", json_string(event->phase));
+	return data;
 }
 
 char *gn_event_line_of(int64_t id, const char *kind, json_t *data)

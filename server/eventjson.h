@@ -10,8 +10,11 @@
  *   checkpoint  {"step","epoch"}
  *   log         {"line"}
  *   progress    {"done","total","eta_seconds"}: of jobs that are not runs
- *   record      members of the job's resource that the worker has found out, such as what each ingredient of a soup reached
+ *   record      members of the job's resource that the worker has found out, such as what each ingredient of a soup reached; of a run
+ *               with a probe {"selection","tuned_layers"}
  *   status      {"status",...}: written by the service
+ * In a run with a probe all but record and status have "phase": "probe", "trial_largest", "trial_smallest" or "tuning"; steps and
+ * epochs are those of the phase.
  * A run that resumes goes back to its last checkpoint, so steps and epochs may come again: the later one counts.
  */
 #ifndef GN_SERVER_EVENTJSON_H
@@ -27,6 +30,10 @@ char *gn_event_line(int64_t id, const struct gn_event *event);
 char *gn_event_line_of(int64_t id, const char *kind, json_t *data);
 /* The layers of angles as a JSON array, as in the resource. New reference. */
 json_t *gn_angles_layers(const struct gn_angles *angles);
+/* The way back, of what a selection looks at: names, blocks, groups and degrees. Caller releases. */
+int gn_angles_from_layers(struct gn_angles *out, const json_t *layers, struct gn_error *err);
+/* {"order","attention_layers","ffn_layers","layers":[{"name","block","group","degrees"}]}. New reference. */
+json_t *gn_selection_json(const struct gn_selection *selection, enum gn_order order);
 
 /* One line read back. */
 struct gn_event_record {

@@ -15,9 +15,9 @@ struct gn_run_request {
 	int threads;                                     /* 0: the service's number */
 	int precision;                                   /* enum gn_precision */
 	int classes, train_images, val_images;           /* of a plan without a data set; classes 0: not given */
-	struct gn_guide guide;                           /* of the strategy angle; probe_epochs 0: its layers are those of `from` */
-	char from[GN_NAME_SIZE];                         /* the run whose angles decide, as given; "": a probe's */
-	char **patterns, **layers;                       /* what config.strategy's patterns and layers point to; owned */
+	struct gn_guide guide;     /* of the strategy angle; probe_epochs 0: its layers are those of `from` */
+	char from[GN_NAME_SIZE];   /* the run whose angles decide, as given; "": a probe's */
+	char **patterns, **layers; /* what config.strategy's patterns and layers point to; owned */
 };
 
 /* Reads a run's JSON object, with all defaults. Every bad field goes into errors (see server/fields.h); the request is

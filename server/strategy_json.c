@@ -78,8 +78,10 @@ struct probe_members {
 };
 #define PROBE(member) offsetof(struct probe_members, member)
 static const struct gn_field PROBE_FIELDS[] = {
-    {"epochs", GN_FIELD_INT, 0, PROBE(epochs), 1, MAX_PROBE_EPOCHS, 2, .help = "Epochs of full fine-tuning before the layers are chosen."},
-    {"lr", GN_FIELD_NUMBER, GN_FIELD_NULLABLE, PROBE(lr), 0, 100, -1, .help = "The probe's peak learning rate; null: that of the strategy full."},
+    {"epochs", GN_FIELD_INT, 0, PROBE(epochs), 1, MAX_PROBE_EPOCHS, 2,
+     .help = "Epochs of full fine-tuning before the layers are chosen."},
+    {"lr", GN_FIELD_NUMBER, GN_FIELD_NULLABLE, PROBE(lr), 0, 100, -1,
+     .help = "The probe's peak learning rate; null: that of the strategy full."},
     {"trial_epochs", GN_FIELD_INT, GN_FIELD_NULLABLE, PROBE(trial_epochs), 1, MAX_PROBE_EPOCHS, 0,
      .help = "Epochs of each trial of the order auto; null: as many as the probe's."},
 };
@@ -113,13 +115,17 @@ static const struct gn_field_special PROBE_FIELD = {.read = read_probe, .schema 
 
 #define ANGLE(member) offsetof(struct angle_members, member)
 static const struct gn_field ANGLE_FIELDS[] = {
-    {"from", GN_FIELD_REF, GN_FIELD_NULLABLE, ANGLE(from), .help = "The run whose angles decide: its id or name. Either this or probe."},
+    {"from", GN_FIELD_REF, GN_FIELD_NULLABLE, ANGLE(from),
+     .help = "The run whose angles decide: its id or name. Either this or probe."},
     {"probe", GN_FIELD_SPECIAL, GN_FIELD_NULLABLE, 0, .special = &PROBE_FIELD,
      .help = "A full fine-tuning that the run performs itself first, to measure the angles."},
     {"order", GN_FIELD_CHOICE, 0, ANGLE(order), .fallback = GN_LARGEST, .choices = ORDERS,
-     .help = "The layers with the largest or with the smallest angles of their group; auto, with a probe: both are tried."},
-    {"attention_layers", GN_FIELD_INT, GN_FIELD_REQUIRED, ANGLE(attention_layers), 0, MAX_LAYERS, 0, .help = "How many attention layers."},
-    {"ffn_layers", GN_FIELD_INT, GN_FIELD_REQUIRED, ANGLE(ffn_layers), 0, MAX_LAYERS, 0, .help = "How many FFN layers."},
+     .help =
+         "The layers with the largest or with the smallest angles of their group; auto, with a probe: both are tried."},
+    {"attention_layers", GN_FIELD_INT, GN_FIELD_REQUIRED, ANGLE(attention_layers), 0, MAX_LAYERS, 0,
+     .help = "How many attention layers."},
+    {"ffn_layers", GN_FIELD_INT, GN_FIELD_REQUIRED, ANGLE(ffn_layers), 0, MAX_LAYERS, 0,
+     .help = "How many FFN layers."},
 };
 enum { ANGLE_FIELD_COUNT = sizeof ANGLE_FIELDS / sizeof *ANGLE_FIELDS };
 
@@ -153,7 +159,8 @@ static void read_angle(struct gn_run_request *request, const json_t *object, con
 	if (angle.probed == (angle.from[0] != '\0'))
 		gn_field_error(errors, pointer, "the kind angle needs either from, a run, or probe");
 	if (angle.order == ORDER_AUTO && !angle.probed)
-		member_error(errors, pointer, "order", "auto needs a probe: the angles of a run leave largest and smallest");
+		member_error(errors, pointer, "order",
+		             "auto needs a probe: the angles of a run leave largest and smallest");
 	if (angle.probed && angle.order != ORDER_AUTO && angle.probe.trial_epochs)
 		member_error(errors, pointer, "probe/trial_epochs", "only the order auto makes trials");
 }
@@ -164,12 +171,14 @@ static json_t *write_angle(const struct gn_run_request *request)
 	json_t *object = json_pack("{s:s}", "kind", gn_strategy_name(GN_ANGLE));
 
 	if (guide->probe_epochs)
-		json_object_set_new(object, "probe",
-		                    json_pack("{s:i,s:f,s:o}", "epochs", guide->probe_epochs, "lr", guide->probe_lr, "trial_epochs",
-		                              guide->try_both_orders ? json_integer(guide->trial_epochs) : json_null()));
+		json_object_set_new(
+		    object, "probe",
+		    json_pack("{s:i,s:f,s:o}", "epochs", guide->probe_epochs, "lr", guide->probe_lr, "trial_epochs",
+		              guide->try_both_orders ? json_integer(guide->trial_epochs) : json_null()));
 	else
 		json_object_set_new(object, "from", json_string(request->from));
-	json_object_set_new(object, "order", json_string(ORDERS[guide->try_both_orders ? ORDER_AUTO : (int)guide->order]));
+	json_object_set_new(object, "order",
+	                    json_string(ORDERS[guide->try_both_orders ? ORDER_AUTO : (int)guide->order]));
 	json_object_set_new(object, "attention_layers", json_integer(guide->attention_layers));
 	json_object_set_new(object, "ffn_layers", json_integer(guide->ffn_layers));
 	return object;
@@ -177,17 +186,20 @@ static json_t *write_angle(const struct gn_run_request *request)
 
 static json_t *schema_angle(void)
 {
-	json_t *schema = gn_fields_schema(ANGLE_FIELDS, ANGLE_FIELD_COUNT), *required = json_object_get(schema, "required");
+	json_t *schema = gn_fields_schema(ANGLE_FIELDS, ANGLE_FIELD_COUNT),
+	       *required = json_object_get(schema, "required");
 
 	json_object_del(schema, "$schema");
-	json_object_set_new(json_object_get(schema, "properties"), "kind", json_pack("{s:s}", "const", gn_strategy_name(GN_ANGLE)));
+	json_object_set_new(json_object_get(schema, "properties"), "kind",
+	                    json_pack("{s:s}", "const", gn_strategy_name(GN_ANGLE)));
 	json_array_append_new(required, json_string("kind"));
 	return schema;
 }
 
-int gn_strategy_set_layers(struct gn_run_request *request, const json_t *names)
+int gn_strategy_take_selection(struct gn_run_request *request, const json_t *selection)
 {
-	size_t count = json_array_size(names);
+	const json_t *layers = json_object_get(selection, "layers");
+	size_t count = json_array_size(layers);
 	struct gn_strategy *strategy = &request->config.strategy;
 
 	gn_assert(!request->layers);
@@ -196,13 +208,13 @@ int gn_strategy_set_layers(struct gn_run_request *request, const json_t *names)
 		return -1;
 	strategy->layers = (const char *const *)request->layers;
 	for (size_t i = 0; i < count; i++) {
-		const char *name = json_string_value(json_array_get(names, i));
+		const char *name = json_string_value(json_object_get(json_array_get(layers, i), "name"));
 		request->layers[i] = name ? strdup(name) : NULL;
 		if (!request->layers[i])
 			return -1;
 		strategy->layer_count++;
 	}
-	return 0;
+	return count ? 0 : -1;
 }
 
 /* ---------------------------------------------------------------- all kinds -------------------------------------- */
@@ -219,7 +231,8 @@ static void refuse_members(const json_t *object, bool known, const char *pointer
 		if (!strcmp(key, "kind") || (!strcmp(key, "tune") && !known))
 			continue;
 		gn_field_pointer(member, sizeof member, pointer, key);
-		gn_field_error(errors, member, strcmp(key, "tune") ? "no such field" : "only the kind custom takes patterns");
+		gn_field_error(errors, member,
+		               strcmp(key, "tune") ? "no such field" : "only the kind custom takes patterns");
 	}
 }
 
@@ -259,7 +272,8 @@ static void read_strategy(const json_t *value, void *out, const char *pointer, j
 		gn_field_error(errors, pointer, "custom needs patterns: {\"kind\":\"custom\",\"tune\":[...]}");
 	else if (request->config.strategy.kind == GN_ANGLE && json_is_string(value))
 		gn_field_error(errors, pointer,
-		               "angle needs a run or a probe: {\"kind\":\"angle\",\"from\":RUN,\"order\":\"largest\",\"attention_layers\":4,"
+		               "angle needs a run or a probe: "
+		               "{\"kind\":\"angle\",\"from\":RUN,\"order\":\"largest\",\"attention_layers\":4,"
 		               "\"ffn_layers\":4}");
 }
 
@@ -290,12 +304,13 @@ static json_t *schema_custom(void)
 	for (int i = 0; i < GN_STRATEGY_COUNT; i++)
 		if (i != GN_ANGLE)
 			json_array_append_new(names, json_string(gn_strategy_name(i)));
-	return json_pack("{s:s,s:b,s:[s],s:{s:{s:s,s:o},s:{s:s,s:{s:s,s:i,s:i},s:i,s:i,s:s}}}", "type", "object",
-	                 "additionalProperties", 0, "required", "kind", "properties", "kind", "type", "string", "enum", names, "tune",
-	                 "type", "array", "items", "type", "string", "minLength", 1, "maxLength", MAX_PATTERN_LENGTH, "minItems", 1,
-	                 "maxItems", MAX_PATTERNS, "description",
-	                 "Patterns over timm's tensor names, for the kind custom only. * stands for any text, {a..b} for a range of "
-	                 "numbers; \"head\" is the whole head. Each must match a tensor.");
+	return json_pack(
+	    "{s:s,s:b,s:[s],s:{s:{s:s,s:o},s:{s:s,s:{s:s,s:i,s:i},s:i,s:i,s:s}}}", "type", "object",
+	    "additionalProperties", 0, "required", "kind", "properties", "kind", "type", "string", "enum", names,
+	    "tune", "type", "array", "items", "type", "string", "minLength", 1, "maxLength", MAX_PATTERN_LENGTH,
+	    "minItems", 1, "maxItems", MAX_PATTERNS, "description",
+	    "Patterns over timm's tensor names, for the kind custom only. * stands for any text, {a..b} for a range of "
+	    "numbers; \"head\" is the whole head. Each must match a tensor.");
 }
 
 static json_t *schema_strategy(void)
@@ -305,7 +320,8 @@ static json_t *schema_strategy(void)
 	for (int i = 0; i < GN_STRATEGY_COUNT; i++)
 		if (i != GN_CUSTOM && i != GN_ANGLE)
 			json_array_append_new(simple, json_string(gn_strategy_name(i)));
-	return json_pack("{s:[{s:s,s:o},o,o]}", "oneOf", "type", "string", "enum", simple, schema_custom(), schema_angle());
+	return json_pack("{s:[{s:s,s:o},o,o]}", "oneOf", "type", "string", "enum", simple, schema_custom(),
+	                 schema_angle());
 }
 
 const struct gn_field_special gn_strategy_field = {read_strategy, write_strategy, schema_strategy};
@@ -337,10 +353,12 @@ void gn_strategy_label(char *label, size_t size, const struct gn_run_request *re
 	const char *name = gn_strategy_name(strategy->kind);
 
 	if (strategy->kind == GN_CUSTOM)
-		snprintf(label, size, "%s %s%s", name, strategy->patterns[0], strategy->pattern_count > 1 ? " ..." : "");
+		snprintf(label, size, "%s %s%s", name, strategy->patterns[0],
+		         strategy->pattern_count > 1 ? " ..." : "");
 	else if (strategy->kind == GN_ANGLE)
-		snprintf(label, size, "%s %s %d+%d", name, ORDERS[guide->try_both_orders ? ORDER_AUTO : (int)guide->order],
-		         guide->attention_layers, guide->ffn_layers);
+		snprintf(label, size, "%s %s %d+%d", name,
+		         ORDERS[guide->try_both_orders ? ORDER_AUTO : (int)guide->order], guide->attention_layers,
+		         guide->ffn_layers);
 	else
 		snprintf(label, size, "%s", name);
 }

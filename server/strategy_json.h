@@ -15,7 +15,7 @@ json_t *gn_strategy_write(const struct gn_run_request *request);
 /* A strategy in a few words, for tables and charts: "attention", "angle largest 4+4". */
 void gn_strategy_label(char *label, size_t size, const struct gn_run_request *request);
 
-/* Fixes the layers of the strategy angle: names is an array of strings, copied. -1: out of memory, or not strings. */
-int gn_strategy_set_layers(struct gn_run_request *request, const json_t *names);
+/* Fixes the layers of the strategy angle, to those of a selection (gn_selection_json). -1: out of memory, or no selection. */
+int gn_strategy_take_selection(struct gn_run_request *request, const json_t *selection);
 
 #endif

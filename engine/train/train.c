@@ -204,7 +204,7 @@ static int judge_epoch(struct gn_trainer *t, const struct gn_evaluation *e, stru
 	p->best_accuracy = e->accuracy;
 	p->best_f1 = e->macro_f1;
 	p->best_loss = e->loss;
-	return gn_weights_write(t, err);
+	return t->options->discard_model ? 0 : gn_weights_write(t, err);
 }
 
 static int run_epoch(struct gn_trainer *t, struct gn_error *err)

@@ -201,7 +201,8 @@ static bool in_layer(const struct gn_tensor *tensor, const char *layer)
 
 	if (tensor->group != GN_GROUP_ATTENTION && tensor->group != GN_GROUP_FFN)
 		return false;
-	snprintf(name, sizeof name, "blocks.%d.%s", tensor->block, tensor->group == GN_GROUP_ATTENTION ? "attn" : "mlp");
+	snprintf(name, sizeof name, "blocks.%d.%s", tensor->block,
+	         tensor->group == GN_GROUP_ATTENTION ? "attn" : "mlp");
 	return !strcmp(name, layer);
 }
 

@@ -274,7 +274,8 @@ static void test_strategies(void **state)
 		check(gn_strategy_name(strategy.kind), &a, &strategy);
 	}
 	for (size_t i = 0; i < sizeof customs / sizeof customs[0]; i++) {
-		struct gn_strategy strategy = {GN_CUSTOM, customs[i].patterns, customs[i].count};
+		struct gn_strategy strategy = {
+		    .kind = GN_CUSTOM, .patterns = customs[i].patterns, .pattern_count = customs[i].count};
 
 		check(customs[i].patterns[0], &a, &strategy);
 		a.pool = GN_POOL_MEAN; /* once more without the short last block */

@@ -209,7 +209,7 @@ static void test_patterns(void **state)
 	tuned = calloc((size_t)layout.count, sizeof *tuned);
 	assert_non_null(tuned);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct gn_strategy strategy = {GN_CUSTOM, &cases[i].pattern, 1};
+		struct gn_strategy strategy = {.kind = GN_CUSTOM, .patterns = &cases[i].pattern, .pattern_count = 1};
 		struct gn_error err = {0};
 		int count = 0, result = gn_strategy_select(tuned, &layout, &strategy, &err);
 
