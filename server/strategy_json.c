@@ -108,6 +108,8 @@ static json_t *schema_probe(void)
 	json_t *schema = gn_fields_schema(PROBE_FIELDS, PROBE_FIELD_COUNT);
 
 	json_object_del(schema, "$schema");
+	json_object_del(schema, "required");
+	json_object_set_new(schema, "type", json_pack("[s,s]", "object", "null"));
 	return schema;
 }
 
@@ -118,7 +120,9 @@ static const struct gn_field ANGLE_FIELDS[] = {
     {"from", GN_FIELD_REF, GN_FIELD_NULLABLE, ANGLE(from),
      .help = "The run whose angles decide: its id or name. Either this or probe."},
     {"probe", GN_FIELD_SPECIAL, GN_FIELD_NULLABLE, 0, .special = &PROBE_FIELD,
-     .help = "A full fine-tuning that the run performs itself first, to measure the angles."},
+     .help = "A full fine-tuning that the run performs itself first, to measure the angles; then the chosen layers are "
+             "tuned from the "
+             "pre-trained weights."},
     {"order", GN_FIELD_CHOICE, 0, ANGLE(order), .fallback = GN_LARGEST, .choices = ORDERS,
      .help =
          "The layers with the largest or with the smallest angles of their group; auto, with a probe: both are tried."},
@@ -142,7 +146,9 @@ static void read_angle(struct gn_run_request *request, const json_t *object, con
 	struct angle_members angle = {.probed = false};
 	struct gn_guide *guide = &request->guide;
 	json_t *members = json_copy((json_t *)(uintptr_t)object);
+	char probe[160];
 
+	gn_field_pointer(probe, sizeof probe, pointer, "probe");
 	json_object_del(members, "kind");
 	gn_fields_read(ANGLE_FIELDS, ANGLE_FIELD_COUNT, members, &angle, pointer, errors);
 	json_decref(members);
@@ -162,7 +168,7 @@ static void read_angle(struct gn_run_request *request, const json_t *object, con
 		member_error(errors, pointer, "order",
 		             "auto needs a probe: the angles of a run leave largest and smallest");
 	if (angle.probed && angle.order != ORDER_AUTO && angle.probe.trial_epochs)
-		member_error(errors, pointer, "probe/trial_epochs", "only the order auto makes trials");
+		member_error(errors, probe, "trial_epochs", "only the order auto makes trials");
 }
 
 static json_t *write_angle(const struct gn_run_request *request)

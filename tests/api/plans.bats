@@ -81,7 +81,7 @@ plan() {
     expect_field /strategy/tune/1
     plan '{"model":"tiny","classes":3,"strategy":{"kind":"full","tune":["head"],"top":1}}'
     expect 422 '[.errors[].pointer] | sort == ["/strategy/top","/strategy/tune"]'
-    plan '{"model":"tiny","classes":3,"strategy":{"kind":"angle"}}'
+    plan '{"model":"tiny","classes":3,"strategy":{"kind":"angel"}}'
     expect_field /strategy/kind
     plan '{"model":"tiny","classes":3,"strategy":["full"]}'
     expect_field /strategy

@@ -80,16 +80,53 @@ static void test_published_counts(void **state)
 	}
 }
 
+/* FAPFT in METHOD 3: seven layers of each group, whichever they are; with its norm a layer is what one would write in patterns. */
 static void test_seven_and_seven_layers(void **state)
 {
 	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp",
 	                                       "blocks.{5..11}.norm2"};
-	struct gn_run_config config = defaults(GN_CUSTOM);
+	static const char *const layers[] = {"blocks.0.attn", "blocks.1.attn", "blocks.2.attn", "blocks.3.attn",
+	                                     "blocks.4.attn", "blocks.5.attn", "blocks.6.attn", "blocks.5.mlp",
+	                                     "blocks.6.mlp",  "blocks.7.mlp",  "blocks.8.mlp",  "blocks.9.mlp",
+	                                     "blocks.10.mlp", "blocks.11.mlp"};
+	struct gn_run_config custom = defaults(GN_CUSTOM), angle = defaults(GN_ANGLE);
+	struct gn_plan plan;
 
 	(void)state;
-	config.strategy.patterns = patterns;
-	config.strategy.pattern_count = 4;
-	assert_int_equal(plan_of(&vit_b16, &config, 100).tuned_parameters, 49692004); /* METHOD 3, FAPFT */
+	custom.strategy.patterns = patterns;
+	custom.strategy.pattern_count = 4;
+	assert_int_equal(plan_of(&vit_b16, &custom, 100).tuned_parameters, 49692004);
+	angle.strategy.layers = layers;
+	angle.strategy.layer_count = 14;
+	plan = plan_of(&vit_b16, &angle, 100);
+	assert_int_equal(plan.tuned_parameters, 49692004);
+	assert_int_equal(plan.lowest_tuned_block, 0);
+	angle.strategy.layers = layers + 7;
+	angle.strategy.layer_count = 7;
+	assert_int_equal(plan_of(&vit_b16, &angle, 100).frozen_prefix_blocks, 5);
+}
+
+static void test_layers_that_are_not_there(void **state)
+{
+	static const char *const wrong[] = {"blocks.12.attn", "blocks.0.norm1", "head", "blocks.-1.attn", ""};
+	struct gn_run_config config = defaults(GN_ANGLE);
+	struct gn_plan plan;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		const char *layers[2] = {"blocks.0.attn", wrong[i]};
+		struct gn_error err = {0};
+
+		config.strategy.layers = layers;
+		config.strategy.layer_count = 2;
+		assert_int_equal(gn_plan_make(&plan, &vit_b16, &config, 100, 1000, 200, 0, &err), -1);
+		assert_int_equal(err.code, GN_INVALID);
+		assert_string_equal(err.where, "/strategy/layers/1");
+	}
+	struct gn_error err = {0};
+	config.strategy.layer_count = 0;
+	assert_int_equal(gn_plan_make(&plan, &vit_b16, &config, 100, 1000, 200, 0, &err), -1);
+	assert_string_equal(err.where, "/strategy/layers");
 }
 
 static void test_small_dinov2_counts(void **state)
@@ -283,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_published_counts),
 	    cmocka_unit_test(test_seven_and_seven_layers),
+	    cmocka_unit_test(test_layers_that_are_not_there),
 	    cmocka_unit_test(test_small_dinov2_counts),
 	    cmocka_unit_test(test_ideal_units),
 	    cmocka_unit_test(test_flops),

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/runconfig.h"
+#include "server/strategy_json.h"
 
 // Reads text; returns how many errors there are, the first one's pointer in *pointer.
 static size_t read_text(struct gn_run_request *request, const char *text, bool for_plan, char pointer[128])
@@ -93,6 +93,62 @@ static void test_custom(void **state)
 	gn_run_request_release(&r);
 }
 
+#define ANGLE(members) "{\"model\":\"m\",\"dataset\":\"d\",\"strategy\":{\"kind\":\"angle\"," members "}}"
+
+static void test_angle(void **state)
+{
+	struct gn_run_request r;
+	char pointer[128], label[128];
+	json_t *written;
+
+	(void)state;
+	assert_int_equal(
+	    read_text(&r, ANGLE("\"from\":\"run_1\",\"order\":\"smallest\",\"attention_layers\":4,\"ffn_layers\":3"),
+	              false, pointer),
+	    0);
+	assert_true(r.config.strategy.kind == GN_ANGLE && r.config.lr == 1e-4);
+	assert_string_equal(r.from, "run_1");
+	assert_true(r.guide.order == GN_SMALLEST && !r.guide.try_both_orders && r.guide.probe_epochs == 0);
+	assert_true(r.guide.attention_layers == 4 && r.guide.ffn_layers == 3);
+	gn_strategy_label(label, sizeof label, &r);
+	assert_string_equal(label, "angle smallest 4+3");
+	gn_run_request_release(&r);
+
+	assert_int_equal(read_text(&r, ANGLE("\"probe\":{},\"order\":\"auto\",\"attention_layers\":0,\"ffn_layers\":1"),
+	                           false, pointer),
+	                 0);
+	assert_true(r.guide.try_both_orders && r.guide.probe_epochs == 2 && r.guide.trial_epochs == 2 &&
+	            r.guide.probe_lr == 5e-5);
+	written = gn_strategy_write(&r);
+	json_t *want =
+	    json_loads("{\"kind\":\"angle\",\"probe\":{\"epochs\":2,\"lr\":5e-5,\"trial_epochs\":2},\"order\":\"auto\","
+	               "\"attention_layers\":0,\"ffn_layers\":1}",
+	               0, NULL);
+	assert_true(json_equal(written, want));
+	json_decref(want);
+	json_decref(written);
+	gn_run_request_release(&r);
+}
+
+static void test_taking_a_selection(void **state)
+{
+	json_t *selection =
+	    json_loads("{\"layers\":[{\"name\":\"blocks.0.attn\"},{\"name\":\"blocks.1.mlp\"}]}", 0, NULL);
+	struct gn_run_request r;
+	char pointer[128];
+
+	(void)state;
+	read_text(&r, ANGLE("\"from\":\"run_1\",\"attention_layers\":1,\"ffn_layers\":1"), false, pointer);
+	assert_int_equal(gn_strategy_take_selection(&r, selection), 0);
+	assert_int_equal(r.config.strategy.layer_count, 2);
+	assert_string_equal(r.config.strategy.layers[1], "blocks.1.mlp");
+	gn_run_request_release(&r);
+	json_decref(selection);
+	read_text(&r, ANGLE("\"from\":\"run_1\",\"attention_layers\":1,\"ffn_layers\":1"), false, pointer);
+	assert_int_equal(gn_strategy_take_selection(&r, NULL), -1);
+	gn_run_request_release(&r);
+}
+
 static void test_errors(void **state)
 {
 	static const struct {
@@ -107,6 +163,17 @@ static void test_errors(void **state)
 	    {"{\"model\":\"m\",\"dataset\":\"d\",\"strategy\":\"full\",\"batch_size\":8,\"micro_batch_size\":9}",
 	     "/micro_batch_size"},
 	    {"{\"model\":\"m\",\"dataset\":\"d\",\"strategy\":\"full\",\"classes\":3}", "/classes"},
+	    {ANGLE("\"from\":\"r\",\"ffn_layers\":1"), "/strategy/attention_layers"},
+	    {ANGLE("\"from\":\"r\",\"attention_layers\":1.5,\"ffn_layers\":1"), "/strategy/attention_layers"},
+	    {ANGLE("\"attention_layers\":1,\"ffn_layers\":1"), "/strategy"},
+	    {ANGLE("\"from\":\"r\",\"probe\":{},\"attention_layers\":1,\"ffn_layers\":1"), "/strategy"},
+	    {ANGLE("\"from\":\"r\",\"order\":\"auto\",\"attention_layers\":1,\"ffn_layers\":1"), "/strategy/order"},
+	    {ANGLE("\"from\":\"r\",\"order\":\"big\",\"attention_layers\":1,\"ffn_layers\":1"), "/strategy/order"},
+	    {ANGLE("\"probe\":{\"epochs\":0},\"attention_layers\":1,\"ffn_layers\":1"), "/strategy/probe/epochs"},
+	    {ANGLE("\"probe\":3,\"attention_layers\":1,\"ffn_layers\":1"), "/strategy/probe"},
+	    {ANGLE("\"probe\":{\"trial_epochs\":1},\"attention_layers\":1,\"ffn_layers\":1"),
+	     "/strategy/probe/trial_epochs"},
+	    {ANGLE("\"probe\":{},\"k\":1,\"attention_layers\":1,\"ffn_layers\":1"), "/strategy/k"},
 	};
 	struct gn_run_request r;
 	char pointer[128];
@@ -177,6 +244,8 @@ int main(void)
 	    cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_rates_by_strategy),
 	    cmocka_unit_test(test_custom),
+	    cmocka_unit_test(test_angle),
+	    cmocka_unit_test(test_taking_a_selection),
 	    cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_plan_without_data_set),
 	    cmocka_unit_test(test_written_and_read_again),
