@@ -7,7 +7,7 @@
  *   classify.c                   predictions
  *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
  *   selections.c                 layers chosen by the angles of a run
- *   runs.c, run_views.c          runs; their metrics, events, log and angles
+ *   runs.c, run_views.c, run_curves.c  runs; their metrics, events, log and angles
  */
 #ifndef GN_API_API_H
 #define GN_API_API_H
@@ -137,6 +137,19 @@ int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
 
 /* The names of the layers with a tuned tensor, in network order. New reference. */
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);
+
+/* ---------------------------------------------------------------- what runs tell ---------------------------------- */
+
+struct gn_curves {
+	json_t *steps, *epochs; /* of the tuning */
+	json_t *phases;         /* {PHASE: {"steps","epochs"}} of the phases before it; NULL: there were none */
+};
+/* From a run's event file; a missing file tells nothing. Caller releases. */
+int gn_api_curves(struct gn_curves *out, const char *path, struct gn_error *err);
+void gn_api_curves_release(struct gn_curves *curves);
+extern const char *const gn_api_epoch_members[]; /* of an item of epochs, NULL-terminated */
+/* [{"epoch","layers"}] of a phase ("tuning" for runs without). epoch 0: the last, -1: all; none where there is no such epoch. New reference. */
+int gn_api_angle_epochs(json_t **out, const char *path, const char *phase, int epoch, struct gn_error *err);
 
 /* ---------------------------------------------------------------- runs and plans ---------------------------------- */
 

@@ -23,55 +23,7 @@ static int run_file(struct gn_request *r, const char *file, char id[GN_ID_SIZE],
 	return 0;
 }
 
-static json_int_t integer(const json_t *object, const char *name)
-{
-	return json_integer_value(json_object_get(object, name));
-}
-
-/* A run that resumed repeats what came after its last checkpoint: drops the items from `value` of `member` on. */
-static void rewind_items(json_t *items, const char *member, json_int_t value)
-{
-	size_t count = json_array_size(items);
-
-	while (count && integer(json_array_get(items, count - 1), member) >= value)
-		json_array_remove(items, --count);
-}
-
-/* A copy of some members; null where one is missing. */
-static json_t *pick(const json_t *data, const char *const *members)
-{
-	json_t *item = json_object();
-
-	for (; *members; members++) {
-		json_t *value = json_object_get(data, *members);
-		json_object_set_new(item, *members, value ? json_incref(value) : json_null());
-	}
-	return item;
-}
-
 /* ---------------------------------------------------------------- metrics --------------------------------------- */
-
-static const char *const STEP_MEMBERS[] = {"step", "epoch", "loss", "lr", "images_per_second", "grad_norm", NULL};
-static const char *const EPOCH_MEMBERS[] = {"epoch",        "train_loss", "val_loss", "val_accuracy",
-                                            "val_macro_f1", "seconds",    NULL};
-
-struct curves {
-	json_t *steps, *epochs;
-};
-
-static bool add_metrics(void *user, const struct gn_event_record *record)
-{
-	struct curves *curves = user;
-
-	if (!strcmp(record->kind, "step")) {
-		rewind_items(curves->steps, "step", integer(record->data, "step"));
-		json_array_append_new(curves->steps, pick(record->data, STEP_MEMBERS));
-	} else if (!strcmp(record->kind, "epoch")) {
-		rewind_items(curves->epochs, "epoch", integer(record->data, "epoch"));
-		json_array_append_new(curves->epochs, pick(record->data, EPOCH_MEMBERS));
-	}
-	return true;
-}
 
 static void reply_csv(struct gn_request *r, const json_t *epochs)
 {
@@ -84,14 +36,14 @@ static void reply_csv(struct gn_request *r, const json_t *epochs)
 		gn_reply_problem(r, 503, "no memory for the table");
 		return;
 	}
-	for (const char *const *m = EPOCH_MEMBERS; *m; m++)
-		fprintf(csv, "%s%s", m == EPOCH_MEMBERS ? "" : ",", *m);
+	for (const char *const *m = gn_api_epoch_members; *m; m++)
+		fprintf(csv, "%s%s", m == gn_api_epoch_members ? "" : ",", *m);
 	fputs("\r\n", csv);
 	json_array_foreach((json_t *)(uintptr_t)epochs, index, epoch)
 	{
-		for (const char *const *m = EPOCH_MEMBERS; *m; m++) {
+		for (const char *const *m = gn_api_epoch_members; *m; m++) {
 			const json_t *value = json_object_get(epoch, *m);
-			fputs(m == EPOCH_MEMBERS ? "" : ",", csv);
+			fputs(m == gn_api_epoch_members ? "" : ",", csv);
 			if (json_is_number(value))
 				fprintf(csv, "%.12g", json_number_value(value));
 		}
@@ -104,21 +56,21 @@ static void reply_csv(struct gn_request *r, const json_t *epochs)
 
 void gn_api_run_metrics(struct gn_request *r)
 {
-	struct curves curves;
+	struct gn_curves curves;
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE], path[PATH_MAX];
 
 	if (gn_api_no_query(r) || run_file(r, "events.ndjson", id, path))
 		return;
-	curves = (struct curves){json_array(), json_array()};
-	if (gn_events_read(path, add_metrics, &curves, &err))
+	if (gn_api_curves(&curves, path, &err))
 		gn_reply_error(r, &err);
 	else if (gn_accepts(r, "text/csv", "application/json"))
 		reply_csv(r, curves.epochs);
 	else
-		gn_reply_json(r, 200, json_pack("{s:O,s:O}", "steps", curves.steps, "epochs", curves.epochs));
-	json_decref(curves.steps);
-	json_decref(curves.epochs);
+		gn_reply_json(r, 200,
+		              json_pack("{s:O,s:O,s:O?}", "steps", curves.steps, "epochs", curves.epochs, "phases",
+		                        curves.phases));
+	gn_api_curves_release(&curves);
 }
 
 /* ---------------------------------------------------------------- angles ---------------------------------------- */
@@ -126,7 +78,7 @@ void gn_api_run_metrics(struct gn_request *r)
 struct wanted {
 	bool all;
 	int epoch; /* 0: the last */
-	json_t *epochs;
+	int phase; /* index into PHASES */
 };
 
 static void read_epoch(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -146,40 +98,30 @@ static void read_epoch(const json_t *value, void *out, const char *pointer, json
 		wanted->epoch = (int)epoch;
 }
 static const struct gn_field_special EPOCH_FIELD = {.read = read_epoch};
-static const struct gn_field EPOCH[] = {
-    {"epoch", GN_FIELD_SPECIAL, 0, 0, .special = &EPOCH_FIELD, .help = "last, all or a number."}};
-
-static bool add_angles(void *user, const struct gn_event_record *record)
-{
-	static const char *const MEMBERS[] = {"epoch", "layers", NULL};
-	struct wanted *wanted = user;
-	json_int_t epoch = integer(record->data, "epoch");
-
-	if (strcmp(record->kind, "angles") != 0 || (wanted->epoch && epoch != wanted->epoch))
-		return true;
-	rewind_items(wanted->epochs, "epoch", epoch);
-	if (!wanted->all)
-		json_array_clear(wanted->epochs);
-	json_array_append_new(wanted->epochs, pick(record->data, MEMBERS));
-	return true;
-}
+static const char *const PHASES[] = {"tuning", "probe", "trial_largest", "trial_smallest", NULL};
+static const struct gn_field WANTED[] = {
+    {"epoch", GN_FIELD_SPECIAL, 0, 0, .special = &EPOCH_FIELD, .help = "last, all or a number."},
+    {"phase", GN_FIELD_CHOICE, 0, offsetof(struct wanted, phase), .choices = PHASES, .help = "Of a run with a probe."},
+};
 
 void gn_api_run_angles(struct gn_request *r)
 {
 	struct wanted wanted = {0};
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE], path[PATH_MAX];
+	json_t *epochs;
 
-	if (gn_api_query(r, EPOCH, 1, &wanted) || run_file(r, "events.ndjson", id, path))
+	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted) || run_file(r, "events.ndjson", id, path))
 		return;
-	wanted.epochs = json_array();
-	if (gn_events_read(path, add_angles, &wanted, &err))
+	if (gn_api_angle_epochs(&epochs, path, PHASES[wanted.phase], wanted.all ? -1 : wanted.epoch, &err)) {
 		gn_reply_error(r, &err);
-	else if (wanted.epoch && !json_array_size(wanted.epochs))
+		return;
+	}
+	if (wanted.epoch && !json_array_size(epochs))
 		gn_reply_problem(r, 404, "the run has no angles of epoch %d", wanted.epoch);
 	else
-		gn_reply_json(r, 200, json_pack("{s:s,s:s,s:O}", "run", id, "unit", "degree", "epochs", wanted.epochs));
-	json_decref(wanted.epochs);
+		gn_reply_json(r, 200, json_pack("{s:s,s:s,s:O}", "run", id, "unit", "degree", "epochs", epochs));
+	json_decref(epochs);
 }
 
 /* ---------------------------------------------------------------- events and log -------------------------------- */

@@ -4,41 +4,40 @@
 /* ---------------------------------------------------------------- a run's angles -------------------------------- */
 
 struct last_angles {
-	json_t *layers; /* of the probe where there is one, else of the run */
+	bool probed; /* of the probe that the run had, else of the run itself */
 	json_int_t epoch;
-	bool probed;
+	struct gn_angles angles;
 };
 
-static bool take_angles(void *user, const struct gn_event_record *record)
-{
-	struct last_angles *last = user;
-	const char *phase = json_string_value(json_object_get(record->data, "phase"));
-	bool probe = phase && !strcmp(phase, "probe");
-
-	if (strcmp(record->kind, "angles") != 0 || (phase && !probe))
-		return true;
-	json_decref(last->layers);
-	last->layers = json_incref(json_object_get(record->data, "layers"));
-	last->epoch = json_integer_value(json_object_get(record->data, "epoch"));
-	last->probed = probe;
-	return true;
-}
-
-/* The last angles of a run by id; GN_INVALID at where when it has none. Caller decrefs last->layers and releases angles. */
-static int run_angles(struct gn_request *r, const char *id, const char *where, struct last_angles *last,
-                      struct gn_angles *angles, struct gn_error *err)
+/* The last angles of a run by id; GN_INVALID at where when it has none. Caller releases last->angles. */
+static int run_angles(struct last_angles *last, struct gn_request *r, const char *id, const char *where,
+                      struct gn_error *err)
 {
 	char path[PATH_MAX];
+	json_t *epochs = NULL;
+	int failed;
 
-	*last = (struct last_angles){0};
+	*last = (struct last_angles){.probed = true};
 	gn_store_folder(gn_request_service(r)->store, GN_KIND_RUN, id, path);
 	size_t used = strlen(path);
 	snprintf(path + used, PATH_MAX - used, "/events.ndjson");
-	if (gn_events_read(path, take_angles, last, err))
+	failed = gn_api_angle_epochs(&epochs, path, "probe", 0, err);
+	if (!failed && !json_array_size(epochs)) {
+		json_decref(epochs);
+		last->probed = false;
+		failed = gn_api_angle_epochs(&epochs, path, "tuning", 0, err);
+	}
+	if (failed)
 		return -1;
-	if (!last->layers)
-		return gn_fail(err, GN_INVALID, where, "the run %s has no angles: it has not finished an epoch", id);
-	return gn_angles_from_layers(angles, last->layers, err);
+	if (json_array_size(epochs)) {
+		const json_t *item = json_array_get(epochs, 0);
+		last->epoch = json_integer_value(json_object_get(item, "epoch"));
+		failed = gn_angles_from_layers(&last->angles, json_object_get(item, "layers"), err);
+	} else {
+		failed = gn_fail(err, GN_INVALID, where, "the run %s has no angles: it has not finished an epoch", id);
+	}
+	json_decref(epochs);
+	return failed;
 }
 
 /* ---------------------------------------------------------------- for the strategy ------------------------------ */
@@ -46,7 +45,7 @@ static int run_angles(struct gn_request *r, const char *id, const char *where, s
 /* The run must have started from the model, or its layers are not the model's. */
 static int check_model(struct gn_request *r, const char *run, const char *model, struct gn_error *err)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, run);
+	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, run);
 	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 	const char *base = json_string_value(json_object_get(resource, "model"));
 	int failed = 0;
@@ -62,21 +61,20 @@ static int check_model(struct gn_request *r, const char *run, const char *model,
 int gn_api_select(struct gn_request *r, char run[GN_NAME_SIZE], const char *model, const struct gn_guide *guide,
                   struct gn_selection *selection, struct gn_error *err)
 {
-	enum gn_run_status status;
+	enum gn_job_status status;
 	struct last_angles last;
-	struct gn_angles angles = {0};
 	char id[GN_ID_SIZE];
 	int failed;
 
-	if (gn_supervisor_find(gn_request_service(r)->supervisor, run, id, &status))
+	if (gn_supervisor_find(gn_request_service(r)->supervisor, GN_KIND_RUN, run, id, &status))
 		return gn_fail(err, GN_INVALID, "/strategy/from", "there is no run with this id or name");
 	snprintf(run, GN_NAME_SIZE, "%s", id);
 	if (check_model(r, id, model, err))
 		return -1;
-	failed = run_angles(r, id, "/strategy/from", &last, &angles, err) ||
-	         gn_select_layers(selection, &angles, guide->order, guide->attention_layers, guide->ffn_layers, err);
-	gn_angles_release(&angles);
-	json_decref(last.layers);
+	failed =
+	    run_angles(&last, r, id, "/strategy/from", err) ||
+	    gn_select_layers(selection, &last.angles, guide->order, guide->attention_layers, guide->ffn_layers, err);
+	gn_angles_release(&last.angles);
 	return failed ? -1 : 0;
 }
 
@@ -107,9 +105,8 @@ static void reply_parameter(struct gn_request *r, struct gn_error *err)
 
 void gn_api_run_selection(struct gn_request *r)
 {
-	enum gn_run_status status;
+	enum gn_job_status status;
 	struct gn_selection selection = {0};
-	struct gn_angles angles = {0};
 	struct gn_error err = {0};
 	struct last_angles last;
 	struct wanted wanted;
@@ -117,12 +114,12 @@ void gn_api_run_selection(struct gn_request *r)
 
 	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted))
 		return;
-	if (gn_supervisor_find(gn_request_service(r)->supervisor, gn_path(r, "id"), id, &status)) {
+	if (gn_supervisor_find(gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"), id, &status)) {
 		gn_reply_problem(r, 404, "there is no run with this id or name");
 		return;
 	}
-	if (run_angles(r, id, "", &last, &angles, &err) ||
-	    gn_select_layers(&selection, &angles, (enum gn_order)wanted.order, wanted.attention_layers,
+	if (run_angles(&last, r, id, "", &err) ||
+	    gn_select_layers(&selection, &last.angles, (enum gn_order)wanted.order, wanted.attention_layers,
 	                     wanted.ffn_layers, &err)) {
 		reply_parameter(r, &err);
 	} else {
@@ -133,6 +130,5 @@ void gn_api_run_selection(struct gn_request *r)
 		gn_reply_json(r, 200, reply);
 	}
 	gn_selection_release(&selection);
-	gn_angles_release(&angles);
-	json_decref(last.layers);
+	gn_angles_release(&last.angles);
 }

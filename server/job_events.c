@@ -35,6 +35,7 @@ static void take_progress(struct gn_job *job, const json_t *data)
 {
 	json_t *progress = json_object();
 
+	json_object_set_new(progress, "phase", member_or_null(data, "phase"));
 	json_object_set_new(progress, "epoch", member_or_null(data, "epoch"));
 	json_object_set_new(progress, "epochs", member_or_null(data, "epochs"));
 	json_object_set_new(progress, "step", member_or_null(data, "step"));
@@ -54,11 +55,25 @@ static void count_images(struct gn_supervisor *s, struct gn_job *job, json_int_t
 	job->step = step;
 }
 
+/* Steps count anew in each phase of a run; the phases before it are done, and the next attempt starts in this one. */
+static void take_phase(struct gn_job *job, const json_t *data)
+{
+	const char *phase = json_string_value(json_object_get(data, "phase"));
+
+	if (!phase || !strcmp(job->phase, phase))
+		return;
+	if (job->phase[0])
+		job->row.deaths = 0;
+	snprintf(job->phase, sizeof job->phase, "%s", phase);
+	job->checkpoint_step = 0;
+}
+
 static void take_event(struct gn_supervisor *s, struct gn_job *job, const struct gn_event_record *record)
 {
 	if (record->id > job->last_event)
 		job->last_event = record->id;
 	if (!strcmp(record->kind, "start")) {
+		take_phase(job, record->data);
 		job->step = member(record->data, "step");
 		take_progress(job, record->data);
 	} else if (!strcmp(record->kind, "step")) {

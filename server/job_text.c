@@ -27,7 +27,7 @@ static json_t *first_progress(const struct gn_job *job)
 
 	if (job->row.kind != GN_KIND_RUN)
 		return json_pack("{s:i,s:n,s:n}", "done", 0, "total", "eta_seconds");
-	return json_pack("{s:i,s:O?,s:i,s:n,s:n,s:n}", "epoch", 0, "epochs", epochs, "step", 0, "steps",
+	return json_pack("{s:n,s:i,s:O?,s:i,s:n,s:n,s:n}", "phase", "epoch", 0, "epochs", epochs, "step", 0, "steps",
 	                 "images_per_second", "eta_seconds");
 }
 

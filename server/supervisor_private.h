@@ -32,7 +32,8 @@ struct gn_job {
 	/* events */
 	uint64_t event_offset; /* bytes of events.ndjson that were read */
 	int64_t last_event;
-	int64_t checkpoint_step; /* the furthest */
+	int64_t checkpoint_step; /* the furthest of the phase */
+	char phase[16];          /* of a run with a probe; "" otherwise */
 	int64_t step;            /* of the last step event; for counting images */
 	bool dirty;              /* progress or members changed since text was made */
 

@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "server/eventjson.h"
-#include "server/runconfig.h"
+#include "server/strategy_json.h"
 #include "server/text.h"
 #include "server/worker_private.h"
 
@@ -61,6 +61,16 @@ static int read_request(struct gn_run_request *request, const struct gn_worker *
 	return first ? -1 : 0;
 }
 
+/* The layers that were chosen when the run was asked for; a run with a probe chooses its own. */
+static int take_layers(struct gn_run_request *request, const struct gn_worker *w, struct gn_error *err)
+{
+	if (request->config.strategy.kind != GN_ANGLE || request->guide.probe_epochs)
+		return 0;
+	if (gn_strategy_take_selection(request, json_object_get(json_object_get(w->job, "members"), "selection")))
+		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "the layers to tune have not been chosen");
+	return 0;
+}
+
 static json_t *result_json(const struct gn_train_result *r)
 {
 	return json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:I}", "val_accuracy", gn_json_real(r->val_accuracy), "val_macro_f1",
@@ -76,7 +86,7 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 	struct gn_train_result result = {0};
 	json_t *value = NULL;
 
-	if (read_request(&request, w, err) == 0) {
+	if (read_request(&request, w, err) == 0 && take_layers(&request, w, err) == 0) {
 		const struct gn_train_options options = {
 		    .device = w->device,
 		    .model = w->models[0],
@@ -88,7 +98,9 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 		    .user = &training,
 		    .stop = w->stop,
 		};
-		if (gn_train(&result, &options, err) == 0 && !(value = result_json(&result)))
+		int failed = request.guide.probe_epochs ? gn_train_guided(&result, &options, &request.guide, err)
+		                                        : gn_train(&result, &options, err);
+		if (!failed && !(value = result_json(&result)))
 			gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	}
 	gn_run_request_release(&request);

@@ -98,3 +98,76 @@ plan() {
     plan '{"model":"deep","classes":3,"val_images":0,"strategy":{"kind":"angle","probe":{},"order":"auto","attention_layers":1,"ffn_layers":1}}'
     expect_field /strategy/order
 }
+
+@test "a run by another run's angles tunes those layers and no others" {
+    local layers
+    call GET '/v1/runs/full-run/selection?order=smallest&attention_layers=1&ffn_layers=2'
+    layers=$(field '[.layers[].name] | tostring')
+    launch_run by-angles '{"kind":"angle","from":"full-run","order":"smallest","attention_layers":1,"ffn_layers":2}' 2
+    expect 201 "[.selection.layers[].name] == $layers and .tuned_layers == $layers + [\"head\"] and .selection.trials == null and (.selection.from | startswith(\"run_\"))"
+    wait_run by-angles succeeded
+    expect 200 '.progress.phase == null and .strategy.from == .selection.from'
+    call GET /v1/runs/by-angles/angles
+    expect 200 "[.epochs[0].layers[] | select(.degrees > 0) | .name] == $layers"
+    call GET /v1/runs/by-angles/metrics
+    expect 200 '.phases == null'
+}
+
+@test "a run with a probe" {
+    launch_run probing '{"kind":"angle","probe":{"epochs":2,"lr":0.002},"order":"largest","attention_layers":2,"ffn_layers":2}' 3
+    expect 201 '.tuned_layers == [] and .selection == null and .tuned_parameters > 0 and .strategy.probe == {"epochs":2,"lr":0.002,"trial_epochs":null}'
+    wait_run probing succeeded
+    expect 200 '.progress.phase == "tuning" and .progress.epoch == 3 and .selection.order == "largest" and .selection.from == null and (.selection.layers | length) == 4'
+    local layers
+    layers=$(field '[.selection.layers[].name] | tostring')
+    expect 200 ".tuned_layers == $layers + [\"head\"]"
+    call GET '/v1/runs/probing/selection?attention_layers=2&ffn_layers=2'
+    expect 200 ".phase == \"probe\" and .epoch == 2 and [.layers[].name] == $layers"
+    call GET '/v1/runs/probing/angles?phase=probe&epoch=all'
+    expect 200 '[.epochs[].epoch] == [1,2] and (.epochs[1].layers | all(.degrees > 0))'
+    call GET /v1/runs/probing/angles
+    expect 200 ".epochs[0].epoch == 3 and [.epochs[0].layers[] | select(.degrees > 0) | .name] == $layers"
+    call GET '/v1/runs/probing/angles?phase=trial_largest'
+    expect 200 '.epochs == []'
+    call GET '/v1/runs/probing/angles?phase=second'
+    expect_field /phase
+    call GET /v1/runs/probing/metrics
+    expect 200 '[.epochs[].epoch] == [1,2,3] and [.phases.probe.epochs[].epoch] == [1,2] and ([.steps[].step] | max) == 9 and ([.phases.probe.steps[].step] | max) == 6'
+    call GET /v1/runs/probing/events
+    expect 200
+    grep '^data: ' "$BODY" | sed 's/^data: //' | jq -es '[.[] | select(.phase) | .phase] | unique == ["probe","tuning"]'
+    # its angles choose for another run
+    launch_run after '{"kind":"angle","from":"probing","order":"largest","attention_layers":2,"ffn_layers":2}' 1
+    expect 201 "[.selection.layers[].name] == $layers"
+}
+
+@test "order auto tries both and takes the better" {
+    launch_run both '{"kind":"angle","probe":{"epochs":1,"lr":0.002,"trial_epochs":2},"order":"auto","attention_layers":1,"ffn_layers":1}' 2
+    wait_run both succeeded
+    expect 200 '.selection.trials | map(.order) == ["largest","smallest"]'
+    expect 200 '.selection as $s | ($s.trials | max_by(.val_accuracy, -.val_loss).order) == $s.order'
+    call GET /v1/runs/both/metrics
+    expect 200 '.phases | [.probe, .trial_largest, .trial_smallest] | map(.epochs | length) == [1,2,2]'
+}
+
+@test "the service is killed while a probe goes on: it ends as if it had not been" {
+    local strategy='{"kind":"angle","probe":{"epochs":300,"lr":0.002},"order":"smallest","attention_layers":1,"ffn_layers":1}'
+    local body="\"model\":\"deep\",\"dataset\":\"three\",\"strategy\":$strategy,\"epochs\":3,\"batch_size\":6,\"threads\":1,\"checkpoint_every_seconds\":0.1"
+    post_json /v1/runs "{\"name\":\"calm\",$body}"
+    expect 201
+    wait_run calm succeeded 60
+    local model sha
+    model=$(field .result.model)
+    call GET "/v1/models/$model"
+    sha=$(field .sha256)
+    post_json /v1/runs "{\"name\":\"killed\",$body}"
+    expect 201
+    probing() { call GET /v1/runs/killed && [ "$(field .progress.phase)" = probe ] && [ "$(field '.progress.step > 20')" = true ]; }
+    eventually 20 probing
+    stop_server KILL
+    launch
+    wait_run killed succeeded 60
+    expect 200 '.attempts >= 2 and .selection.order == "smallest"'
+    call GET "/v1/models/$(field .result.model)"
+    expect 200 ".sha256 == \"$sha\""
+}

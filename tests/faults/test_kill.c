@@ -70,7 +70,7 @@ static int wait_program(pid_t pid)
 
 /* ---------------------------------------------------------------- runs ------------------------------------------- */
 
-static void make_run(const struct fixture *f, const char *name, char run[PATH_MAX])
+static void make_run_of(const struct fixture *f, const char *name, const char *run_request, char run[PATH_MAX])
 {
 	char path[PATH_MAX + 16], text[1024];
 	int n;
@@ -81,9 +81,14 @@ static void make_run(const struct fixture *f, const char *name, char run[PATH_MA
 	    text, sizeof text,
 	    "{\"job\":\"run_x\",\"request\":%s,\"models\":[[\"../model.safetensors\"]],\"dataset\":\"../pictures\","
 	    "\"device\":\"cpu\",\"threads\":1,\"max_pixels\":1000000,\"attempt\":1}",
-	    request);
+	    run_request);
 	snprintf(path, sizeof path, "%s/job.json", run);
 	assert_int_equal(gn_file_replace(path, text, (size_t)n, NULL), 0);
+}
+
+static void make_run(const struct fixture *f, const char *name, char run[PATH_MAX])
+{
+	make_run_of(f, name, request, run);
 }
 
 static pid_t start_worker(const char *run)
@@ -151,14 +156,10 @@ static void need_program(void)
 /* ---------------------------------------------------------------- workers ---------------------------------------- */
 
 // SIGKILL after a time that grows, at another moment of the step each time; SIGTERM every third time.
-static void test_killed_worker(void **state)
+static void kill_until_done(const char *run)
 {
-	const struct fixture *f = *state;
-	char run[PATH_MAX];
 	int status = -1, deaths = 0, stops = 0;
 
-	need_program();
-	make_run(f, "killed", run);
 	for (int i = 0; i < 60 && status != GN_WORKER_DONE; i++) {
 		bool kindly = i % 3 == 2;
 		pid_t pid = start_worker(run);
@@ -173,7 +174,38 @@ static void test_killed_worker(void **state)
 	assert_int_equal(status, GN_WORKER_DONE);
 	assert_true(deaths >= 2);
 	print_message("%d deaths, %d stops\n", deaths, stops);
+}
+
+static void test_killed_worker(void **state)
+{
+	const struct fixture *f = *state;
+	char run[PATH_MAX];
+
+	need_program();
+	make_run(f, "killed", run);
+	kill_until_done(run);
 	expect_reference(f, run);
+}
+
+// A run with a probe, two trials and the tuning; deaths fall into all of them.
+static void test_killed_probe(void **state)
+{
+	static const char guided[] =
+	    "{\"model\":\"toy\",\"dataset\":\"toy\",\"strategy\":{\"kind\":\"angle\",\"probe\":{\"epochs\":12,\"lr\":0."
+	    "001},"
+	    "\"order\":\"auto\",\"attention_layers\":2,\"ffn_layers\":1},\"epochs\":20,\"batch_size\":8,\"lr\":0.001,"
+	    "\"augment\":\"standard\",\"checkpoint_every_seconds\":0.1,\"threads\":1,\"seed\":3}";
+	struct fixture guided_reference = {.folder = ((struct fixture *)*state)->folder};
+	char run[PATH_MAX];
+
+	need_program();
+	make_run_of(&guided_reference, "probe-reference", guided, run);
+	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_DONE);
+	load(run, "model.safetensors", &guided_reference.reference, &guided_reference.reference_bytes);
+	make_run_of(&guided_reference, "probe-killed", guided, run);
+	kill_until_done(run);
+	expect_reference(&guided_reference, run);
+	free(guided_reference.reference);
 }
 
 // A folder has one worker: the second waits, and goes when the first is gone.
@@ -373,9 +405,9 @@ static void test_killed_service(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_killed_worker),  cmocka_unit_test(test_one_worker),
-	    cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_bad_folders),
-	    cmocka_unit_test(test_killed_service),
+	    cmocka_unit_test(test_killed_worker), cmocka_unit_test(test_killed_probe),
+	    cmocka_unit_test(test_one_worker),    cmocka_unit_test(test_full_disk),
+	    cmocka_unit_test(test_bad_folders),   cmocka_unit_test(test_killed_service),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
