@@ -27,7 +27,7 @@ static int set_up(void **state)
 	toy.folder = toy_folder();
 	toy.dataset = toy_dataset(toy.folder, "data", 3, 24);
 	toy.model = toy_model(toy.folder, "base", &toy_arch, 4);
-	assert_int_equal(gn_device_open(&toy.device, "cpu", 2, NULL), 0);
+	assert_int_equal(gn_device_open(&toy.device, "cpu", 2, GN_PRECISION_AUTO, NULL), 0);
 	return 0;
 }
 
