@@ -2,7 +2,8 @@
  * What the handlers share. A handler parses, calls, and replies (server/http.h); each resource has files of its own:
  *   service.c                    health, metrics, info, schemas
  *   datasets.c, dataset_views.c  data sets; their pictures
- *   models.c, model_upload.c, model_json.c, model_views.c  models; how they come in; as JSON; layers, checkpoint, angles
+ *   models.c, model_json.c, model_views.c  models; as JSON; layers, checkpoint, angles
+ *   model_upload.c, model_archive.c        how models come in; a checkpoint's folder in an archive
  *   model_export.c, model_card.c  a tuned model as a folder that timm and transformers load; where it comes from
  *   classify.c                   predictions
  *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
@@ -125,6 +126,10 @@ void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struc
 
 /* The members of a model's resource that its file tells. New reference. */
 json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report);
+/* Saves an uploaded checkpoint at path: a bare file, or from an archive of its folder, whose config files then go to *beside (caller
+ * frees the texts). */
+int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *user, const char *path,
+                           struct gn_unpacked *beside, struct gn_error *err);
 /* Where a tuned model comes from: base, data set, strategy, tuned layers, angles, accuracy; null where it is no longer known. New
  * reference, NULL with *err. */
 json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_held *held,

@@ -1,6 +1,6 @@
 /*
- * POST /v1/models: a safetensors file as the body, a form with the checkpoint and its companions, or JSON for an untrained
- * model. Files stream to the staged folder; the source is removed once gonio's own file is made from it.
+ * POST /v1/models: a safetensors file or an archive of its folder as the body, a form with the checkpoint and its companions, or JSON
+ * for an untrained model. Files stream to the staged folder; the source is removed once gonio's own file is made from it.
  */
 #include "api/api.h"
 
@@ -86,6 +86,38 @@ static struct gn_import_options import_options(const struct upload *upload)
 	return options;
 }
 
+/* Saves the checkpoint; config files from an archive stand for the form's parts. Replies and returns -1. */
+static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_source_read *read, void *user)
+{
+	struct gn_unpacked beside;
+	struct gn_error err = {0};
+	struct companion found[2];
+
+	if (gn_api_save_checkpoint(r, read, user, upload->source, &beside, &err)) {
+		gn_reply_error(r, &err);
+		return -1;
+	}
+	found[CONFIG] = (struct companion){"config", beside.config, beside.config_bytes};
+	found[PREPROCESSOR] = (struct companion){"preprocessor", beside.preprocessor, beside.preprocessor_bytes};
+	for (int i = 0; i < 2; i++) {
+		struct companion *companion = &upload->companions[i];
+
+		if (!found[i].data)
+			continue;
+		if (companion->data) {
+			char pointer[32];
+
+			snprintf(pointer, sizeof pointer, "/%s", companion->part);
+			gn_reply_field(r, pointer, "the part was given, and the archive holds it too");
+			for (; i < 2; i++)
+				free(found[i].data);
+			return -1;
+		}
+		*companion = found[i];
+	}
+	return 0;
+}
+
 /* One part of the form. Replies and returns -1. */
 static int take_part(struct gn_request *r, struct upload *upload, struct gn_multipart *form, const struct gn_part *part)
 {
@@ -99,10 +131,7 @@ static int take_part(struct gn_request *r, struct upload *upload, struct gn_mult
 			return -1;
 		}
 		upload->checkpoint = true;
-		if (!gn_source_save(gn_multipart_read, form, upload->source, NULL, &err))
-			return 0;
-		gn_reply_error(r, &err);
-		return -1;
+		return take_checkpoint(r, upload, gn_multipart_read, form);
 	}
 	for (int i = 0; i < COMPANIONS; i++) {
 		struct companion *companion = &upload->companions[i];
@@ -141,14 +170,9 @@ static int take_form(struct gn_request *r, struct upload *upload)
 
 static int take_body(struct gn_request *r, struct upload *upload)
 {
-	struct gn_error err = {0};
-
 	if (!strcmp(gn_content_type(r), "multipart/form-data"))
 		return take_form(r, upload);
-	if (!gn_source_save(gn_body_read, r, upload->source, NULL, &err))
-		return 0;
-	gn_reply_error(r, &err);
-	return -1;
+	return take_checkpoint(r, upload, gn_body_read, r);
 }
 
 /* Describes the file at target and moves the staged folder into the store. */
@@ -394,17 +418,36 @@ static void post_fresh(struct gn_request *r)
 	free(fresh.labels);
 }
 
+/* Whether a body of this type may be a checkpoint. What it is, its content tells. */
+static bool carries_checkpoint(const char *type)
+{
+	static const char *const types[] = {"",
+	                                    "application/octet-stream",
+	                                    "multipart/form-data",
+	                                    "application/zip",
+	                                    "application/x-tar",
+	                                    "application/gzip",
+	                                    "application/x-gzip",
+	                                    "application/x-xz",
+	                                    "application/zstd"};
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if (!strcmp(type, types[i]))
+			return true;
+	return false;
+}
+
 void gn_api_models_post(struct gn_request *r)
 {
 	const char *type = gn_content_type(r);
 
 	if (!strcmp(type, "application/json"))
 		post_fresh(r);
-	else if (!*type || !strcmp(type, "application/octet-stream") || !strcmp(type, "multipart/form-data"))
+	else if (carries_checkpoint(type))
 		post_checkpoint(r);
 	else
 		gn_reply_problem(r, 415,
-		                 "a model is application/octet-stream (safetensors), multipart/form-data or "
-		                 "application/json, not %s",
+		                 "a model is application/octet-stream (safetensors, or an archive of its folder), "
+		                 "multipart/form-data or application/json, not %s",
 		                 type);
 }

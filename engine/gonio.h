@@ -220,6 +220,30 @@ int gn_model_import(const char *out_path, const char *source_path, const struct 
 void gn_import_report_release(struct gn_import_report *report);
 
 /*
+ * The folder of a checkpoint in an archive (zip, tar, tar.gz, tar.xz, tar.zst), as a model hub or an export gives it: the one
+ * *.safetensors file, and config.json and preprocessor_config.json from the same folder. Everything else in it is passed over,
+ * but names that lead out, links and devices, and a second or a sharded checkpoint are refused.
+ */
+struct gn_unpack_options {
+	ssize_t (*read)(void *user, void *buffer, size_t size); /* as in gn_ingest_options */
+	void *user;
+	uint64_t max_total_bytes; /* unpacked, in all */
+	/* Whether this many more bytes may be written; NULL: always. Asked now and then. */
+	int (*room)(void *user, uint64_t bytes, struct gn_error *err);
+	void *room_user;
+};
+struct gn_unpacked {
+	char *config, *preprocessor; /* malloc'd texts; NULL: not there */
+	size_t config_bytes, preprocessor_bytes;
+};
+/* Whether these first bytes of a file (512 tell for sure) are an archive's. No safetensors file begins so. */
+bool gn_archive_sniff(const void *bytes, size_t size);
+/* Unpacks the checkpoint to a new file at checkpoint_path while the archive arrives; on an error there is none. Caller frees the
+ * texts. Errors as gn_dataset_ingest's. */
+int gn_model_unpack(struct gn_unpacked *out, const char *checkpoint_path, const struct gn_unpack_options *options,
+                    struct gn_error *err);
+
+/*
  * Exports: a safetensors stream, and the files that stand beside it. The caller reads it piece by piece, so that a
  * large model never lies in memory twice.
  *

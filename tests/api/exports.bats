@@ -127,3 +127,114 @@ PY
     done
     jq -e '.size == {"shortest_edge":35} and .crop_size == {"height":32,"width":32} and .resample == 3 and .image_processor_type == "BitImageProcessor"' "$BATS_TEST_TMPDIR/huggingface-zip/preprocessor_config.json"
 }
+
+# logits_of MODEL: the probabilities of a picture, to the last digit.
+seen_by() {
+    call POST "/v1/models/$1/classify?top=3" -H 'Content-Type: image/png' --data-binary "@$IN/b.png"
+    field '.predictions | map([.label, .probability]) | tostring'
+}
+
+@test "there and back again: the same logits, bit for bit" {
+    local was
+    was=$(seen_by tuned)
+    for format in huggingface timm; do
+        for archive in zip tar; do
+            upload "/v1/models?name=back-$format-$archive" "$BATS_FILE_TMPDIR/$format.$archive"
+            expect 201 '.kind == "base" and .labels == ["blue","green","red"] and .architecture.norm_eps == 1e-6 and .preprocessing.crop_pct == 0.9'
+            [ "$(seen_by "back-$format-$archive")" = "$was" ]
+        done
+    done
+    call GET /v1/models/back-huggingface-zip
+    expect 200 '.format == "huggingface"'
+    # a model tuned from what came back goes out again
+    post_json /v1/runs '{"name":"second","model":"back-huggingface-zip","dataset":"three","strategy":"linear","epochs":1,"batch_size":6}'
+    expect 201
+    wait_run second succeeded
+    call GET "/v1/models/$(field .result.model)/export"
+    expect 200
+}
+
+@test "without gonio's metadata the side files say it all" {
+    python3 - "$BATS_FILE_TMPDIR/huggingface.zip" "$BATS_TEST_TMPDIR/plain.tar.gz" <<'PY'
+import io, json, struct, sys, tarfile, zipfile
+
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    files = {name: archive.read(name) for name in archive.namelist()}
+data = files['model.safetensors']
+size = struct.unpack('<Q', data[:8])[0]
+header = json.loads(data[8:8 + size])
+header['__metadata__'] = {'format': 'pt'}
+text = json.dumps(header).encode()
+files['model.safetensors'] = struct.pack('<Q', len(text)) + text + data[8 + size:]
+with tarfile.open(sys.argv[2], 'w:gz') as out:
+    for name, data in ({'.gitattributes': b'x', 'onnx/config.json': b'{"hidden_size": 1}'} | files).items():
+        info = tarfile.TarInfo('models--me--it/' + name)
+        info.size = len(data)
+        out.addfile(info, io.BytesIO(data))
+PY
+    call POST '/v1/models?name=plain' -H 'Content-Type: application/gzip' --data-binary "@$BATS_TEST_TMPDIR/plain.tar.gz"
+    expect 201 '.labels == ["blue","green","red"] and .architecture.norm_eps == 1e-6 and (.preprocessing.crop_pct * 1000 | floor) == 914'
+    [ "$(seen_by plain)" = "$(seen_by tuned)" ]
+    call POST '/v1/models?name=part' -F "checkpoint=@$BATS_TEST_TMPDIR/plain.tar.gz" -F "labels=@$IN/labels.json"
+    expect 201 '.labels == ["ash","birch","cedar"]'
+}
+
+@test "archives that are no checkpoint's folder" {
+    python3 - "$IN" <<'PY'
+import io, sys, tarfile, zipfile
+
+IN = sys.argv[1]
+model = open(f'{IN}/timm.safetensors', 'rb').read()
+config = open(f'{IN}/config.json', 'rb').read()
+
+def zipped(name, entries):
+    with zipfile.ZipFile(f'{IN}/{name}.zip', 'w', zipfile.ZIP_DEFLATED) as out:
+        for path, data in entries:
+            out.writestr(path, data)
+
+zipped('two', [('a/model.safetensors', model), ('b/model.safetensors', model)])
+zipped('none', [('config.json', config), ('README.md', b'hello')])
+zipped('pickle', [('archive/data.pkl', b'x'), ('archive/data/0', b'y')])
+zipped('sharded', [('model-00001-of-00002.safetensors', model), ('model-00002-of-00002.safetensors', model)])
+zipped('dotdot', [('../model.safetensors', model)])
+zipped('absolute', [('/etc/model.safetensors', model)])
+zipped('twice', [('config.json', config), ('model.safetensors', model), ('config.json', config)])
+zipped('fat_config', [('model.safetensors', model), ('config.json', b' ' * (5 << 20))])
+zipped('configs', [(f'{n}/config.json', config) for n in range(20)] + [('model.safetensors', model)])
+zipped('wrong_config', [('model.safetensors', model), ('config.json', config.replace(b'64', b'65'))])
+zipped('broken_config', [('model.safetensors', model), ('config.json', b'{"hidden_size":')])
+zipped('empty', [])
+zipped('good', [('model.safetensors', model), ('config.json', config)])
+open(f'{IN}/cut.zip', 'wb').write(open(f'{IN}/good.zip', 'rb').read()[:200000])
+zipped('bomb', [('model.safetensors', b'\0' * (100 << 20))])
+with tarfile.open(f'{IN}/link.tar', 'w') as out:
+    info = tarfile.TarInfo('model.safetensors')
+    info.type, info.linkname = tarfile.SYMTYPE, '/etc/passwd'
+    out.addfile(info)
+PY
+    refused() {
+        leaves_nothing upload /v1/models "$IN/$1"
+        expect "$2" ".detail | test(\"$3\")"
+    }
+    refused two.zip 422 'two checkpoints'
+    refused none.zip 422 'no .*safetensors'
+    refused pickle.zip 422 'PyTorch.*safetensors first'
+    refused sharded.zip 422 'several files'
+    refused dotdot.zip 422 'leads out'
+    refused absolute.zip 422 'leads out'
+    refused twice.zip 422 'config.json.*twice'
+    refused fat_config.zip 413 'config.json.*bytes'
+    refused configs.zip 413 'config files'
+    refused wrong_config.zip 422 'hidden_size'
+    refused broken_config.zip 400 'config'
+    refused empty.zip 422 'safetensors'
+    refused cut.zip 400 'damaged|cut'
+    refused link.tar 422 'symbolic link'
+    refused bomb.zip 413 'times its size|more than'
+    leaves_nothing call POST /v1/models -F "config=@$IN/config.json" -F "checkpoint=@$IN/good.zip"
+    expect_field /config
+    leaves_nothing call POST /v1/models -F "checkpoint=@$IN/good.zip" -F "config=@$IN/config.json"
+    expect_field /config
+    leaves_nothing call POST /v1/models -H 'Content-Type: text/plain' --data-binary "@$IN/good.zip"
+    expect 415
+}
