@@ -1,8 +1,18 @@
-/* Devices: a backend chosen by name, and its context. */
+/*
+ * Devices: a backend chosen by name, and its context. "auto" may end on the CPU, and then keeps why; a GPU that was asked
+ * for by name is had or is an error.
+ */
 #include "backend/backend.h"
+#include "plugin.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct spec {
+	bool cpu, cuda;
+	int index; /* of the GPU */
+};
 
 static const char *const precision_names[] = {[GN_PRECISION_AUTO] = "auto",
                                               [GN_PRECISION_FP32] = "fp32",
@@ -22,29 +32,79 @@ int gn_precision_from_name(const char *name)
 	return -1;
 }
 
+static int read_spec(struct spec *out, const char *text, struct gn_error *err)
+{
+	bool any = !strcmp(text, "auto");
+
+	*out = (struct spec){.cpu = any || !strcmp(text, "cpu"), .cuda = any || !strcmp(text, "cuda")};
+	if (!strncmp(text, "cuda:", 5)) {
+		const char *digits = text + 5;
+		size_t n = strspn(digits, "0123456789");
+
+		out->cuda = n > 0 && n < 4 && !digits[n];
+		out->index = out->cuda ? (int)strtol(digits, NULL, 10) : 0;
+	}
+	if (!out->cpu && !out->cuda)
+		return gn_fail(err, GN_INVALID, "device", "\"%.40s\" is not a device: auto, cpu, cuda or cuda:N", text);
+	return 0;
+}
+
+static int open_cuda(struct gn_device *device, int index, int threads, enum gn_precision precision,
+                     struct gn_error *err)
+{
+	if (gn_plugin_load(&device->entry, err))
+		return -1;
+	device->index = index;
+	device->backend = gn_device_table(device, precision);
+	gn_assert(device->backend);
+	return device->backend->open(&device->ctx, index, threads, err);
+}
+
+static int open_cpu(struct gn_device *device, int threads, enum gn_precision precision, struct gn_error *err)
+{
+	device->entry = NULL;
+	device->backend = gn_device_table(device, precision);
+	if (!device->backend)
+		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s%s%.300s",
+		               gn_precision_name(precision), device->remark[0] ? "; and no GPU can be used: " : "",
+		               device->remark);
+	return device->backend->open(&device->ctx, 0, threads, err);
+}
+
 int gn_device_open(struct gn_device **out, const char *spec, int threads, enum gn_precision precision,
                    struct gn_error *err)
 {
 	struct gn_device *device;
+	struct gn_error why = {0};
+	struct spec wanted;
+	int failed = -1;
 
-	if (!strncmp(spec, "cuda", 4))
-		return gn_fail(err, GN_UNSUPPORTED, "device",
-		               "this build of gonio has no CUDA backend: use --device cpu");
-	if (strcmp(spec, "cpu") && strcmp(spec, "auto"))
-		return gn_fail(err, GN_INVALID, "device", "\"%.40s\" is not a device: cpu or auto", spec);
-	if (precision > GN_PRECISION_FP32)
-		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s",
-		               gn_precision_name(precision));
-	device = malloc(sizeof *device);
+	if (read_spec(&wanted, spec, err))
+		return -1;
+	device = calloc(1, sizeof *device);
 	if (!device)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a device");
-	device->backend = &gn_backend_cpu;
-	if (device->backend->open(&device->ctx, 0, threads, err)) {
+	if (wanted.cuda)
+		failed = open_cuda(device, wanted.index, threads, precision, &why);
+	if (failed && wanted.cuda && wanted.cpu)
+		snprintf(device->remark, sizeof device->remark, "%s", why.text);
+	if (failed && wanted.cpu) {
+		why = (struct gn_error){0};
+		failed = open_cpu(device, threads, precision, &why);
+	}
+	if (failed) {
 		free(device);
-		return -1;
+		return gn_fail(err, why.code, why.where, "%s", why.text);
 	}
 	*out = device;
 	return 0;
+}
+
+const struct gn_backend *gn_device_table(const struct gn_device *device, enum gn_precision precision)
+{
+	if (device && device->entry)
+		return device->entry(GN_BACKEND_ABI, precision == GN_PRECISION_AUTO ? GN_PRECISION_BF16 : precision);
+	return precision == GN_PRECISION_AUTO || precision == GN_PRECISION_FP32 ? &gn_backend_cpu : NULL;
 }
 
 void gn_device_close(struct gn_device *device)
@@ -58,4 +118,9 @@ void gn_device_close(struct gn_device *device)
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info)
 {
 	device->backend->describe(device->ctx, info);
+	if (device->entry)
+		snprintf(info->spec, sizeof info->spec, "cuda:%d", device->index);
+	else
+		snprintf(info->spec, sizeof info->spec, "cpu");
+	snprintf(info->remark, sizeof info->remark, "%s", device->remark);
 }

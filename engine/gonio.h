@@ -400,6 +400,7 @@ int gn_device_open(struct gn_device **out, const char *spec, int threads, enum g
 void gn_device_close(struct gn_device *device);
 struct gn_device_info {
 	const char *backend;
+	char spec[16]; /* what gn_device_open takes for this very device: "cpu", "cuda:0" */
 	char name[96];
 	enum gn_precision precision;
 	uint64_t memory_bytes, memory_free; /* of the device; free: 0 where that is not known */
