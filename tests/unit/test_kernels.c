@@ -16,13 +16,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct {
-	const struct kt_op *ops;
-	const int *count;
-} groups[] = {{kt_products, &kt_products_count}, {kt_attention, &kt_attention_count}, {kt_rows, &kt_rows_count},
-              {kt_tokens, &kt_tokens_count},     {kt_training, &kt_training_count},   {kt_memory, &kt_memory_count}};
-enum { GROUPS = sizeof groups / sizeof groups[0] };
-
 /* The kernels that run here: best first. */
 static int kernel_sets(const struct gn_kernels *sets[3])
 {
@@ -51,9 +44,7 @@ static int run_groups(const struct gn_kernels *kernels, int threads, enum kt_mod
                       const char *shape, bool quiet)
 {
 	struct gn_ctx *ctx = open_cpu(kernels, threads);
-	int failures = 0;
-	for (int g = 0; g < GROUPS; g++)
-		failures += kt_run_all(groups[g].ops, *groups[g].count, ctx, &gn_backend_cpu, mode, op, shape, quiet);
+	int failures = kt_run_groups(ctx, &gn_backend_cpu, mode, op, shape, quiet);
 	gn_backend_cpu.close(ctx);
 	return failures;
 }
@@ -96,9 +87,9 @@ static void nothing_untested(void **state)
 		bool found = false;
 		for (size_t i = 0; i < sizeof used_by_all / sizeof used_by_all[0]; i++)
 			found = found || used_by_all[i] == slot;
-		for (int g = 0; g < GROUPS; g++)
-			for (int i = 0; i < *groups[g].count; i++)
-				found = found || groups[g].ops[i].slot == slot;
+		for (int g = 0; g < KT_GROUPS; g++)
+			for (int i = 0; i < *kt_groups[g].count; i++)
+				found = found || kt_groups[g].ops[i].slot == slot;
 		if (!found)
 			printf("no test for the operation in slot %zu of the table\n",
 			       (slot - offsetof(struct gn_backend, open)) / sizeof(void (*)(void)));
