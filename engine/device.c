@@ -3,7 +3,7 @@
  * for by name is had or is an error.
  */
 #include "backend/backend.h"
-#include "plugin.h"
+#include "backend/plugin.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* See plugin.h. */
-#include "plugin.h"
+#include "backend/plugin.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
