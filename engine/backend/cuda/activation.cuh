@@ -4,9 +4,9 @@
 
 #include "backend/cuda/cuda.h"
 
-#define GN_SQRT_HALF       0.70710678118654752F
+#define GN_SQRT_HALF        0.70710678118654752F
 #define GN_SQRT_TWO_OVER_PI 0.79788456080286536F
-#define GN_RSQRT_TWO_PI    0.39894228040143268F
+#define GN_RSQRT_TWO_PI     0.39894228040143268F
 
 /* Half of 1 + erf(x / sqrt(2)), by erfc so that the tail keeps its digits. */
 __device__ __forceinline__ float gn_normal_cdf(float x)

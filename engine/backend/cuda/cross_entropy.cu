@@ -77,13 +77,14 @@ static __global__ void __launch_bounds__(THREADS)
 		return;
 	weights = block_sum(weights);
 	for (int k = (int)threadIdx.x; k < l.K; k += THREADS)
-		dlogits[(size_t)blockIdx.x * (size_t)l.K + (size_t)k] = gn_from_float<act>(
-		    (float)((double)step->loss_scale *
-		            (weights * exp((double)z[k] - lse) - class_weight(&l, k, label))));
+		dlogits[(size_t)blockIdx.x * (size_t)l.K + (size_t)k] =
+		    gn_from_float<act>((float)((double)step->loss_scale *
+		                               (weights * exp((double)z[k] - lse) - class_weight(&l, k, label))));
 }
 
 /* step->loss += the losses' sum. */
-static __global__ void __launch_bounds__(THREADS) add_losses_kernel(struct gn_step_numbers *step, const float *losses, int B)
+static __global__ void __launch_bounds__(THREADS)
+    add_losses_kernel(struct gn_step_numbers *step, const float *losses, int B)
 {
 	double sum = 0;
 
@@ -100,7 +101,8 @@ void gn_cuda_cross_entropy(struct gn_ctx *ctx, float *losses, gn_act *dlogits, s
 {
 	struct softmax_loss l = {cw, (double)smoothing, K};
 
-	GN_RUN(ctx, cross_entropy_kernel<act>, (unsigned)B, THREADS, 0, losses, (act *)dlogits, step, logits, labels, l);
+	GN_RUN(ctx, cross_entropy_kernel<act>, (unsigned)B, THREADS, 0, losses, (act *)dlogits, step, logits, labels,
+	       l);
 	GN_RUN(ctx, add_losses_kernel, 1, THREADS, 0, step, losses, B);
 }
 

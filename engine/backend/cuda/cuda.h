@@ -35,18 +35,11 @@ enum gn_cuda_slot {
 
 #define GN_MIB ((size_t)1 << 20)
 
-/* Bytes of each. 32 MiB is what NVIDIA advises for cuBLASLt on Hopper. */
-#define GN_SCRATCH_SIZES                                                                           \
-	{                                                                                          \
-		32 * GN_MIB, 16 * GN_MIB, 16 * GN_MIB, 16 * GN_MIB, 4 * GN_MIB, 8 * GN_MIB, 16 * GN_MIB, 16 * GN_MIB \
-	}
-#define GN_SCRATCH_TOTAL (124 * GN_MIB)
-
 /* Uploads pass through rings of pinned pieces, each with its twin in device memory: see transfer.cu. */
-#define GN_PIECES       4
-#define GN_PIECE_BYTES  (16 * GN_MIB)
-#define GN_SMALL_PIECES 16
-#define GN_SMALL_BYTES  ((size_t)16384)
+#define GN_PIECES         4
+#define GN_PIECE_BYTES    (16 * GN_MIB)
+#define GN_SMALL_PIECES   16
+#define GN_SMALL_BYTES    ((size_t)16384)
 #define GN_TRANSFER_BYTES (GN_PIECES * GN_PIECE_BYTES + GN_SMALL_PIECES * GN_SMALL_BYTES)
 
 struct gn_cuda_products; /* products.cu: what was chosen for each shape of product */
@@ -78,14 +71,14 @@ struct gn_ctx {
 bool gn_cuda_note(struct gn_ctx *ctx, cudaError_t status, const char *call, const char *file, int line);
 bool gn_cuda_note_product(struct gn_ctx *ctx, cublasStatus_t status, const char *call, const char *file, int line);
 
-#define GN_CUDA(ctx, call)    gn_cuda_note((ctx), (call), #call, __FILE__, __LINE__)
+#define GN_CUDA(ctx, call)   gn_cuda_note((ctx), (call), #call, __FILE__, __LINE__)
 #define GN_CUBLAS(ctx, call) gn_cuda_note_product((ctx), (call), #call, __FILE__, __LINE__)
 
 /* Launches a kernel on the context's stream. A kernel with commas in its name stands in parentheses. */
-#define GN_RUN(ctx, kernel, grid, block, shared_bytes, ...)                                        \
-	do {                                                                                       \
-		GN_LAUNCH(kernel, grid, block, shared_bytes, (ctx)->stream, __VA_ARGS__);          \
-		gn_cuda_note((ctx), cudaGetLastError(), "launch of " #kernel, __FILE__, __LINE__); \
+#define GN_RUN(ctx, kernel, grid, block, shared_bytes, ...)                                                            \
+	do {                                                                                                           \
+		GN_LAUNCH(kernel, grid, block, shared_bytes, (ctx)->stream, __VA_ARGS__);                              \
+		gn_cuda_note((ctx), cudaGetLastError(), "launch of " #kernel, __FILE__, __LINE__);                     \
 	} while (0)
 
 /* ---------------------------------------------------------------- sizes of launches ------------------------------ */
@@ -178,15 +171,15 @@ void gn_cuda_copy_rows(struct gn_ctx *ctx, void *out, size_t out_ld, const void 
  * sums or scaled may be NULL.
  */
 template <typename act>
-void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a, const act *b, const float *gamma, int M,
-                     int N);
+void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a, const act *b, const float *gamma,
+                     int M, int N);
 /* sums[N] += partial[parts, stride] over parts, in order. */
 void gn_cuda_add_parts(struct gn_ctx *ctx, float *sums, const float *partial, size_t stride, int parts, int N);
 
 /* linear_dw with rows of x that stand x_ld elements apart. */
 template <typename act>
-void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act *dout, const act *x, size_t x_ld, int M,
-                             int N, int K);
+void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act *dout, const act *x, size_t x_ld,
+                             int M, int N, int K);
 
 /* ---------------------------------------------------------------- operations: contracts in backend.h ------------- */
 
@@ -242,7 +235,8 @@ void gn_cuda_opt_list_free(struct gn_ctx *ctx, struct gn_opt_list *list);
 void gn_cuda_grad_norm(struct gn_ctx *ctx, struct gn_step_numbers *step, const struct gn_opt_list *list);
 void gn_cuda_adamw(struct gn_ctx *ctx, const struct gn_opt_list *list, const struct gn_adamw *how,
                    const struct gn_step_numbers *step);
-void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum, const struct gn_step_numbers *step);
+void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum,
+                 const struct gn_step_numbers *step);
 void gn_cuda_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, const float *b, size_t n, double scale_a,
                        double scale_b, bool difference);
 

@@ -2,7 +2,8 @@
  * Patch embedding: patches are laid out as rows [3 * P * P], groups of rows that scratch memory has room for; one product turns a group into tokens,
  * in float32, and a kernel adds bias and positions and writes them to their places. Backward, the same rows meet the tokens' gradients.
  *
- * The kernels are bound by bytes, the product of P = 16 and C >= 384 by operations. All of it is about a hundredth of a step.
+ * The kernels are bound by bytes, the product of P = 16 and C >= 384 by operations. Blocks of 256 threads, 4 or more a multiprocessor (at most 64
+ * registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -31,7 +32,7 @@ __device__ __forceinline__ size_t token_of(const struct grid_of_patches *s, int 
 
 /* out[rows, ld] = the pixels of patches first .. first+rows-1, n neighbours in one line of the patch at a time. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     patches_kernel(act *out, size_t ld, const float *images, struct grid_of_patches s, int first, int rows)
 {
 	int P = s.P, area = s.G * s.G, at = (int)(blockIdx.x * 32 + threadIdx.x) * n;
@@ -56,8 +57,7 @@ template <typename act> struct patch_rows {
 	int most; /* rows of a group */
 };
 
-template <typename act> static struct patch_rows<act> rows_for(const struct gn_ctx *ctx, int width, int C)
-{
+template <typename act> static struct patch_rows<act> rows_for(const struct gn_ctx *ctx, int width, int C) {
 	size_t ld = ((size_t)width + 7) / 8 * 8, by_patch = ctx->scratch_bytes[GN_SCRATCH_PATCHES] / (ld * sizeof(act)),
 	       by_token = ctx->scratch_bytes[GN_SCRATCH_TOKENS] / ((size_t)C * sizeof(float)),
 	       most = by_patch < by_token ? by_patch : by_token;
@@ -73,20 +73,20 @@ static void lay_out(struct gn_ctx *ctx, const struct patch_rows<act> *r, const f
 	int width = 3 * s->P * s->P;
 
 	if (s->P % 4 == 0 && gn_aligned16(images))
-		GN_RUN(ctx, (patches_kernel<act, 4>), grid_of(width, 4, rows), block, 0, r->data, r->ld, images, *s, first,
-		       rows);
+		GN_RUN(ctx, (patches_kernel<act, 4>), grid_of(width, 4, rows), block, 0, r->data, r->ld, images, *s,
+		       first, rows);
 	else
-		GN_RUN(ctx, (patches_kernel<act, 1>), grid_of(width, 1, rows), block, 0, r->data, r->ld, images, *s, first,
-		       rows);
+		GN_RUN(ctx, (patches_kernel<act, 1>), grid_of(width, 1, rows), block, 0, r->data, r->ld, images, *s,
+		       first, rows);
 }
 
 /* ---------------------------------------------------------------- forward ---------------------------------------- */
 
 /* hidden's tokens of patches first .. = tokens[rows, C] + bias + positions; pos is that of the first patch. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256)
-    place_kernel(act *hidden, const float *tokens, const float *bias, const float *pos, struct grid_of_patches s, int first,
-                 int rows)
+static __global__ void __launch_bounds__(256, 4)
+    place_kernel(act *hidden, const float *tokens, const float *bias, const float *pos, struct grid_of_patches s,
+                 int first, int rows)
 {
 	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n, area = s.G * s.G;
 
@@ -114,8 +114,9 @@ struct prefix_tokens {
 
 /* The tokens in front of the patches, with their positions; a token of an image along gridDim.y. */
 template <typename act>
-static __global__ void __launch_bounds__(256)
-    prefix_kernel(act *hidden, struct prefix_tokens tokens, const float *pos, int pos_prefix, struct grid_of_patches s, int B)
+static __global__ void __launch_bounds__(256, 4)
+    prefix_kernel(act *hidden, struct prefix_tokens tokens, const float *pos, int pos_prefix, struct grid_of_patches s,
+                  int B)
 {
 	for (int row = (int)blockIdx.y; row < B * s.prefix; row += (int)gridDim.y) {
 		int b = row / s.prefix, t = row % s.prefix;
@@ -143,8 +144,9 @@ void gn_cuda_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, cons
 	for (int i = 0; i < prefix; i++)
 		front.token[i] = prefix_tokens[i];
 	if (prefix)
-		GN_RUN(ctx, prefix_kernel<act>, dim3(gn_blocks((size_t)C, 256, 32), gn_blocks((size_t)B * (size_t)prefix, 1, 65535)),
-		       256, 0, (act *)hidden, front, pos, pos_prefix, s, B);
+		GN_RUN(ctx, prefix_kernel<act>,
+		       dim3(gn_blocks((size_t)C, 256, 32), gn_blocks((size_t)B * (size_t)prefix, 1, 65535)), 256, 0,
+		       (act *)hidden, front, pos, pos_prefix, s, B);
 	for (int first = 0, rows; first < B * G * G; first += rows) {
 		struct gn_product p = {};
 
@@ -172,7 +174,7 @@ void gn_cuda_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, cons
 
 /* out[rows, C] = the gradients of patches first ..: without the tokens in front of them. */
 template <typename act>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     gather_kernel(act *out, const act *dhidden, struct grid_of_patches s, int first, int rows)
 {
 	for (int row = (int)(blockIdx.y * LANES + threadIdx.y); row < rows; row += (int)gridDim.y * LANES)
@@ -188,7 +190,7 @@ struct prefix_gradients {
 
 /* Sums over the images, in order, of each token's gradient: to its position, and to the token in front of the patches that it is. */
 template <typename act>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     positions_kernel(struct prefix_gradients g, const act *dhidden, struct grid_of_patches s, int tokens, int B)
 {
 	int c = (int)(blockIdx.x * 32 + threadIdx.x), t = (int)(blockIdx.y * LANES + threadIdx.y);
@@ -239,15 +241,16 @@ void gn_cuda_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *
 		rows = B * G * G - first < r.most ? B * G * G - first : r.most;
 		if (dw)
 			lay_out(ctx, &r, images, &s, first, rows);
-		GN_RUN(ctx, gather_kernel<act>, grid_of(C, 1, rows), block, 0, tokens, (const act *)dhidden, s, first, rows);
+		GN_RUN(ctx, gather_kernel<act>, grid_of(C, 1, rows), block, 0, tokens, (const act *)dhidden, s, first,
+		       rows);
 		gn_cuda_weight_gradient<act>(ctx, dw, dbias, tokens, r.data, r.ld, rows, C, 3 * P * P);
 	}
 }
 
-#define INSTANCES(act)                                                                                              \
-	template void gn_cuda_embed<act>(struct gn_ctx *, gn_act *, const float *, const gn_mat *, const float *,   \
-	                                 const float *, int, const float *const *, int, int, int, int, int);       \
-	template void gn_cuda_embed_backward<act>(struct gn_ctx *, float *, float *, float *, int, float *const *,  \
+#define INSTANCES(act)                                                                                                 \
+	template void gn_cuda_embed<act>(struct gn_ctx *, gn_act *, const float *, const gn_mat *, const float *,      \
+	                                 const float *, int, const float *const *, int, int, int, int, int);           \
+	template void gn_cuda_embed_backward<act>(struct gn_ctx *, float *, float *, float *, int, float *const *,     \
 	                                          int, const gn_act *, const float *, int, int, int, int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)

@@ -8,8 +8,8 @@
  * Backward, weight and bias gradients: each warp adds up its rows in shared memory of its own, a lane always the same columns; then the block's
  * warps are added in order, and the blocks' sums by gn_cuda_add_parts. Frozen norms, most of those of a partial fine-tuning, skip all of it.
  *
- * Blocks of 128 threads. Forward: at most 64 registers a thread, 8 blocks (32 warps) a multiprocessor. Backward: at most 128 registers, 4 blocks; where
- * gradients are summed, 8 C bytes of shared memory a warp besides (24 KiB a block at C = 768).
+ * Blocks of 128 threads. Forward: 8 or more a multiprocessor (at most 64 registers a thread). Backward: 4 or more (at most 128 registers); where
+ * gradients are summed, each warp has 8 C bytes of shared memory besides (24 KiB a block at C = 768).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -50,12 +50,13 @@ __device__ __forceinline__ void row_get(float (&v)[n], const struct row<act, n, 
 }
 
 /* For each vector of a row of C elements that the lane has; a constant number of turns where the row is kept. */
-#define EACH_VECTOR(i, col)                                                                          \
-	_Pragma("unroll") for (int i = 0, col = (int)threadIdx.x * n; keep ? i < keep : col < C; \
+#define EACH_VECTOR(i, col)                                                                                            \
+	_Pragma("unroll") for (int i = 0, col = (int)threadIdx.x * n; keep ? i < keep : col < C;                       \
 	                       i++, col += 32 * n) if (col < C)
 
 template <typename act, int n, int keep>
-__device__ __forceinline__ void row_moments(float *mean, float *rstd, const struct row<act, n, keep> *r, float eps, int C)
+__device__ __forceinline__ void row_moments(float *mean, float *rstd, const struct row<act, n, keep> *r, float eps,
+                                            int C)
 {
 	float sum = 0, v[n];
 	EACH_VECTOR(i, col)
@@ -104,14 +105,15 @@ void gn_cuda_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const f
                        int M, int C)
 {
 	constexpr int wide = gn_per16<act>, most = most_kept<act>;
-	bool aligned =
-	    gn_aligned16(out) && gn_aligned16(x) && gn_aligned16(w) && gn_aligned16(b) && C % wide == 0;
+	bool aligned = gn_aligned16(out) && gn_aligned16(x) && gn_aligned16(w) && gn_aligned16(b) && C % wide == 0;
 	dim3 grid(gn_blocks((size_t)M, WARPS, INT32_MAX)), block(32, WARPS);
 
 	if (aligned && C <= 32 * wide * most)
-		GN_RUN(ctx, (layernorm_kernel<act, wide, most>), grid, block, 0, (act *)out, (const act *)x, w, b, eps, M, C);
+		GN_RUN(ctx, (layernorm_kernel<act, wide, most>), grid, block, 0, (act *)out, (const act *)x, w, b, eps,
+		       M, C);
 	else if (aligned)
-		GN_RUN(ctx, (layernorm_kernel<act, wide, 0>), grid, block, 0, (act *)out, (const act *)x, w, b, eps, M, C);
+		GN_RUN(ctx, (layernorm_kernel<act, wide, 0>), grid, block, 0, (act *)out, (const act *)x, w, b, eps, M,
+		       C);
 	else
 		GN_RUN(ctx, (layernorm_kernel<act, 1, 0>), grid, block, 0, (act *)out, (const act *)x, w, b, eps, M, C);
 }
@@ -130,7 +132,8 @@ template <typename act> struct gradients {
 /* sum, dot: means over the row of g w and g w xhat, for its gradient. */
 template <typename act, int n, int keep>
 __device__ __forceinline__ void row_means(float *sum, float *dot, const struct row<act, n, keep> *x,
-                                          const struct row<act, n, keep> *g, const float *w, float mean, float rstd, int C)
+                                          const struct row<act, n, keep> *g, const float *w, float mean, float rstd,
+                                          int C)
 {
 	float s = 0, d = 0, xs[n], gs[n], ws[n];
 	EACH_VECTOR(i, col)
@@ -250,7 +253,9 @@ void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float
                                 const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C)
 {
 	constexpr int wide = gn_per16<act>, most = most_kept<act>;
-	struct gradients<act> a = {(act *)dx, (const act *)add, (const act *)dout, (const act *)x, w, eps, M, C};
+	struct gradients<act> a = {
+		(act *)dx, (const act *)add, (const act *)dout, (const act *)x, w, eps, M, C
+	};
 	bool aligned = gn_aligned16(dx) && gn_aligned16(add) && gn_aligned16(dout) && gn_aligned16(x) &&
 	               gn_aligned16(w) && C % wide == 0;
 	float *partial = dw || db ? (float *)ctx->scratch[GN_SCRATCH_PARTIAL] : NULL;
@@ -271,11 +276,10 @@ void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float
 		gn_cuda_add_parts(ctx, db, partial + C, 2 * (size_t)C, (int)blocks, C);
 }
 
-#define INSTANCES(act)                                                                                           \
-	template void gn_cuda_layernorm<act>(struct gn_ctx *, gn_act *, const gn_act *, const float *,           \
-	                                     const float *, float, int, int);                                   \
-	template void gn_cuda_layernorm_backward<act>(struct gn_ctx *, gn_act *, float *, float *,               \
-	                                              const gn_act *, const gn_act *, const gn_act *,           \
-	                                              const float *, float, int, int);
+#define INSTANCES(act)                                                                                                 \
+	template void gn_cuda_layernorm<act>(struct gn_ctx *, gn_act *, const gn_act *, const float *, const float *,  \
+	                                     float, int, int);                                                         \
+	template void gn_cuda_layernorm_backward<act>(struct gn_ctx *, gn_act *, float *, float *, const gn_act *,     \
+	                                              const gn_act *, const gn_act *, const float *, float, int, int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)

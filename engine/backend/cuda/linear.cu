@@ -8,8 +8,8 @@
  * With bf16 the library takes a bias in bf16: it is rounded on the way, as PyTorch's autocast does. z = x w^T + bias is rounded to bf16 before the
  * activation, as there.
  *
- * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses, 256 threads a block, one vector and row a thread at a
- * time. At most 40 registers a thread leave room for 6 blocks, 1536 threads, on every multiprocessor from sm_80 on, and sm_75's 1024.
+ * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. Blocks of 256 threads, 4 or more a
+ * multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/vec.cuh"
@@ -36,7 +36,7 @@ struct finish {
 };
 
 template <typename in, typename act, typename type, int n>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     finish_kernel(type *out, in *z, act *branch, const type *residual, struct finish f, int rows, int cols)
 {
 	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n;
@@ -81,11 +81,11 @@ static void run_finish(struct gn_ctx *ctx, type *out, in *z, act *branch, const 
 	bool aligned = gn_aligned16(out) && gn_aligned16(z) && gn_aligned16(branch) && gn_aligned16(residual) &&
 	               gn_aligned16(f->bias) && gn_aligned16(f->scale) && cols % n == 0;
 	if (aligned)
-		GN_RUN(ctx, (finish_kernel<in, act, type, n>), row_grid(rows, cols, n), row_block, 0, out, z, branch, residual,
-		       *f, rows, cols);
+		GN_RUN(ctx, (finish_kernel<in, act, type, n>), row_grid(rows, cols, n), row_block, 0, out, z, branch,
+		       residual, *f, rows, cols);
 	else
-		GN_RUN(ctx, (finish_kernel<in, act, type, 1>), row_grid(rows, cols, 1), row_block, 0, out, z, branch, residual,
-		       *f, rows, cols);
+		GN_RUN(ctx, (finish_kernel<in, act, type, 1>), row_grid(rows, cols, 1), row_block, 0, out, z, branch,
+		       residual, *f, rows, cols);
 }
 
 /* The product with its bias; false where the bias is left to the caller. */
@@ -177,7 +177,7 @@ void gn_cuda_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_m
 
 /* dx = g * act'(pre), act_out = act(pre); dx or act_out may be NULL, one of them may be pre, and dx may be g. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     slope_kernel(act *dx, act *act_out, const act *g, const act *pre, enum gn_activation activation, size_t count)
 {
 	size_t stride = (size_t)gridDim.x * blockDim.x * n;
@@ -203,14 +203,15 @@ static void run_slope(struct gn_ctx *ctx, act *dx, act *act_out, const act *g, c
                       enum gn_activation activation, size_t count)
 {
 	constexpr int n = gn_per16<act>;
-	bool aligned = gn_aligned16(dx) && gn_aligned16(act_out) && gn_aligned16(g) && gn_aligned16(pre) && count % n == 0;
+	bool aligned =
+	    gn_aligned16(dx) && gn_aligned16(act_out) && gn_aligned16(g) && gn_aligned16(pre) && count % n == 0;
 	size_t most = (size_t)ctx->sms * 64;
 	if (aligned)
-		GN_RUN(ctx, (slope_kernel<act, n>), gn_blocks(count, 256 * n, most), 256, 0, dx, act_out, g, pre, activation,
-		       count);
+		GN_RUN(ctx, (slope_kernel<act, n>), gn_blocks(count, 256 * n, most), 256, 0, dx, act_out, g, pre,
+		       activation, count);
 	else
-		GN_RUN(ctx, (slope_kernel<act, 1>), gn_blocks(count, 256, most), 256, 0, dx, act_out, g, pre, activation,
-		       count);
+		GN_RUN(ctx, (slope_kernel<act, 1>), gn_blocks(count, 256, most), 256, 0, dx, act_out, g, pre,
+		       activation, count);
 }
 
 template <typename act>
@@ -241,7 +242,8 @@ void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const
 			p.finish = GN_FINISH_DGELU;
 			if (gn_cuda_product(ctx, &p)) {
 				if (acts)
-					run_slope<act>(ctx, NULL, acts, NULL, z, activation, (size_t)p.rows * (size_t)K);
+					run_slope<act>(ctx, NULL, acts, NULL, z, activation,
+					               (size_t)p.rows * (size_t)K);
 				continue;
 			}
 			p.aux = NULL;
@@ -256,8 +258,8 @@ void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const
 /* ---------------------------------------------------------------- weight gradient -------------------------------- */
 
 template <typename act>
-void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act *dout, const act *x, size_t x_ld, int M,
-                             int N, int K)
+void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act *dout, const act *x, size_t x_ld,
+                             int M, int N, int K)
 {
 	struct gn_product p = {};
 	p.rows = N;
@@ -292,14 +294,14 @@ void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *d
 	gn_cuda_weight_gradient<act>(ctx, dw, db, (const act *)dout, (const act *)x, (size_t)K, M, N, K);
 }
 
-#define INSTANCES(act)                                                                                            \
-	template void gn_cuda_linear<act>(struct gn_ctx *, gn_act *, const gn_act *, const gn_mat *,              \
-	                                  const struct gn_epilogue *, int, int, int);                            \
-	template void gn_cuda_linear_dx<act>(struct gn_ctx *, gn_act *, const gn_act *, const gn_mat *,          \
-	                                     const gn_act *, enum gn_activation, gn_act *, int, int, int);       \
-	template void gn_cuda_weight_gradient<act>(struct gn_ctx *, float *, float *, const act *, const act *, size_t, int, \
-	                                           int, int);                                                     \
-	template void gn_cuda_linear_dw<act>(struct gn_ctx *, float *, float *, const gn_act *, const gn_act *, \
-	                                     int, int, int);
+#define INSTANCES(act)                                                                                                 \
+	template void gn_cuda_linear<act>(struct gn_ctx *, gn_act *, const gn_act *, const gn_mat *,                   \
+	                                  const struct gn_epilogue *, int, int, int);                                  \
+	template void gn_cuda_linear_dx<act>(struct gn_ctx *, gn_act *, const gn_act *, const gn_mat *,                \
+	                                     const gn_act *, enum gn_activation, gn_act *, int, int, int);             \
+	template void gn_cuda_weight_gradient<act>(struct gn_ctx *, float *, float *, const act *, const act *,        \
+	                                           size_t, int, int, int);                                             \
+	template void gn_cuda_linear_dw<act>(struct gn_ctx *, float *, float *, const gn_act *, const gn_act *, int,   \
+	                                     int, int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)

@@ -4,8 +4,8 @@
  * A list of tensors is made once, on the device: the tensors, and the pieces of PIECE elements that they are cut into; a block takes a piece.
  * What changes from step to step is read from the step's numbers in device memory, so that a captured step can be replayed.
  *
- * Bound by bytes: AdamW reads weight, gradient and both moments and writes three of them and the bf16 copy, 30 bytes an element, eight elements a
- * thread in 16-byte accesses. Blocks of 256 threads of at most 64 registers: 4 blocks, 1024 threads, a multiprocessor on any architecture.
+ * Bound by bytes: AdamW reads weight, gradient and both moments and writes three of them and the bf16 copy, 30 bytes an element, four elements a
+ * thread in 16-byte accesses (8 for the copy). Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -168,7 +168,7 @@ static __global__ void __launch_bounds__(THREADS, 4)
 	const struct piece piece = pieces[blockIdx.x];
 	const struct tensor t = tensors[piece.tensor];
 	size_t first = (size_t)piece.number * PIECE, last = t.n - first < PIECE ? t.n : first + PIECE,
-	       wide = t.wide ? first + (last - first) / 8 * 8 : first;
+	       wide = t.wide ? first + (last - first) / 4 * 4 : first;
 	struct rates r = {};
 
 	r.lr = (float)(step->lr * t.lr_scale);
@@ -182,7 +182,7 @@ static __global__ void __launch_bounds__(THREADS, 4)
 		r.step_size = (float)((double)r.lr / step->correct1);
 		r.correct2 = (float)step->correct2;
 	}
-	step_elements<adam, 8>(&t, &r, first, wide, mat_bf16);
+	step_elements<adam, 4>(&t, &r, first, wide, mat_bf16);
 	step_elements<adam, 1>(&t, &r, wide, last, mat_bf16);
 }
 
@@ -190,8 +190,8 @@ void gn_cuda_adamw(struct gn_ctx *ctx, const struct gn_opt_list *list, const str
                    const struct gn_step_numbers *step)
 {
 	if (list->count)
-		GN_RUN(ctx, step_kernel<true>, (unsigned)list->count, THREADS, 0, list->tensors, list->pieces, step, *how,
-		       list->mat_bf16);
+		GN_RUN(ctx, step_kernel<true>, (unsigned)list->count, THREADS, 0, list->tensors, list->pieces, step,
+		       *how, list->mat_bf16);
 }
 
 void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momentum, const struct gn_step_numbers *step)
@@ -200,8 +200,8 @@ void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momen
 
 	how.beta1 = momentum;
 	if (list->count)
-		GN_RUN(ctx, step_kernel<false>, (unsigned)list->count, THREADS, 0, list->tensors, list->pieces, step, how,
-		       list->mat_bf16);
+		GN_RUN(ctx, step_kernel<false>, (unsigned)list->count, THREADS, 0, list->tensors, list->pieces, step,
+		       how, list->mat_bf16);
 }
 
 /* ---------------------------------------------------------------- the gradient's norm ---------------------------- */
@@ -231,7 +231,8 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 /* The norm from the pieces' sums, and what the gradients are multiplied with. One block. */
-static __global__ void __launch_bounds__(THREADS) norm_kernel(struct gn_step_numbers *step, const double *sums, int count)
+static __global__ void __launch_bounds__(THREADS)
+    norm_kernel(struct gn_step_numbers *step, const double *sums, int count)
 {
 	__shared__ double threads[THREADS];
 	double sum = 0, norm;

@@ -1,6 +1,6 @@
 /*
- * Mean over tokens, and picking tokens. All bound by bytes: each element that counts is read or written once, in 16-byte accesses where
- * widths allow; blocks of 32 x 8 threads, 32 registers at most, so that a multiprocessor has as many threads as it can hold.
+ * Mean over tokens, and picking tokens. Bound by bytes: each element that counts is read or written once, in 16-byte accesses where widths
+ * allow. Blocks of 32 x 8 threads, 4 or more a multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -15,7 +15,7 @@ struct span {
 
 /* An image along gridDim.y, 32 n columns along gridDim.x; thread y adds every LANES-th token, and those sums are added in order. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256) pool_kernel(act *out, const act *hidden, struct span s, int B)
+static __global__ void __launch_bounds__(256, 4) pool_kernel(act *out, const act *hidden, struct span s, int B)
 {
 	__shared__ float sums[LANES][32 * n];
 	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n;
@@ -49,7 +49,7 @@ enum spread { SPREAD_MEAN, SPREAD_ROWS, SPREAD_ADD };
 
 /* dhidden[B,T,C]: on the span's tokens a share of dout[B,C], dout[B,count,C], or that added; elsewhere 0, or with SPREAD_ADD what was there. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     spread_kernel(act *dhidden, const act *dout, struct span s, enum spread how, int rows)
 {
 	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n;
@@ -67,7 +67,7 @@ static __global__ void __launch_bounds__(256)
 			if (how == SPREAD_ADD)
 				gn_load(old, to);
 			for (int i = 0; i < n; i++)
-				v[i] = how == SPREAD_MEAN ? v[i] / (float)s.count
+				v[i] = how == SPREAD_MEAN  ? v[i] / (float)s.count
 				       : how == SPREAD_ADD ? v[i] + old[i]
 				                           : v[i];
 		} else if (how == SPREAD_ADD) {
@@ -79,7 +79,7 @@ static __global__ void __launch_bounds__(256)
 
 /* out[B,count,C] = the span's tokens; rows = B * count. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256) take_kernel(act *out, const act *hidden, struct span s, int rows)
+static __global__ void __launch_bounds__(256, 4) take_kernel(act *out, const act *hidden, struct span s, int rows)
 {
 	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n;
 
@@ -115,10 +115,11 @@ void gn_cuda_pool(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int fir
 	int n = access_of<act>(out, hidden, C);
 
 	if (n > 1)
-		GN_RUN(ctx, (pool_kernel<act, gn_per16<act>>), grid_of(C, n, B, 1), block, 0, (act *)out, (const act *)hidden,
-		       s, B);
+		GN_RUN(ctx, (pool_kernel<act, gn_per16<act>>), grid_of(C, n, B, 1), block, 0, (act *)out,
+		       (const act *)hidden, s, B);
 	else
-		GN_RUN(ctx, (pool_kernel<act, 1>), grid_of(C, 1, B, 1), block, 0, (act *)out, (const act *)hidden, s, B);
+		GN_RUN(ctx, (pool_kernel<act, 1>), grid_of(C, 1, B, 1), block, 0, (act *)out, (const act *)hidden, s,
+		       B);
 }
 
 template <typename act>
@@ -129,8 +130,8 @@ static void run_spread(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *dout, 
 	dim3 grid = grid_of(s->C, n, rows, LANES);
 
 	if (n > 1)
-		GN_RUN(ctx, (spread_kernel<act, gn_per16<act>>), grid, block, 0, (act *)dhidden, (const act *)dout, *s, how,
-		       rows);
+		GN_RUN(ctx, (spread_kernel<act, gn_per16<act>>), grid, block, 0, (act *)dhidden, (const act *)dout, *s,
+		       how, rows);
 	else
 		GN_RUN(ctx, (spread_kernel<act, 1>), grid, block, 0, (act *)dhidden, (const act *)dout, *s, how, rows);
 }
@@ -151,7 +152,8 @@ void gn_cuda_take(struct gn_ctx *ctx, gn_act *out, const gn_act *hidden, int fir
 	dim3 grid = grid_of(C, access, B * n, LANES);
 
 	if (access > 1)
-		GN_RUN(ctx, (take_kernel<act, gn_per16<act>>), grid, block, 0, (act *)out, (const act *)hidden, s, B * n);
+		GN_RUN(ctx, (take_kernel<act, gn_per16<act>>), grid, block, 0, (act *)out, (const act *)hidden, s,
+		       B * n);
 	else
 		GN_RUN(ctx, (take_kernel<act, 1>), grid, block, 0, (act *)out, (const act *)hidden, s, B * n);
 }
@@ -164,10 +166,11 @@ void gn_cuda_take_backward(struct gn_ctx *ctx, gn_act *dhidden, const gn_act *do
 	run_spread<act>(ctx, dhidden, dout, &s, accumulate ? SPREAD_ADD : SPREAD_ROWS, B);
 }
 
-#define INSTANCES(act)                                                                                              \
-	template void gn_cuda_pool<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int);        \
-	template void gn_cuda_pool_backward<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int); \
-	template void gn_cuda_take<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int);        \
-	template void gn_cuda_take_backward<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, bool, int, int, int);
+#define INSTANCES(act)                                                                                                 \
+	template void gn_cuda_pool<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int);           \
+	template void gn_cuda_pool_backward<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int);  \
+	template void gn_cuda_take<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, int, int, int);           \
+	template void gn_cuda_take_backward<act>(struct gn_ctx *, gn_act *, const gn_act *, int, int, bool, int, int,  \
+	                                         int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)

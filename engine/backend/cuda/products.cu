@@ -16,8 +16,9 @@
 
 #include <stdlib.h>
 
-#define CHOICES    1024 /* shapes remembered; a run has some dozens */
-#define TILE       2048 /* rows and columns of a tile of what has to be copied: 2048 x 2048 floats fill a piece of scratch memory */
+#define CHOICES 1024 /* shapes remembered; a run has some dozens */
+#define TILE                                                                                                           \
+	2048 /* rows and columns of a tile of what has to be copied: 2048 x 2048 floats fill a piece of scratch memory */
 #define TILE_DEPTH 2048 /* depth of a tile where the sum may go in steps */
 
 /* All that the library's choice depends on. */
@@ -108,7 +109,7 @@ static cublasLtEpilogue_t epilogue_of(enum gn_finish finish, bool aux)
 	}
 }
 
-#define SET(ctx, what, attribute, value) \
+#define SET(ctx, what, attribute, value)                                                                               \
 	GN_CUBLAS(ctx, cublasLtMatmulDescSetAttribute(what, attribute, &(value), sizeof(value)))
 
 static bool describe_finish(struct gn_ctx *ctx, struct call *c, const struct gn_product *p, const void *bias)
@@ -166,15 +167,16 @@ static void ask(struct gn_ctx *ctx, struct call *c, struct choice *choice)
 	    GN_CUBLAS(ctx, cublasLtMatmulPreferenceCreate(&c->preference)) &&
 	    GN_CUBLAS(ctx, cublasLtMatmulPreferenceSetAttribute(c->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
 	                                                        &workspace, sizeof workspace)) &&
-	    GN_CUBLAS(ctx, cublasLtMatmulPreferenceSetAttribute(
-	                       c->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions));
+	    GN_CUBLAS(ctx,
+	              cublasLtMatmulPreferenceSetAttribute(c->preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+	                                                   &reductions, sizeof reductions));
 
 	for (size_t i = 0; ok && i < sizeof alignments / sizeof alignments[0]; i++)
 		ok = GN_CUBLAS(ctx, cublasLtMatmulPreferenceSetAttribute(c->preference, alignments[i], &alignment,
 		                                                         sizeof alignment));
-	choice->found = ok && cublasLtMatmulAlgoGetHeuristic(ctx->products->handle, c->what, c->a, c->b, c->d, c->d,
-	                                                     c->preference, 1, &result, &answers) ==
-	                          CUBLAS_STATUS_SUCCESS &&
+	choice->found = ok &&
+	                cublasLtMatmulAlgoGetHeuristic(ctx->products->handle, c->what, c->a, c->b, c->d, c->d,
+	                                               c->preference, 1, &result, &answers) == CUBLAS_STATUS_SUCCESS &&
 	                answers > 0 && result.state == CUBLAS_STATUS_SUCCESS;
 	if (choice->found)
 		choice->algorithm = result.algo;
@@ -192,8 +194,9 @@ static bool same_shape(const struct shape *a, const struct shape *b)
 static struct choice *find_choice(struct gn_cuda_products *products, const struct shape *s)
 {
 	uint32_t hash = 2166136261U;
-	const uint32_t parts[] = {(uint32_t)s->rows, (uint32_t)s->cols, (uint32_t)s->depth, s->left_ld, s->right_ld,
-	                          s->ld,             s->finish,         s->out_float,       s->add};
+	const uint32_t parts[] = {(uint32_t)s->rows, (uint32_t)s->cols, (uint32_t)s->depth,
+	                          s->left_ld,        s->right_ld,       s->ld,
+	                          s->finish,         s->out_float,      s->add};
 
 	if (products->count > CHOICES / 2) {
 		for (int i = 0; i < CHOICES; i++)
@@ -312,8 +315,8 @@ static int tile_side(const struct gn_ctx *ctx, int depth)
 static struct gn_operand tile_of(struct gn_ctx *ctx, const struct gn_operand *o, enum gn_cuda_slot slot, int row,
                                  int col, int rows, int cols)
 {
-	size_t size = element_size(ctx), skip = o->transposed ? (size_t)col * o->ld + (size_t)row
-	                                                      : (size_t)row * o->ld + (size_t)col;
+	size_t size = element_size(ctx),
+	       skip = o->transposed ? (size_t)col * o->ld + (size_t)row : (size_t)row * o->ld + (size_t)col;
 	struct gn_operand tile = {(const char *)o->data + skip * size, o->ld, o->transposed};
 	int lines = o->transposed ? cols : rows, width = o->transposed ? rows : cols;
 

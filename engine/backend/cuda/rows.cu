@@ -3,17 +3,17 @@
  *
  * A column sum goes in two steps, each in a fixed order: blocks of 32 x 8 threads sum slabs of rows into partial sums, and a second kernel adds
  * the slabs' sums from first to last. Bound by bytes: one pass over the matrix in 16-byte accesses. The number of slabs depends on the sizes and
- * the number of multiprocessors only.
+ * the number of multiprocessors only. Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers a thread, 8 KiB of shared memory a block).
  */
 #include "backend/cuda/vec.cuh"
 
-#define DEPTH 8 /* rows that a block of column sums reads at a time: its height */
+#define DEPTH      8 /* rows that a block of column sums reads at a time: its height */
 #define PART_LANES 16
 
 /* ---------------------------------------------------------------- copies ----------------------------------------- */
 
 template <typename T>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     copy_rows_kernel(T *out, size_t out_ld, const T *in, size_t in_ld, int rows, int cols)
 {
 	for (int row = (int)(blockIdx.y * 8 + threadIdx.y); row < rows; row += (int)gridDim.y * 8)
@@ -39,7 +39,7 @@ void gn_cuda_copy_rows(struct gn_ctx *ctx, void *out, size_t out_ld, const void 
 
 /* partial[slab][N] = the slab's sums; slabs of `slab` rows lie along gridDim.y. */
 template <typename act, int n>
-static __global__ void __launch_bounds__(256)
+static __global__ void __launch_bounds__(256, 4)
     columns_kernel(float *partial, act *scaled, const act *a, const act *b, const float *gamma, int M, int N, int slab)
 {
 	__shared__ float sums[DEPTH][32 * n + 1];
@@ -99,8 +99,8 @@ static __global__ void __launch_bounds__(512)
 
 void gn_cuda_add_parts(struct gn_ctx *ctx, float *sums, const float *partial, size_t stride, int parts, int N)
 {
-	GN_RUN(ctx, add_parts_kernel, gn_blocks((size_t)N, 32, SIZE_MAX), dim3(32, PART_LANES), 0, sums, partial, stride,
-	       parts, N);
+	GN_RUN(ctx, add_parts_kernel, gn_blocks((size_t)N, 32, SIZE_MAX), dim3(32, PART_LANES), 0, sums, partial,
+	       stride, parts, N);
 }
 
 /* Slabs enough for four blocks a multiprocessor, of 32 rows at least, in the scratch memory that there is. */
@@ -116,8 +116,8 @@ static int slab_count(const struct gn_ctx *ctx, int M, int N, unsigned across)
 }
 
 template <typename act>
-void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a, const act *b, const float *gamma, int M,
-                     int N)
+void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a, const act *b, const float *gamma,
+                     int M, int N)
 {
 	constexpr int wide = gn_per16<act>;
 	bool aligned =
@@ -128,16 +128,16 @@ void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a,
 
 	slabs = (M + slab - 1) / slab;
 	if (aligned)
-		GN_RUN(ctx, (columns_kernel<act, wide>), dim3(across, (unsigned)slabs), dim3(32, DEPTH), 0, partial, scaled,
-		       a, b, gamma, M, N, slab);
+		GN_RUN(ctx, (columns_kernel<act, wide>), dim3(across, (unsigned)slabs), dim3(32, DEPTH), 0, partial,
+		       scaled, a, b, gamma, M, N, slab);
 	else
-		GN_RUN(ctx, (columns_kernel<act, 1>), dim3(across, (unsigned)slabs), dim3(32, DEPTH), 0, partial, scaled, a,
-		       b, gamma, M, N, slab);
+		GN_RUN(ctx, (columns_kernel<act, 1>), dim3(across, (unsigned)slabs), dim3(32, DEPTH), 0, partial,
+		       scaled, a, b, gamma, M, N, slab);
 	if (sums)
 		gn_cuda_add_parts(ctx, sums, partial, (size_t)N, slabs, N);
 }
 
-template void gn_cuda_columns<float>(struct gn_ctx *, float *, float *, const float *, const float *, const float *, int,
-                                     int);
+template void gn_cuda_columns<float>(struct gn_ctx *, float *, float *, const float *, const float *, const float *,
+                                     int, int);
 template void gn_cuda_columns<__nv_bfloat16>(struct gn_ctx *, float *, __nv_bfloat16 *, const __nv_bfloat16 *,
                                              const __nv_bfloat16 *, const float *, int, int);

@@ -5,8 +5,8 @@ template <typename act>
 void gn_cuda_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout,
                             const gn_act *branch, const float *gamma, int M, int C)
 {
-	gn_cuda_columns<act>(ctx, dgamma, (act *)dbranch, (const act *)dout, dgamma ? (const act *)branch : NULL, gamma, M,
-	                     C);
+	gn_cuda_columns<act>(ctx, dgamma, (act *)dbranch, (const act *)dout, dgamma ? (const act *)branch : NULL, gamma,
+	                     M, C);
 }
 
 template void gn_cuda_scale_backward<float>(struct gn_ctx *, gn_act *, float *, const gn_act *, const gn_act *,

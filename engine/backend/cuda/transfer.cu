@@ -222,7 +222,8 @@ int gn_cuda_fetched(struct gn_ctx *ctx, int slot, void *host, size_t bytes, stru
 /* ---------------------------------------------------------------- float32 to bf16 -------------------------------- */
 
 /* Bound by bytes: 4 read and 2 written an element. */
-template <int n> static __global__ void __launch_bounds__(256) cast_kernel(__nv_bfloat16 *out, const float *in, size_t count)
+template <int n>
+static __global__ void __launch_bounds__(256, 4) cast_kernel(__nv_bfloat16 *out, const float *in, size_t count)
 {
 	size_t stride = (size_t)gridDim.x * blockDim.x * n;
 

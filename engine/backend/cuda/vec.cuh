@@ -111,8 +111,8 @@ template <int n> __device__ __forceinline__ void gn_store(__nv_bfloat16 *p, cons
 {
 	static_assert(n <= 8, "one access at most");
 	if constexpr (n == 8) {
-		*(uint4 *)(void *)p = make_uint4(gn_narrow2(v[0], v[1]), gn_narrow2(v[2], v[3]),
-		                                 gn_narrow2(v[4], v[5]), gn_narrow2(v[6], v[7]));
+		*(uint4 *)(void *)p = make_uint4(gn_narrow2(v[0], v[1]), gn_narrow2(v[2], v[3]), gn_narrow2(v[4], v[5]),
+		                                 gn_narrow2(v[6], v[7]));
 	} else if constexpr (n == 4) {
 		*(uint2 *)(void *)p = make_uint2(gn_narrow2(v[0], v[1]), gn_narrow2(v[2], v[3]));
 	} else {
