@@ -18,11 +18,13 @@
 static constexpr size_t scratch_sizes[GN_SCRATCH_COUNT] = {32 * GN_MIB, 16 * GN_MIB, 16 * GN_MIB, 16 * GN_MIB,
                                                            4 * GN_MIB,  8 * GN_MIB,  16 * GN_MIB, 16 * GN_MIB};
 
+#define SCRATCH_GAP ((size_t)256) /* between two slots: nobody's, so that the host runner sees who runs over */
+
 static constexpr size_t scratch_total(void)
 {
 	size_t total = 0;
 	for (size_t bytes : scratch_sizes)
-		total += bytes;
+		total += bytes + SCRATCH_GAP;
 	return total;
 }
 
@@ -145,7 +147,8 @@ static int open_scratch(struct gn_ctx *ctx, struct gn_error *err)
 	for (int i = 0; i < GN_SCRATCH_COUNT; i++) {
 		ctx->scratch[i] = ctx->scratch_block + at;
 		ctx->scratch_bytes[i] = scratch_sizes[i];
-		at += scratch_sizes[i];
+		GN_MEMORY_CLOSE(ctx->scratch_block + at + scratch_sizes[i], SCRATCH_GAP);
+		at += scratch_sizes[i] + SCRATCH_GAP;
 	}
 	return 0;
 }
