@@ -167,6 +167,9 @@ struct gn_model {
 	struct gn_model_map *map;    /* private */
 };
 
+/* Whether a file is one that gn_model_open takes (gonio's own metadata, float32), rather than gn_model_import. GN_MALFORMED for a
+ * file that is no safetensors file. */
+int gn_model_is_own(bool *own, const char *path, struct gn_error *err);
 /* Opens gonio's own file. base: NULL, or the model that the file's delta belongs to (borrowed). */
 int gn_model_open(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err);
 void gn_model_close(struct gn_model *model);

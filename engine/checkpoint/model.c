@@ -132,6 +132,25 @@ void gn_model_close(struct gn_model *model)
 	free(model);
 }
 
+int gn_model_is_own(bool *own, const char *path, struct gn_error *err)
+{
+	struct gn_st_file file = {0};
+	struct gn_file_map map;
+	int result;
+
+	if (gn_file_map(&map, path, err))
+		return -1;
+	result = gn_st_parse(&file, map.bytes, map.size, err);
+	if (result == 0) {
+		*own = gn_metadata_there(&file);
+		for (int i = 0; i < file.count; i++)
+			*own = *own && file.tensors[i].dtype == GN_ST_F32;
+	}
+	gn_st_release(&file);
+	gn_file_unmap(&map);
+	return result;
+}
+
 /* ---------------------------------------------------------------- writing --------------------------------------- */
 
 static int make_header(uint8_t **header, size_t *size, const struct gn_model_parts *parts, const bool *has,
