@@ -72,7 +72,7 @@ static void print_top(const struct classify *c, const char *path)
 			printf("%s\t%d\t%.6f\n", path, k, (double)probability);
 	}
 	if (c->json)
-		gn_cli_json(json_pack("{s:s,s:O}", "file", path, "predictions", list));
+		gn_cli_json(json_pack("{s:o,s:O}", "file", gn_cli_string(path), "predictions", list));
 	json_decref(list);
 }
 
@@ -109,7 +109,8 @@ static int classify_files(struct classify *c, int count, const char *const *path
 			continue;
 		fprintf(stderr, "gonio: %s: %s\n", paths[i], err.text);
 		if (c->json)
-			gn_cli_json(json_pack("{s:s,s:s}", "file", paths[i], "error", err.text));
+			gn_cli_json(
+			    json_pack("{s:o,s:o}", "file", gn_cli_string(paths[i]), "error", gn_cli_string(err.text)));
 		status = GN_CLI_FAILED;
 	}
 	return status;

@@ -74,6 +74,8 @@ int gn_cli_failed(const struct gn_error *err);
 void gn_cli_help(const struct gn_cli_command *command);
 /* One line of JSON on stdout; value is stolen. */
 void gn_cli_json(json_t *value);
+/* A JSON string; a text that is not UTF-8 becomes a remark. New reference. */
+json_t *gn_cli_string(const char *text);
 
 /* The device that the options --device, --threads and --precision ask for. */
 struct gn_cli_device {

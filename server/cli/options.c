@@ -286,3 +286,10 @@ void gn_cli_json(json_t *value)
 	free(text);
 	json_decref(value);
 }
+
+json_t *gn_cli_string(const char *text)
+{
+	json_t *value = json_string(text);
+
+	return value ? value : json_string("(not UTF-8)");
+}
