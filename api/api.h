@@ -8,7 +8,9 @@
  *   classify.c                   predictions
  *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
  *   selections.c                 layers chosen by the angles of a run
- *   runs.c, run_views.c, run_curves.c  runs; their metrics, events, log and angles
+ *   jobs.c                       what runs, soups and evaluations share
+ *   runs.c, run_views.c, run_curves.c  runs; their metrics and angles
+ *   evaluations.c                evaluations, and the pictures behind a cell of the matrix
  */
 #ifndef GN_API_API_H
 #define GN_API_API_H
@@ -63,6 +65,15 @@ void gn_api_run_log(struct gn_request *r);
 void gn_api_run_angles(struct gn_request *r);
 void gn_api_run_selection(struct gn_request *r);
 
+void gn_api_evaluations_post(struct gn_request *r);
+void gn_api_evaluations_list(struct gn_request *r);
+void gn_api_evaluation_get(struct gn_request *r);
+void gn_api_evaluation_delete(struct gn_request *r);
+void gn_api_evaluation_cancel(struct gn_request *r);
+void gn_api_evaluation_events(struct gn_request *r);
+void gn_api_evaluation_log(struct gn_request *r);
+void gn_api_evaluation_images(struct gn_request *r);
+
 /* ---------------------------------------------------------------- kept between requests --------------------------- */
 
 struct gn_dataset_cache;
@@ -110,6 +121,11 @@ int gn_api_hold_model(struct gn_request *r, struct gn_held **held);
 /* Replies 409 and returns -1 when a thing of that kind has the name already; "" is free. */
 int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name);
 
+/* The row that a request names by id or name, as its id in ref; "" stays. What is missing goes into errors at pointer; -1: another
+ * failure. */
+int gn_api_resolve(struct gn_request *r, enum gn_kind kind, char ref[GN_NAME_SIZE], const char *pointer, json_t *errors,
+                   struct gn_error *err);
+
 /* The problem of an error whose `where` is a member of the request, with or without the slash: a 422 that points to it. */
 void gn_api_reply_member(struct gn_request *r, const struct gn_error *err);
 
@@ -155,6 +171,23 @@ void gn_api_curves_release(struct gn_curves *curves);
 extern const char *const gn_api_epoch_members[]; /* of an item of epochs, NULL-terminated */
 /* [{"epoch","layers"}] of a phase ("tuning" for runs without). epoch 0: the last, -1: all; none where there is no such epoch. New reference. */
 int gn_api_angle_epochs(json_t **out, const char *path, const char *phase, int epoch, struct gn_error *err);
+
+/* ---------------------------------------------------------------- jobs -------------------------------------------- */
+
+extern const char *const gn_api_paths[GN_KIND_COUNT]; /* "models", "datasets", "runs", ...: behind /v1/ */
+/* Queues the job and answers 201 with its resource, or with why it cannot be. */
+void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *job);
+/* The endpoints that all kinds of jobs have; {id} of the path names the job. */
+void gn_api_job_list(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_get(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_cancel(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_resume(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_delete(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_events(struct gn_request *r, enum gn_kind kind);
+void gn_api_job_log(struct gn_request *r, enum gn_kind kind);
+/* The id of the job that {id} of the path names, and the path of a file in its folder. Replies 404 and returns -1. */
+int gn_api_job_file(struct gn_request *r, enum gn_kind kind, const char *file, char id[GN_ID_SIZE],
+                    char path[PATH_MAX]);
 
 /* ---------------------------------------------------------------- runs and plans ---------------------------------- */
 

@@ -1,8 +1,6 @@
 /* What the handlers of several resources share: queries, rows, lists, deletion. */
 #include "api/api.h"
 
-static const char *const PATHS[GN_KIND_COUNT] = {"models", "datasets", "runs", "soups", "evaluations"};
-
 struct gn_api *gn_api_of(const struct gn_request *r)
 {
 	return gn_request_service(r)->api;
@@ -106,6 +104,25 @@ int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)
 	return -1;
 }
 
+int gn_api_resolve(struct gn_request *r, enum gn_kind kind, char ref[GN_NAME_SIZE], const char *pointer, json_t *errors,
+                   struct gn_error *err)
+{
+	struct gn_row row;
+	struct gn_error why = {0};
+
+	if (!*ref)
+		return 0;
+	if (!gn_store_get(gn_request_service(r)->store, kind, ref, &row, &why)) {
+		snprintf(ref, GN_NAME_SIZE, "%s", row.id);
+		gn_row_release(&row);
+		return 0;
+	}
+	if (why.code != GN_NOT_FOUND)
+		return gn_fail(err, why.code, why.where, "%s", why.text);
+	gn_field_error(errors, pointer, "there is no %s with this id or name", gn_kind_words[kind]);
+	return 0;
+}
+
 void gn_api_reply_member(struct gn_request *r, const struct gn_error *err)
 {
 	char pointer[sizeof err->where + 1];
@@ -147,7 +164,7 @@ void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct 
 {
 	char location[64];
 
-	snprintf(location, sizeof location, "/v1/%s/%s", PATHS[kind], row->id);
+	snprintf(location, sizeof location, "/v1/%s/%s", gn_api_paths[kind], row->id);
 	gn_reply_created(r, location, gn_api_resource(kind, row));
 }
 

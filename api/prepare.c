@@ -8,24 +8,6 @@
 
 /* ---------------------------------------------------------------- model and data set ---------------------------- */
 
-/* The model and the data set by id or name, as ids in the request; what is missing goes into errors. -1: another failure. */
-static int resolve(struct gn_request *r, enum gn_kind kind, char *ref, json_t *errors, struct gn_error *err)
-{
-	struct gn_row row;
-	struct gn_error why = {0};
-
-	if (!gn_store_get(gn_request_service(r)->store, kind, ref, &row, &why)) {
-		snprintf(ref, GN_NAME_SIZE, "%s", row.id);
-		gn_row_release(&row);
-		return 0;
-	}
-	if (why.code != GN_NOT_FOUND)
-		return gn_fail(err, why.code, why.where, "%s", why.text);
-	gn_field_error(errors, kind == GN_KIND_MODEL ? "/model" : "/dataset", "there is no %s with this id or name",
-	               kind == GN_KIND_MODEL ? "model" : "data set");
-	return 0;
-}
-
 static int count_images(struct gn_request *r, struct gn_prepared *p, struct gn_error *err)
 {
 	struct gn_dataset_cache *cache = gn_api_of(r)->datasets;
@@ -176,8 +158,8 @@ int gn_api_prepare_object(struct gn_request *r, struct gn_prepared *p, const jso
 
 	memset(p, 0, sizeof *p);
 	gn_run_request_read(request, object, for_plan, errors);
-	if ((*request->model && resolve(r, GN_KIND_MODEL, request->model, errors, err)) ||
-	    (*request->dataset && resolve(r, GN_KIND_DATASET, request->dataset, errors, err)) ||
+	if (gn_api_resolve(r, GN_KIND_MODEL, request->model, "/model", errors, err) ||
+	    gn_api_resolve(r, GN_KIND_DATASET, request->dataset, "/dataset", errors, err) ||
 	    json_array_size(errors))
 		return -1;
 	if (gn_modelpool_hold(gn_api_models(r), request->model, &p->model, err) || count_images(r, p, err) ||

@@ -40,6 +40,15 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/runs/{id}/log", gn_api_run_log, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/runs/{id}/angles", gn_api_run_angles, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/runs/{id}/selection", gn_api_run_selection, GN_BODY_NONE, 0, 0},
+
+    {GN_GET, "/v1/evaluations", gn_api_evaluations_list, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_POST, "/v1/evaluations", gn_api_evaluations_post, GN_BODY_JSON, GN_CREATES, 0},
+    {GN_GET, "/v1/evaluations/{id}", gn_api_evaluation_get, GN_BODY_NONE, 0, 0},
+    {GN_DELETE, "/v1/evaluations/{id}", gn_api_evaluation_delete, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/evaluations/{id}/cancel", gn_api_evaluation_cancel, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/evaluations/{id}/events", gn_api_evaluation_events, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/evaluations/{id}/log", gn_api_evaluation_log, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/evaluations/{id}/images", gn_api_evaluation_images, GN_BODY_NONE, 0, 0},
     {0},
 };
 

@@ -1,27 +1,6 @@
-/* What a run tells while and after it goes: metrics, events, log, angles. All but the live stream are read from its event file. */
+/* What a run tells while and after it goes: metrics and angles, read from its event file. */
 #include "api/api.h"
 #include "server/eventjson.h"
-#include "server/sse.h"
-
-#include <unistd.h>
-
-/* ---------------------------------------------------------------- the run's files ------------------------------- */
-
-/* The path of a file of the run that {id} names. Replies 404 and returns -1. */
-static int run_file(struct gn_request *r, const char *file, char id[GN_ID_SIZE], char path[PATH_MAX])
-{
-	const struct gn_service *service = gn_request_service(r);
-	enum gn_job_status status;
-
-	if (gn_supervisor_find(service->supervisor, GN_KIND_RUN, gn_path(r, "id"), id, &status)) {
-		gn_reply_problem(r, 404, "there is no run with this id or name");
-		return -1;
-	}
-	gn_store_folder(service->store, GN_KIND_RUN, id, path);
-	size_t used = strlen(path);
-	snprintf(path + used, PATH_MAX - used, "/%s", file);
-	return 0;
-}
 
 /* ---------------------------------------------------------------- metrics --------------------------------------- */
 
@@ -60,7 +39,7 @@ void gn_api_run_metrics(struct gn_request *r)
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE], path[PATH_MAX];
 
-	if (gn_api_no_query(r) || run_file(r, "events.ndjson", id, path))
+	if (gn_api_no_query(r) || gn_api_job_file(r, GN_KIND_RUN, "events.ndjson", id, path))
 		return;
 	if (gn_api_curves(&curves, path, &err))
 		gn_reply_error(r, &err);
@@ -111,7 +90,7 @@ void gn_api_run_angles(struct gn_request *r)
 	char id[GN_ID_SIZE], path[PATH_MAX];
 	json_t *epochs;
 
-	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted) || run_file(r, "events.ndjson", id, path))
+	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted) || gn_api_job_file(r, GN_KIND_RUN, "events.ndjson", id, path))
 		return;
 	if (gn_api_angle_epochs(&epochs, path, PHASES[wanted.phase], wanted.all ? -1 : wanted.epoch, &err)) {
 		gn_reply_error(r, &err);
@@ -122,25 +101,4 @@ void gn_api_run_angles(struct gn_request *r)
 	else
 		gn_reply_json(r, 200, json_pack("{s:s,s:s,s:O}", "run", id, "unit", "degree", "epochs", epochs));
 	json_decref(epochs);
-}
-
-/* ---------------------------------------------------------------- events and log -------------------------------- */
-
-void gn_api_run_events(struct gn_request *r)
-{
-	if (!gn_api_no_query(r))
-		gn_reply_events(r, gn_request_service(r)->supervisor, GN_KIND_RUN, gn_path(r, "id"));
-}
-
-void gn_api_run_log(struct gn_request *r)
-{
-	char id[GN_ID_SIZE], path[PATH_MAX];
-
-	if (gn_api_no_query(r) || run_file(r, "log.txt", id, path))
-		return;
-	/* a run that never started has no log yet */
-	if (access(path, F_OK))
-		gn_reply_bytes(r, 200, "text/plain; charset=utf-8", "", 0, NULL);
-	else
-		gn_reply_file(r, path, "text/plain; charset=utf-8", NULL, NULL);
 }

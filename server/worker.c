@@ -299,6 +299,8 @@ static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err
 	switch (kind) {
 	case GN_KIND_RUN:
 		return gn_worker_train(w, err);
+	case GN_KIND_EVALUATION:
+		return gn_worker_evaluate(w, err);
 	default:
 		break;
 	}

@@ -37,6 +37,7 @@ void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total);
 /* The work of each kind. Checks the request and returns the "result" member of result.json, a new reference; NULL with err filled in:
  * GN_CANCELLED when it was stopped. */
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err);
+json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err);
 
 /* A request that job.json does not hold rightly: err->where is this, and the exit status GN_WORKER_USAGE. */
 #define GN_WORKER_JOB_JSON "job.json"

@@ -1,0 +1,24 @@
+/*
+ * The file of an evaluation that says what became of each image: images.bin, mistakes before right answers and each most confident
+ * first, so that the pictures behind a cell of the confusion matrix come in the order in which one wants to see them.
+ *
+ * The bytes are the machine's own (a data directory stays on its machine): a head of 16 bytes, then one gn_verdict for each image.
+ */
+#ifndef GN_SERVER_VERDICTS_H
+#define GN_SERVER_VERDICTS_H
+
+#include "gonio.h"
+
+struct gn_verdict {
+	int32_t sample;           /* index into the data set's samples */
+	int32_t label, predicted; /* classes of the model */
+	float confidence;         /* the probability of the predicted class */
+};
+
+/* Writes the report's images to path, whole or not at all. */
+int gn_verdicts_write(const char *path, const struct gn_evaluation_report *report, struct gn_error *err);
+/* The verdicts in a file's bytes: borrowed from buffer, which must be aligned for them. GN_MALFORMED when it is not such a file. */
+int gn_verdicts_parse(const struct gn_verdict **verdicts, int64_t *count, const void *buffer, size_t size,
+                      struct gn_error *err);
+
+#endif
