@@ -10,6 +10,7 @@
  *   selections.c                 layers chosen by the angles of a run
  *   jobs.c                       what runs, soups and evaluations share
  *   runs.c, run_views.c, run_curves.c  runs; their metrics and angles
+ *   soups.c                      soups
  *   evaluations.c                evaluations, and the pictures behind a cell of the matrix
  */
 #ifndef GN_API_API_H
@@ -64,6 +65,14 @@ void gn_api_run_events(struct gn_request *r);
 void gn_api_run_log(struct gn_request *r);
 void gn_api_run_angles(struct gn_request *r);
 void gn_api_run_selection(struct gn_request *r);
+
+void gn_api_soups_post(struct gn_request *r);
+void gn_api_soups_list(struct gn_request *r);
+void gn_api_soup_get(struct gn_request *r);
+void gn_api_soup_delete(struct gn_request *r);
+void gn_api_soup_cancel(struct gn_request *r);
+void gn_api_soup_events(struct gn_request *r);
+void gn_api_soup_log(struct gn_request *r);
 
 void gn_api_evaluations_post(struct gn_request *r);
 void gn_api_evaluations_list(struct gn_request *r);

@@ -159,8 +159,7 @@ int gn_api_prepare_object(struct gn_request *r, struct gn_prepared *p, const jso
 	memset(p, 0, sizeof *p);
 	gn_run_request_read(request, object, for_plan, errors);
 	if (gn_api_resolve(r, GN_KIND_MODEL, request->model, "/model", errors, err) ||
-	    gn_api_resolve(r, GN_KIND_DATASET, request->dataset, "/dataset", errors, err) ||
-	    json_array_size(errors))
+	    gn_api_resolve(r, GN_KIND_DATASET, request->dataset, "/dataset", errors, err) || json_array_size(errors))
 		return -1;
 	if (gn_modelpool_hold(gn_api_models(r), request->model, &p->model, err) || count_images(r, p, err) ||
 	    choose_layers(r, p, err) || plan_phases(p, err))

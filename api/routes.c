@@ -41,6 +41,14 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/runs/{id}/angles", gn_api_run_angles, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/runs/{id}/selection", gn_api_run_selection, GN_BODY_NONE, 0, 0},
 
+    {GN_GET, "/v1/soups", gn_api_soups_list, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_POST, "/v1/soups", gn_api_soups_post, GN_BODY_JSON, GN_CREATES, 0},
+    {GN_GET, "/v1/soups/{id}", gn_api_soup_get, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_DELETE, "/v1/soups/{id}", gn_api_soup_delete, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/soups/{id}/cancel", gn_api_soup_cancel, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/soups/{id}/events", gn_api_soup_events, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/soups/{id}/log", gn_api_soup_log, GN_BODY_NONE, 0, 0},
+
     {GN_GET, "/v1/evaluations", gn_api_evaluations_list, GN_BODY_NONE, GN_INLINE, 0},
     {GN_POST, "/v1/evaluations", gn_api_evaluations_post, GN_BODY_JSON, GN_CREATES, 0},
     {GN_GET, "/v1/evaluations/{id}", gn_api_evaluation_get, GN_BODY_NONE, 0, 0},

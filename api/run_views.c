@@ -90,7 +90,8 @@ void gn_api_run_angles(struct gn_request *r)
 	char id[GN_ID_SIZE], path[PATH_MAX];
 	json_t *epochs;
 
-	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted) || gn_api_job_file(r, GN_KIND_RUN, "events.ndjson", id, path))
+	if (gn_api_query(r, WANTED, sizeof WANTED / sizeof *WANTED, &wanted) ||
+	    gn_api_job_file(r, GN_KIND_RUN, "events.ndjson", id, path))
 		return;
 	if (gn_api_angle_epochs(&epochs, path, PHASES[wanted.phase], wanted.all ? -1 : wanted.epoch, &err)) {
 		gn_reply_error(r, &err);

@@ -200,8 +200,7 @@ static void read_triple(const struct gn_field *field, const json_t *value, void 
 	memcpy(triple, read, sizeof read);
 }
 
-static void read_value(const struct gn_field *field, const json_t *value, void *out, const char *pointer,
-                       json_t *errors)
+void gn_field_read(const struct gn_field *field, const json_t *value, void *out, const char *pointer, json_t *errors)
 {
 	store(field, out, field->fallback);
 	if (field->type == GN_FIELD_SPECIAL) {
@@ -251,7 +250,7 @@ void gn_fields_read(const struct gn_field *table, int count, const json_t *objec
 		gn_field_error(errors, prefix, "must be a JSON object");
 	for (int i = 0; i < count; i++) {
 		gn_field_pointer(pointer, sizeof pointer, prefix, table[i].name);
-		read_value(&table[i], json_object_get(object, table[i].name), out, pointer, errors);
+		gn_field_read(&table[i], json_object_get(object, table[i].name), out, pointer, errors);
 	}
 	json_object_foreach((json_t *)(uintptr_t)object, key, value)
 	{

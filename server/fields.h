@@ -52,6 +52,8 @@ struct gn_field {
  * of *out is set, to its default where the value is missing or bad. */
 void gn_fields_read(const struct gn_field *table, int count, const json_t *object, void *out, const char *prefix,
                     json_t *errors);
+/* One value by one field, for the items of arrays; value NULL: absent. */
+void gn_field_read(const struct gn_field *field, const json_t *value, void *out, const char *pointer, json_t *errors);
 /* The object that *in stands for, every field of the table present. A new reference. */
 json_t *gn_fields_write(const struct gn_field *table, int count, const void *in);
 /* A JSON Schema (2020-12) of the object. A new reference. */

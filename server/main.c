@@ -57,6 +57,14 @@ static int train(int argc, char **argv)
 	return STATUS_USAGE;
 }
 
+static int soup(int argc, char **argv)
+{
+	if (argc == 1)
+		return gn_worker_main(GN_KIND_SOUP, argv[0]);
+	fprintf(stderr, "usage: gonio soup DIR\n");
+	return STATUS_USAGE;
+}
+
 static int evaluate(int argc, char **argv)
 {
 	if (argc == 1)
@@ -79,6 +87,7 @@ static const struct {
 } commands[] = {
     {"serve", "the service: HTTP, dashboard, runs (gonio serve --help)", serve},
     {"train", "one run, from its folder: what the service starts", train},
+    {"soup", "one soup, from its folder: what the service starts", soup},
     {"evaluate", "one evaluation, from its folder: what the service starts", evaluate},
     {"classify", "images by a model file", gn_command_classify},
     {"angles", "how far each layer of a tuned model turned from its base", gn_command_angles},

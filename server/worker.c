@@ -219,13 +219,18 @@ void gn_worker_tell(struct gn_worker *w, char *line)
 	free(line);
 }
 
-void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total)
+double gn_worker_seconds(void)
 {
 	struct timespec time;
-	double now, left;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
-	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+	return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total)
+{
+	double now = gn_worker_seconds(), left;
+
 	if (done == 0)
 		w->begun_at = now;
 	if (done > 0 && done < total && now < w->told_at + PROGRESS_SECONDS)
@@ -299,6 +304,8 @@ static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err
 	switch (kind) {
 	case GN_KIND_RUN:
 		return gn_worker_train(w, err);
+	case GN_KIND_SOUP:
+		return gn_worker_soup(w, err);
 	case GN_KIND_EVALUATION:
 		return gn_worker_evaluate(w, err);
 	default:

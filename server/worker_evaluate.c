@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "server/files.h"
 #include "server/text.h"
@@ -91,14 +90,6 @@ static int write_report(const struct gn_evaluation_report *report, const struct 
 
 /* ---------------------------------------------------------------- the work --------------------------------------- */
 
-static double seconds_now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static json_t *result_json(const struct gn_evaluation_report *report, double seconds)
 {
 	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:I,s:o}", "accuracy", gn_json_real(report->accuracy), "top5_accuracy",
@@ -120,7 +111,7 @@ json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err)
 	    .stop = w->stop,
 	};
 	struct gn_evaluation_report report = {0};
-	double begun = seconds_now();
+	double begun = gn_worker_seconds();
 	json_t *result = NULL;
 
 	if (options.split < 0 || !w->dataset) {
@@ -130,7 +121,7 @@ json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err)
 	if (gn_evaluate_model(&report, &options, err))
 		return NULL;
 	if (write_report(&report, w->models[0], err) == 0 && gn_verdicts_write("images.bin", &report, err) == 0 &&
-	    !(result = result_json(&report, seconds_now() - begun)))
+	    !(result = result_json(&report, gn_worker_seconds() - begun)))
 		gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	gn_evaluation_report_release(&report);
 	return result;

@@ -28,6 +28,8 @@ struct gn_worker {
 
 /* The job's request; borrowed. */
 const json_t *gn_worker_request(const struct gn_worker *w);
+/* Monotonic. */
+double gn_worker_seconds(void);
 /* Appends an event; line is what gn_event_line or gn_event_line_of made, freed here. */
 void gn_worker_tell(struct gn_worker *w, char *line);
 /* Appends {"done","total","eta_seconds"} as a "progress" event, unless the last is younger than half a second and this is neither the
@@ -37,6 +39,7 @@ void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total);
 /* The work of each kind. Checks the request and returns the "result" member of result.json, a new reference; NULL with err filled in:
  * GN_CANCELLED when it was stopped. */
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err);
+json_t *gn_worker_soup(struct gn_worker *w, struct gn_error *err);
 json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err);
 
 /* A request that job.json does not hold rightly: err->where is this, and the exit status GN_WORKER_USAGE. */

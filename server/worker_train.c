@@ -1,7 +1,6 @@
 /* The work of a run: see worker.h. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "server/eventjson.h"
 #include "server/strategy_json.h"
@@ -20,13 +19,10 @@ struct training {
  * STEP_SECONDS, whichever is more, and the last. */
 static bool worth_telling(struct training *t, const struct gn_event *event)
 {
-	struct timespec time;
-	double now;
+	double now = gn_worker_seconds();
 
 	if (event->kind != GN_EVENT_STEP)
 		return true;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 	if (event->step > t->told_step && event->step < t->told_step + event->steps / STEP_EVENTS &&
 	    now < t->told_at + STEP_SECONDS && event->step < event->steps)
 		return false;

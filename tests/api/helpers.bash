@@ -60,7 +60,7 @@ stop_server() {
         fi
     done
     local logs=("$LOG")
-    [ ! -d "$DATA/runs" ] || mapfile -O 1 -t logs < <(find "$DATA/runs" -name log.txt)
+    [ ! -d "$DATA" ] || mapfile -O 1 -t logs < <(find "$DATA/runs" "$DATA/soups" "$DATA/evaluations" -name log.txt)
     if grep -E 'Sanitizer|runtime error|internal error' "${logs[@]}"; then
         cat "${logs[@]}"
         return 1
@@ -151,21 +151,26 @@ new_model() {
     expect 201
 }
 
-# wait_run RUN STATUS [seconds]
-wait_run() {
+# wait_job runs|soups|evaluations JOB STATUS [seconds]
+wait_job() {
     local waited=0
     while :; do
-        call GET "/v1/runs/$1"
-        [ "$(field .status)" != "$2" ] || return 0
+        call GET "/v1/$1/$2"
+        [ "$(field .status)" != "$3" ] || return 0
         case $(field .status) in succeeded | failed | cancelled) waited=100000 ;; esac
-        if [ $waited -ge $((${3:-30} * 10)) ]; then
-            echo "run $1 is $(field .status), not $2"
-            cat "$BODY" "$LOG" "$DATA/runs/$(field .id)/log.txt"
+        if [ $waited -ge $((${4:-30} * 10)) ]; then
+            echo "$2 of $1 is $(field .status), not $3"
+            cat "$BODY" "$LOG" "$DATA/$1/$(field .id)/log.txt"
             return 1
         fi
         sleep 0.1
         waited=$((waited + 1))
     done
+}
+
+# wait_run RUN STATUS [seconds]
+wait_run() {
+    wait_job runs "$@"
 }
 
 # eventually SECONDS COMMAND...: tries until the command succeeds.
@@ -181,7 +186,7 @@ eventually() {
 
 # What the data folder holds, but for the database.
 files() {
-    (cd "$DATA" && find models datasets runs tmp -mindepth 1 | sort)
+    (cd "$DATA" && find models datasets runs soups evaluations tmp -mindepth 1 | sort)
 }
 
 # Runs a command; afterwards the data folder must be as before, and the service alive.
