@@ -175,6 +175,7 @@ size_t gn_host_find_leaks()
 	count += leak(gn_host_open_streams(), "streams", 0);
 	count += leak(gn_host_open_events(), "events", 0);
 	count += leak(gn_host_open_graphs(), "graphs", 0);
+	count += leak(gn_host_open_handles(), "handles and descriptors of cuBLASLt", 0);
 	return count;
 }
 

@@ -56,6 +56,7 @@ bool gn_host_any_capture();
 size_t gn_host_open_streams();
 size_t gn_host_open_events();
 size_t gn_host_open_graphs();
+size_t gn_host_open_handles(); /* of cuBLASLt */
 
 /* ---- memory ---- */
 bool gn_host_is_device(const void *address);
