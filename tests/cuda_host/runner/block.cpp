@@ -257,6 +257,7 @@ static void begin_block(const gn_host_kernel &kernel, uint32_t index)
 	the.abandoned = false;
 	std::memset(the.warp_epochs, 0, sizeof the.warp_epochs);
 	gn_host_warps_begin(the.count);
+	gn_host_ptx_begin(the.count);
 	gn_host_block.serial = gn_host_running.first_serial + index;
 	gn_host_block.epoch = 0;
 	gn_host_place_now.block.x = index % grid.x;

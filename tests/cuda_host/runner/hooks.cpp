@@ -125,26 +125,16 @@ void __ubsan_handle_out_of_bounds(source_location *where, void *)
 
 // ---- what runner functions do for device code ----
 
-static void device_access(const void *address, size_t bytes, gn_host_access access, const void *pc)
+void gn_host_device_access(uintptr_t address, size_t bytes, gn_host_access access, const void *pc)
 {
 	if (gn_host_checked && gn_host_on_fiber())
-		report(address, bytes, access, true, pc);
-}
-
-void gn_host_check_read(const void *address, size_t bytes)
-{
-	device_access(address, bytes, GN_HOST_READ, HERE);
-}
-
-void gn_host_check_write(void *address, size_t bytes)
-{
-	device_access(address, bytes, GN_HOST_WRITE, HERE);
+		report(reinterpret_cast<const void *>(address), bytes, access, true, pc);
 }
 
 #define ATOMIC(name, type, expression)                                                                                 \
 	type name(type *address, type value)                                                                           \
 	{                                                                                                              \
-		device_access(address, sizeof(type), GN_HOST_ATOMIC, HERE);                                            \
+		gn_host_device_access(reinterpret_cast<uintptr_t>(address), sizeof(type), GN_HOST_ATOMIC, HERE);       \
 		const type old = *address;                                                                             \
 		*address = expression;                                                                                 \
 		return old;                                                                                            \
@@ -161,7 +151,7 @@ ATOMIC(atomicExch, int, value)
 
 unsigned int atomicCAS(unsigned int *address, unsigned int compare, unsigned int value)
 {
-	device_access(address, sizeof *address, GN_HOST_ATOMIC, HERE);
+	gn_host_device_access(reinterpret_cast<uintptr_t>(address), sizeof *address, GN_HOST_ATOMIC, HERE);
 	const unsigned int old = *address;
 
 	if (old == compare)

@@ -104,6 +104,8 @@ extern struct gn_host_block gn_host_block;
 enum { GN_HOST_SHARED_MAX = 227 << 10 };
 unsigned char *gn_host_shared_memory();
 
+/* What a runner function does to memory for the running thread, checked where the program is. */
+void gn_host_device_access(uintptr_t address, size_t bytes, enum gn_host_access access, const void *pc);
 unsigned long long gn_host_accesses(); /* of device code, so far */
 
 /* Ends the running kernel after a finding; only called on a fibre. */
@@ -116,5 +118,6 @@ void gn_host_block_ready(uint32_t thread);
 uint32_t gn_host_block_threads();
 bool gn_host_thread_ended(uint32_t thread);
 void gn_host_warps_begin(uint32_t threads);
+void gn_host_ptx_begin(uint32_t threads);
 
 #endif

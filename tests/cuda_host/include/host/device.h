@@ -17,7 +17,7 @@
 #define __shared__       static
 #define __forceinline__  inline __attribute__((always_inline))
 #define __noinline__     __attribute__((noinline))
-#define __align__(bytes) alignas(bytes)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 #define __grid_constant__
 
@@ -106,10 +106,6 @@ static inline int __all_sync(unsigned int mask, int predicate)
  */
 typedef void gn_host_finish(void *const data[32], unsigned int mask);
 void gn_host_collective(const char *name, gn_host_finish *finish, unsigned int mask, void *data);
-
-/* A read or write that device code makes through a runner function, for the checks. Returns if it is allowed. */
-void gn_host_check_read(const void *address, size_t bytes);
-void gn_host_check_write(void *address, size_t bytes);
 
 /* ---- atomics ---- */
 int atomicAdd(int *address, int value);
