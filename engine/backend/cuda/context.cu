@@ -110,26 +110,29 @@ static int read_properties(struct gn_ctx *ctx, struct gn_error *err)
 	return 0;
 }
 
-static int out_of_memory(struct gn_ctx *ctx, size_t bytes, struct gn_error *err)
+int gn_cuda_malloc(struct gn_ctx *ctx, void **out, size_t bytes, struct gn_error *err)
 {
 	size_t available = 0, total = 0;
+	cudaError_t status = cudaMalloc(out, bytes);
 
-	cudaGetLastError(); /* not sticky: other work goes on */
-	cudaMemGetInfo(&available, &total);
-	return gn_fail(err, GN_NO_MEMORY, "device", "needs %zu bytes, %zu free on %s", bytes, available, ctx->name);
+	if (status == cudaErrorMemoryAllocation) {
+		cudaGetLastError(); /* not sticky: other work goes on */
+		cudaMemGetInfo(&available, &total);
+		return gn_fail(err, GN_NO_MEMORY, "device", "needs %zu bytes, %zu free on %s", bytes, available,
+		               ctx->name);
+	}
+	return GN_CUDA(ctx, status) ? 0 : gn_cuda_report(ctx, err);
 }
 
 static void *alloc_cuda(struct gn_ctx *ctx, size_t bytes, struct gn_error *err)
 {
 	void *memory = NULL;
-	cudaError_t status = cudaMalloc(&memory, bytes ? bytes : 1);
 
-	if (status == cudaErrorMemoryAllocation) {
-		out_of_memory(ctx, bytes, err);
+	if (gn_cuda_malloc(ctx, &memory, bytes ? bytes : 1, err))
 		return NULL;
-	}
-	if (!GN_CUDA(ctx, status) || !GN_CUDA(ctx, cudaMemsetAsync(memory, 0, bytes ? bytes : 1, ctx->stream))) {
+	if (!GN_CUDA(ctx, cudaMemsetAsync(memory, 0, bytes ? bytes : 1, ctx->stream))) {
 		gn_cuda_report(ctx, err);
+		cudaFree(memory);
 		return NULL;
 	}
 	return memory;
@@ -138,12 +141,9 @@ static void *alloc_cuda(struct gn_ctx *ctx, size_t bytes, struct gn_error *err)
 static int open_scratch(struct gn_ctx *ctx, struct gn_error *err)
 {
 	size_t at = 0;
-	cudaError_t status = cudaMalloc((void **)&ctx->scratch_block, scratch_total());
 
-	if (status == cudaErrorMemoryAllocation)
-		return out_of_memory(ctx, scratch_total(), err);
-	if (!GN_CUDA(ctx, status))
-		return gn_cuda_report(ctx, err);
+	if (gn_cuda_malloc(ctx, (void **)&ctx->scratch_block, scratch_total(), err))
+		return -1;
 	for (int i = 0; i < GN_SCRATCH_COUNT; i++) {
 		ctx->scratch[i] = ctx->scratch_block + at;
 		ctx->scratch_bytes[i] = scratch_sizes[i];

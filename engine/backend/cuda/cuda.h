@@ -97,6 +97,9 @@ static inline bool gn_aligned16(const void *p)
 
 /* ---------------------------------------------------------------- context.cu, transfer.cu, record.cu ------------- */
 
+/* Device memory, its content undefined; GN_NO_MEMORY "needs N bytes, M free on DEVICE". */
+int gn_cuda_malloc(struct gn_ctx *ctx, void **out, size_t bytes, struct gn_error *err);
+
 int gn_cuda_transfer_open(struct gn_ctx *ctx, struct gn_error *err);
 void gn_cuda_transfer_close(struct gn_ctx *ctx);
 void gn_cuda_upload(struct gn_ctx *ctx, void *device, const void *host, size_t bytes);

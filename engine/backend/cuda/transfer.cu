@@ -61,9 +61,10 @@ int gn_cuda_transfer_open(struct gn_ctx *ctx, struct gn_error *err)
 	if (!t)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a device context");
 	ctx->transfer = t;
+	if (gn_cuda_malloc(ctx, (void **)&t->device, GN_TRANSFER_BYTES, err))
+		return -1;
 	ok = GN_CUDA(ctx, cudaStreamCreateWithFlags(&t->stream, cudaStreamNonBlocking)) &&
 	     GN_CUDA(ctx, cudaMallocHost((void **)&t->pinned, GN_TRANSFER_BYTES)) &&
-	     GN_CUDA(ctx, cudaMalloc((void **)&t->device, GN_TRANSFER_BYTES)) &&
 	     GN_CUDA(ctx, cudaMallocHost((void **)&t->fetched, GN_FETCH_SLOTS * GN_FETCH_BYTES)) &&
 	     open_ring(ctx, &t->rings[0], t->large, GN_PIECES, GN_PIECE_BYTES, 0) &&
 	     open_ring(ctx, &t->rings[1], t->small, GN_SMALL_PIECES, GN_SMALL_BYTES, GN_PIECES * GN_PIECE_BYTES);

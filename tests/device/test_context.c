@@ -1,0 +1,406 @@
+/*
+ * What a GPU's context does beside its operations: uploads that go on while work is queued, results that are fetched late, recorded work,
+ * running out of memory, what it refuses to open, and that the same work gives the same bits.
+ *
+ *   device_context DEVICE PRECISION
+ */
+#include "tests/support/device.h"
+
+#include "backend/backend.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+static struct gn_device *device;
+static const struct gn_backend *be;
+static struct gn_ctx *ctx;
+static const char *program;
+
+static void *device_memory(size_t bytes)
+{
+	struct gn_error err = {0};
+	void *memory = be->alloc(ctx, bytes, &err);
+
+	assert_non_null(memory);
+	return memory;
+}
+
+static void *host_memory(size_t bytes)
+{
+	void *memory = malloc(bytes);
+
+	assert_non_null(memory);
+	return memory;
+}
+
+static void no_failure(void)
+{
+	struct gn_error err = {0};
+
+	if (be->sync(ctx, &err))
+		fail_msg("%s", err.text);
+}
+
+static uint32_t pattern(uint32_t i, uint32_t round)
+{
+	return (i + 1) * 2654435761U ^ round * 40503U;
+}
+
+/* More bytes than all pinned pieces hold, and the host's memory is written over as soon as each upload returns. */
+static void uploads_take_what_the_host_had(void **state)
+{
+	enum { WORDS = 20 << 20, ROUNDS = 2 };
+	uint32_t *host = host_memory(WORDS * sizeof *host);
+	void *blocks[ROUNDS];
+
+	(void)state;
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		blocks[round] = device_memory(WORDS * sizeof *host);
+		for (uint32_t i = 0; i < WORDS; i++)
+			host[i] = pattern(i, round);
+		be->upload(ctx, blocks[round], host, WORDS * sizeof *host);
+	}
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		be->download(ctx, host, blocks[round], WORDS * sizeof *host);
+		for (uint32_t i = 0; i < WORDS; i++)
+			if (host[i] != pattern(i, round))
+				fail_msg("word %u of upload %u is %08x", i, round, host[i]);
+		be->free(ctx, blocks[round], WORDS * sizeof *host);
+	}
+	free(host);
+	no_failure();
+}
+
+/* Small uploads to one address, each read by work queued behind it, more of them than the ring has pieces. */
+static void uploads_keep_their_order(void **state)
+{
+	enum { COUNT = 100, BYTES = 64 };
+	char *target = device_memory(BYTES), *log = device_memory(COUNT * BYTES), host[BYTES], got[COUNT * BYTES];
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++) {
+		memset(host, i, BYTES);
+		be->upload(ctx, target, host, BYTES);
+		be->copy(ctx, log + i * BYTES, target, BYTES);
+	}
+	be->download(ctx, got, log, COUNT * BYTES);
+	for (int i = 0; i < COUNT * BYTES; i++)
+		assert_int_equal(got[i], i / BYTES);
+	be->free(ctx, log, COUNT * BYTES);
+	be->free(ctx, target, BYTES);
+	no_failure();
+}
+
+/* A slot has what the memory held when it was fetched, whatever came later. */
+static void fetched_is_what_was_queued(void **state)
+{
+	char *memory = device_memory(GN_FETCH_BYTES), host[GN_FETCH_BYTES];
+	struct gn_error err = {0};
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		for (int slot = 0; slot < GN_FETCH_SLOTS; slot++) {
+			memset(host, 10 * round + slot, sizeof host);
+			be->upload(ctx, memory, host, sizeof host);
+			be->fetch(ctx, slot, memory, sizeof host);
+		}
+		for (int slot = GN_FETCH_SLOTS - 1; slot >= 0; slot--) {
+			assert_int_equal(be->fetched(ctx, slot, host, sizeof host, &err), 0);
+			for (size_t i = 0; i < sizeof host; i++)
+				assert_int_equal(host[i], 10 * round + slot);
+		}
+	}
+	be->free(ctx, memory, GN_FETCH_BYTES);
+}
+
+/* ---------------------------------------------------------------- recorded work ---------------------------------- */
+
+/* b += a by way of an operation that adds: the gradient of one bias. */
+struct adding {
+	void *dout; /* gn_act [ROWS, COLS] */
+	float *sum; /* [COLS] */
+};
+enum { ROWS = 5, COLS = 16 };
+
+static void add_once(const struct adding *a)
+{
+	be->linear_dw(ctx, NULL, a->sum, a->dout, NULL, ROWS, COLS, 8);
+}
+
+/* How often the caller had to queue it itself. */
+static int add_recorded(const struct adding *a, uint64_t key, int times)
+{
+	int queued = 0;
+
+	for (int i = 0; i < times; i++)
+		if (be->record_begin(ctx, key)) {
+			add_once(a);
+			be->record_end(ctx);
+			queued++;
+		}
+	return queued;
+}
+
+static struct adding adding_new(void)
+{
+	struct adding a = {device_memory(ROWS * COLS * be->act_bytes), device_memory(COLS * sizeof(float))};
+	float ones[ROWS * COLS];
+
+	for (int i = 0; i < ROWS * COLS; i++)
+		ones[i] = 1;
+	be->upload_mat(ctx, a.dout, ones, ROWS * COLS); /* activations and matrices have one type on a GPU */
+	return a;
+}
+
+static void adding_free(struct adding *a)
+{
+	be->free(ctx, a->sum, COLS * sizeof(float));
+	be->free(ctx, a->dout, ROWS * COLS * be->act_bytes);
+}
+
+static void expect_sum(const struct adding *a, float want)
+{
+	float got[COLS];
+
+	be->download(ctx, got, a->sum, sizeof got);
+	for (int i = 0; i < COLS; i++)
+		assert_true(got[i] == want);
+}
+
+static void recorded_work_is_queued_again(void **state)
+{
+	struct adding a = adding_new();
+
+	(void)state;
+	assert_int_equal(add_recorded(&a, 1, 7), 2); /* plainly, and to record it */
+	expect_sum(&a, 7 * ROWS);
+	be->record_forget(ctx);
+	assert_int_equal(add_recorded(&a, 1, 3), 2);
+	expect_sum(&a, 10 * ROWS);
+	be->record_forget(ctx);
+	adding_free(&a);
+	no_failure();
+}
+
+static void records_of_many_keys(void **state)
+{
+	struct adding a = adding_new();
+
+	(void)state;
+	for (uint64_t key = 0; key < 40; key++)
+		add_recorded(&a, key, 3);
+	expect_sum(&a, 120 * ROWS);
+	be->record_forget(ctx);
+	adding_free(&a);
+	no_failure();
+}
+
+/* ---------------------------------------------------------------- memory ----------------------------------------- */
+
+static void running_out_is_an_error_of_that_call(void **state)
+{
+	struct gn_error err = {0};
+	char *memory;
+
+	(void)state;
+	assert_null(be->alloc(ctx, (size_t)1 << 50, &err));
+	assert_int_equal(err.code, GN_NO_MEMORY);
+	assert_non_null(strstr(err.text, "needs 1125899906842624 bytes, "));
+	assert_non_null(strstr(err.text, " free on "));
+	memory = device_memory(4096);
+	be->zero(ctx, memory, 4096);
+	be->free(ctx, memory, 4096);
+	no_failure();
+}
+
+/* ---------------------------------------------------------------- numbers ---------------------------------------- */
+
+static float *random_floats(size_t n, uint32_t seed)
+{
+	float *x = host_memory(n * sizeof *x);
+
+	for (size_t i = 0; i < n; i++) {
+		seed = seed * 1664525U + 1013904223U;
+		x[i] = (float)(seed >> 8) * 0x1p-23F - 1.0F;
+	}
+	return x;
+}
+
+static void *random_mat(size_t n, uint32_t seed)
+{
+	void *mat = device_memory(n * be->mat_bytes);
+	float *x = random_floats(n, seed);
+
+	be->upload_mat(ctx, mat, x, n);
+	free(x);
+	return mat;
+}
+
+/* Weight and norm gradients are sums over rows that many threads share: their bits are alike all the same. */
+static void sums_repeat_to_the_bit(void **state)
+{
+	enum { M = 700, C = 72, FLOATS = C * C + 3 * C };
+	void *x = random_mat(M * C, 1), *dout = random_mat(M * C, 2);
+	float *w = device_memory(C * sizeof *w), *ones = host_memory(C * sizeof *ones), got[2][FLOATS];
+
+	(void)state;
+	for (int i = 0; i < C; i++)
+		ones[i] = 1;
+	be->upload(ctx, w, ones, C * sizeof *ones);
+	for (int round = 0; round < 2; round++) {
+		float *sums = device_memory(FLOATS * sizeof *sums), *db = sums + (ptrdiff_t)C * C;
+
+		be->linear_dw(ctx, sums, db, dout, x, M, C, C);
+		be->layernorm_backward(ctx, NULL, db + C, db + 2 * C, NULL, dout, x, w, 1e-6F, M, C);
+		be->download(ctx, got[round], sums, sizeof got[round]);
+		be->free(ctx, sums, FLOATS * sizeof *sums);
+	}
+	assert_memory_equal(got[0], got[1], sizeof got[0]);
+	free(ones);
+	be->free(ctx, w, C * sizeof *w);
+	be->free(ctx, dout, M * C * be->mat_bytes);
+	be->free(ctx, x, M * C * be->mat_bytes);
+	no_failure();
+}
+
+/* One value through the layer act(x w), by way of the logits' type. */
+static float through(enum gn_activation activation, float value)
+{
+	void *x = device_memory(be->mat_bytes), *w = device_memory(be->mat_bytes);
+	float *out = device_memory(sizeof *out), one = 1, got;
+	struct gn_epilogue e = {.activate = true, .activation = activation, .float_out = true};
+
+	be->upload_mat(ctx, x, &value, 1);
+	be->upload_mat(ctx, w, &one, 1);
+	be->linear(ctx, out, x, w, &e, 1, 1, 1);
+	be->download(ctx, &got, out, sizeof got);
+	be->free(ctx, out, sizeof *out);
+	be->free(ctx, w, be->mat_bytes);
+	be->free(ctx, x, be->mat_bytes);
+	return got;
+}
+
+/* The exact GELU and its tanh form differ by 4.7e-4 at 2.25: which one it is shows. What is not a number stays visible. */
+static void activations_are_what_they_are_called(void **state)
+{
+	double x = 2.25, exact = x * 0.5 * erfc(-x / sqrt(2.0)),
+	       inner = 0.79788456080286536 * (x + 0.044715 * x * x * x), tanh_form = 0.5 * x * (1 + tanh(inner));
+
+	(void)state;
+	assert_true(fabs((double)through(GN_ACT_GELU, 2.25F) - exact) < 1e-6);
+	assert_true(fabs((double)through(GN_ACT_GELU_TANH, 2.25F) - tanh_form) < 1e-6);
+	assert_true(fabs((double)through(GN_ACT_QUICK_GELU, 2.25F) - x / (1 + exp(-1.702 * x))) < 1e-6);
+	for (int a = GN_ACT_GELU; a <= GN_ACT_QUICK_GELU; a++)
+		assert_true(isnan(through((enum gn_activation)a, NAN)));
+	no_failure();
+}
+
+/* A thousand shapes are more than the backend remembers choices for. */
+static void many_shapes(void **state)
+{
+	enum { MOST = 1000 };
+	void *x = random_mat(MOST * 8, 5), *w = random_mat(8 * 8, 6), *out = device_memory(MOST * 8 * be->act_bytes);
+
+	(void)state;
+	for (int rows = 1; rows <= MOST; rows++)
+		be->linear(ctx, out, x, w, &(struct gn_epilogue){0}, rows, 8, 8);
+	no_failure();
+	be->free(ctx, out, MOST * 8 * be->act_bytes);
+	be->free(ctx, w, 8 * 8 * be->mat_bytes);
+	be->free(ctx, x, MOST * 8 * be->mat_bytes);
+}
+
+/* ---------------------------------------------------------------- opening ---------------------------------------- */
+
+/* What the host runner's device is made to be, and what opening it says. */
+static void refused(const char *variable, const char *value, const char *spec, enum gn_code code, const char *text)
+{
+	struct gn_device *other = NULL;
+	struct gn_error err = {0};
+
+	setenv(variable, value, 1);
+	assert_int_equal(gn_device_open(&other, spec, 0, be->precision, &err), -1);
+	unsetenv(variable);
+	assert_int_equal(err.code, code);
+	assert_string_equal(err.where, "device");
+	if (!strstr(err.text, text))
+		fail_msg("\"%s\" does not say \"%s\"", err.text, text);
+}
+
+static void what_cannot_be_used_is_not_opened(void **state)
+{
+	struct gn_device_info info;
+
+	(void)state;
+	gn_device_describe(device, &info);
+	if (strcmp(info.name, "host runner"))
+		skip();
+	refused("GONIO_CUDA_HOST_DEVICES", "0", "cuda", GN_UNSUPPORTED, "there is no NVIDIA GPU");
+	refused("GONIO_CUDA_HOST_DEVICES", "2", "cuda:2", GN_INVALID, "there is no GPU 2: the machine has 2");
+	refused("GONIO_CUDA_HOST_DRIVER", "12080", "cuda", GN_UNSUPPORTED,
+	        "the NVIDIA driver is for CUDA 12.8, this build needs 13.0");
+	refused("GONIO_CUDA_HOST_CAPABILITY", "7.0", "cuda", GN_UNSUPPORTED,
+	        "host runner has compute capability 7.0: 7.5 or later is needed");
+}
+
+/* Opens the device in a process of its own, because the host runner asks once how much memory it has, and looks for leaks at the end. */
+static void expect_too_little(const char *bytes)
+{
+	char command[512], line[512] = "";
+	FILE *other;
+	int status;
+
+	snprintf(command, sizeof command, "env -u GONIO_DEVICE_REQUIRED GONIO_CUDA_HOST_MEMORY=%s %s cuda:0 %s", bytes,
+	         program, gn_precision_name(be->precision));
+	other = popen(command, "r");
+	assert_non_null(other);
+	assert_non_null(fgets(line, sizeof line, other));
+	status = pclose(other);
+	if (!strstr(line, "needs ") || !strstr(line, " free on host runner"))
+		fail_msg("%s", line);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 77); /* skipped, and nothing left behind */
+}
+
+static void too_little_memory_for_the_context(void **state)
+{
+	struct gn_device_info info;
+
+	(void)state;
+	gn_device_describe(device, &info);
+	if (strcmp(info.name, "host runner"))
+		skip();
+	expect_too_little("100000000"); /* for the scratch memory */
+	expect_too_little("150000000"); /* for the transfers' */
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(uploads_take_what_the_host_had),
+	    cmocka_unit_test(uploads_keep_their_order),
+	    cmocka_unit_test(fetched_is_what_was_queued),
+	    cmocka_unit_test(recorded_work_is_queued_again),
+	    cmocka_unit_test(records_of_many_keys),
+	    cmocka_unit_test(running_out_is_an_error_of_that_call),
+	    cmocka_unit_test(sums_repeat_to_the_bit),
+	    cmocka_unit_test(activations_are_what_they_are_called),
+	    cmocka_unit_test(many_shapes),
+	    cmocka_unit_test(what_cannot_be_used_is_not_opened),
+	    cmocka_unit_test(too_little_memory_for_the_context),
+	};
+	int failures;
+
+	device = device_for_test(argc, argv);
+	program = argv[0];
+	be = device->backend;
+	ctx = device->ctx;
+	failures = cmocka_run_group_tests(tests, NULL, NULL);
+	gn_device_close(device);
+	return failures;
+}
