@@ -177,6 +177,7 @@ enum copying { RIGHT, NO_WAIT, NO_BARRIER, OVER_READERS };
 static __global__ void copy(float *out, const float *in, enum copying how)
 {
 	__shared__ __align__(16) float tile[2][128];
+	__shared__ float word[32];
 	const unsigned int i = threadIdx.x;
 	float before = 0;
 
@@ -189,6 +190,7 @@ static __global__ void copy(float *out, const float *in, enum copying how)
 	gn_cp_async_16(&tile[0][i * 4], in + i * 4, 16);
 	gn_cp_async_commit();
 	gn_cp_async_16(&tile[1][i * 4], in + i * 4, i % 2 ? 16 : 0);
+	gn_cp_async_4(&word[i], in + i + 1, 4);
 	gn_cp_async_commit();
 	if (how != NO_WAIT)
 		gn_cp_async_wait<1>();
@@ -199,17 +201,19 @@ static __global__ void copy(float *out, const float *in, enum copying how)
 	__syncthreads();
 	out[i] = first + before;
 	out[32 + i] = tile[1][i * 4 + 1];
+	out[64 + i] = word[31 - i];
 }
 
 static void cp_async_copies(void **)
 {
-	float *in = device_floats(128, true), *out = device_floats(64, false), host[64];
+	float *in = device_floats(128, true), *out = device_floats(96, false), host[96];
 
 	GN_LAUNCH(copy, 1, 32, 0, 0, out, in, RIGHT);
 	CHECK(cudaMemcpy(host, out, sizeof host, cudaMemcpyDeviceToHost));
 	for (int i = 0; i < 32; i++) {
 		assert_float_equal(host[i], (127 - i), 0);
 		assert_float_equal(host[32 + i], (i % 2 ? i * 4 + 1 : 0), 0);
+		assert_float_equal(host[64 + i], (32 - i), 0);
 	}
 	gn_host_quiet(true);
 	GN_LAUNCH(copy, 1, 32, 0, 0, out, in, NO_BARRIER);

@@ -139,8 +139,8 @@ static void finish_ldmatrix_trans(void *const data[32], unsigned int)
 	distribute(data, true);
 }
 
-// The state space is .shared and rows are 16 bytes, aligned to 16. pc: in the kernel.
-static void check_shared(const void *address, gn_host_access access, const void *pc)
+// The state space is .shared; addresses are aligned to what is read or written there. pc: in the kernel.
+static void check_shared(const void *address, size_t bytes, gn_host_access access, const void *pc)
 {
 	const uintptr_t memory = reinterpret_cast<uintptr_t>(address);
 
@@ -152,14 +152,14 @@ static void check_shared(const void *address, gn_host_access access, const void 
 		              gn_host_block.kernel, gn_host_block.thread);
 		gn_host_abandon_kernel();
 	}
-	gn_host_device_access(memory, 16, access, pc);
+	gn_host_device_access(memory, bytes, access, pc);
 }
 
 static void ldmatrix(uint32_t r[4], const void *row, gn_host_finish *finish, const char *name, const void *pc)
 {
 	load mine = {static_cast<const unsigned char *>(row), r};
 
-	check_shared(row, GN_HOST_READ, pc);
+	check_shared(row, 16, GN_HOST_READ, pc);
 	gn_host_collective(name, finish, all_lanes, &mine);
 }
 
@@ -183,7 +183,7 @@ namespace
 struct copy {
 	unsigned char *shared;
 	const unsigned char *global;
-	int bytes;
+	size_t size, bytes; // written, and read: the rest is zeros
 };
 
 struct groups {
@@ -202,16 +202,28 @@ void gn_host_ptx_begin(uint32_t count)
 	}
 }
 
-void gn_cp_async_16(void *shared, const void *global, int bytes)
+static void cp_async(void *shared, const void *global, size_t size, int bytes, const void *pc)
 {
-	const void *pc = __builtin_return_address(0);
-
-	check_shared(shared, GN_HOST_WRITE, pc);
+	if (bytes < 0 || (size_t)bytes > size) {
+		gn_host_found(GN_HOST_BAD_CALL, pc, "cp.async of %zu bytes is to read %d", size, bytes);
+		gn_host_abandon_kernel();
+	}
+	check_shared(shared, size, GN_HOST_WRITE, pc);
 	if (bytes > 0)
 		gn_host_device_access(reinterpret_cast<uintptr_t>(global), (size_t)bytes, GN_HOST_READ, pc);
-	std::memset(shared, 0xff, 16);
-	threads[gn_host_block.thread].open.push_back(
-	    copy{static_cast<unsigned char *>(shared), static_cast<const unsigned char *>(global), bytes});
+	std::memset(shared, 0xff, size);
+	threads[gn_host_block.thread].open.push_back(copy{
+	    static_cast<unsigned char *>(shared), static_cast<const unsigned char *>(global), size, (size_t)bytes});
+}
+
+void gn_cp_async_16(void *shared, const void *global, int bytes)
+{
+	cp_async(shared, global, 16, bytes, __builtin_return_address(0));
+}
+
+void gn_cp_async_4(void *shared, const void *global, int bytes)
+{
+	cp_async(shared, global, 4, bytes, __builtin_return_address(0));
 }
 
 void gn_cp_async_commit()
@@ -228,10 +240,10 @@ void gn_host_cp_async_wait(int pending)
 
 	while (mine.closed.size() > (size_t)pending) {
 		for (const copy &each : mine.closed.front()) {
-			check_shared(each.shared, GN_HOST_WRITE, __builtin_return_address(0));
-			std::memset(each.shared, 0, 16);
-			if (each.bytes > 0)
-				std::memcpy(each.shared, each.global, (size_t)each.bytes);
+			check_shared(each.shared, each.size, GN_HOST_WRITE, __builtin_return_address(0));
+			std::memset(each.shared, 0, each.size);
+			if (each.bytes)
+				std::memcpy(each.shared, each.global, each.bytes);
 		}
 		mine.closed.erase(mine.closed.begin());
 	}

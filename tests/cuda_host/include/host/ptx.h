@@ -11,6 +11,7 @@ void gn_mma_m16n8k16_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t
 void gn_ldmatrix_x4(uint32_t r[4], const void *row);
 void gn_ldmatrix_x4_trans(uint32_t r[4], const void *row);
 void gn_cp_async_16(void *shared, const void *global, int bytes);
+void gn_cp_async_4(void *shared, const void *global, int bytes);
 void gn_cp_async_commit(void);
 void gn_host_cp_async_wait(int pending);
 
