@@ -30,33 +30,21 @@ struct __nv_bfloat16_raw {
 	unsigned short x;
 };
 
+/*
+ * No constructors, unlike CUDA's: with them a static array of it, which is what __shared__ becomes, would be initialised at run time.
+ * The raw member keeps numbers from becoming bits by accident.
+ */
 struct __nv_bfloat16 {
-	unsigned short __x;
+	__nv_bfloat16_raw raw;
 
-	__nv_bfloat16() = default;
-	__nv_bfloat16(float value) : __x(gn_host_bf16_round(value))
-	{
-	}
-	__nv_bfloat16(__nv_bfloat16_raw raw) : __x(raw.x)
-	{
-	}
 	operator float() const
 	{
-		return gn_host_bf16_widen(__x);
-	}
-	operator __nv_bfloat16_raw() const
-	{
-		return __nv_bfloat16_raw{__x};
+		return gn_host_bf16_widen(raw.x);
 	}
 };
 
 struct alignas(4) __nv_bfloat162 {
 	__nv_bfloat16 x, y;
-
-	__nv_bfloat162() = default;
-	__nv_bfloat162(__nv_bfloat16 low, __nv_bfloat16 high) : x(low), y(high)
-	{
-	}
 };
 
 typedef __nv_bfloat16 nv_bfloat16;
@@ -64,19 +52,19 @@ typedef __nv_bfloat162 nv_bfloat162;
 
 static inline float __bfloat162float(__nv_bfloat16 value)
 {
-	return gn_host_bf16_widen(value.__x);
+	return gn_host_bf16_widen(value.raw.x);
 }
 static inline __nv_bfloat16 __float2bfloat16(float value)
 {
-	return __nv_bfloat16(value);
+	return __nv_bfloat16{{gn_host_bf16_round(value)}};
 }
 static inline __nv_bfloat16 __float2bfloat16_rn(float value)
 {
-	return __nv_bfloat16(value);
+	return __nv_bfloat16{{gn_host_bf16_round(value)}};
 }
 static inline __nv_bfloat162 __floats2bfloat162_rn(float low, float high)
 {
-	return __nv_bfloat162(__nv_bfloat16(low), __nv_bfloat16(high));
+	return __nv_bfloat162{__float2bfloat16(low), __float2bfloat16(high)};
 }
 static inline __nv_bfloat162 __float22bfloat162_rn(float2 pair)
 {
@@ -88,7 +76,7 @@ static inline float2 __bfloat1622float2(__nv_bfloat162 pair)
 }
 static inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 low, __nv_bfloat16 high)
 {
-	return __nv_bfloat162(low, high);
+	return __nv_bfloat162{low, high};
 }
 static inline __nv_bfloat162 __float2bfloat162_rn(float value)
 {
@@ -112,11 +100,11 @@ static inline float __high2float(__nv_bfloat162 pair)
 }
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value)
 {
-	return value.__x;
+	return value.raw.x;
 }
 static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits)
 {
-	return __nv_bfloat16(__nv_bfloat16_raw{bits});
+	return __nv_bfloat16{{bits}};
 }
 
 #endif
