@@ -1,72 +1,38 @@
-/* POST /v1/models/{id}/classify: one image as the body, or a form with many. */
-#include "api/api.h"
+/* POST /v1/models/{id}/classify: one image as the body, or a form with many; for one model or several. */
+#include "api/asked.h"
 
 enum { IMAGE_LIMIT = 64 << 20, MAX_FILES = 1000, AHEAD = 64 };
 
-struct top {
-	int top;
-};
-static const struct gn_field TOP[] = {
-    {"top", GN_FIELD_INT, 0, offsetof(struct top, top), 1, 1000, 5, .help = "Predictions of each image."}};
-
-/* ---------------------------------------------------------------- predictions ----------------------------------- */
-
-/* The most probable classes, most probable first; equal ones by index. */
-static json_t *predictions(const struct gn_model *model, const float *probabilities, int top)
-{
-	int classes = model->arch.classes;
-	json_t *items = json_array();
-	bool *taken = calloc((size_t)classes, sizeof *taken);
-	char index[16];
-
-	for (int n = 0; taken && n < top && n < classes; n++) {
-		int best = -1;
-		for (int k = 0; k < classes; k++)
-			if (!taken[k] && (best < 0 || probabilities[k] > probabilities[best]))
-				best = k;
-		taken[best] = true;
-		snprintf(index, sizeof index, "%d", best);
-		json_array_append_new(items, json_pack("{s:s,s:i,s:o}", "label",
-		                                       model->label_count ? model->labels[best] : index, "index", best,
-		                                       "probability", gn_json_real((double)probabilities[best])));
-	}
-	free(taken);
-	return items;
-}
-
-static json_t *timing(double decode, double queue, double compute)
-{
-	return json_pack("{s:f,s:f,s:f}", "decode_seconds", decode, "queue_seconds", queue, "compute_seconds", compute);
-}
-
 /* ---------------------------------------------------------------- one image ------------------------------------- */
 
-static void classify_bytes(struct gn_request *r, struct gn_held *held, const void *bytes, size_t size, int top)
+static void classify_bytes(struct gn_request *r, const struct gn_asked *asked, const void *bytes, size_t size)
 {
-	struct gn_classifier *classifier = gn_request_service(r)->classifier;
-	struct gn_ticket ticket = {0};
+	struct gn_ticket *tickets;
 	struct gn_error err = {0};
+	double seconds[3] = {0};
 
 	if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN) {
 		gn_reply_problem(r, 415, "the body is not a JPEG, PNG or WebP image");
 		return;
 	}
-	if (gn_classify_send(classifier, held, bytes, size, &ticket, &err)) {
-		gn_reply_error(r, &err);
+	tickets = calloc((size_t)asked->tickets, sizeof *tickets);
+	if (!tickets) {
+		gn_reply_problem(r, 503, "no memory for the image");
 		return;
 	}
-	gn_classify_wait(classifier, &ticket);
-	if (ticket.error.code)
-		gn_reply_error(r, &ticket.error);
-	else
-		gn_reply_json(r, 200,
-		              json_pack("{s:s,s:o,s:o}", "model", held->id, "predictions",
-		                        predictions(held->model, ticket.probabilities, top), "timing",
-		                        timing(ticket.decode_seconds, ticket.queue_seconds, ticket.compute_seconds)));
-	gn_ticket_release(&ticket);
+	if (gn_asked_send(r, asked, bytes, size, tickets, &err) || gn_asked_wait(r, asked, tickets, seconds, &err)) {
+		gn_reply_error(r, &err);
+	} else {
+		json_t *result = json_object();
+
+		gn_asked_result(asked, tickets, result);
+		gn_reply_json(r, 200, gn_asked_reply(asked, result, seconds));
+	}
+	gn_asked_clear(asked, tickets);
+	free(tickets);
 }
 
-static void classify_one(struct gn_request *r, struct gn_held *held, int top)
+static void classify_one(struct gn_request *r, const struct gn_asked *asked)
 {
 	struct gn_error err = {0};
 	void *bytes;
@@ -76,7 +42,7 @@ static void classify_one(struct gn_request *r, struct gn_held *held, int top)
 		gn_reply_error(r, &err);
 		return;
 	}
-	classify_bytes(r, held, bytes, size, top);
+	classify_bytes(r, asked, bytes, size);
 	free(bytes);
 }
 
@@ -85,37 +51,39 @@ static void classify_one(struct gn_request *r, struct gn_held *held, int top)
 /* Images of a form, on their way. At most AHEAD are undone at once, so that memory does not grow with the form. */
 struct batch {
 	struct gn_request *r;
-	struct gn_held *held;
-	int top, count;
+	const struct gn_asked *asked;
+	int count;
 	json_t *results;
-	double decode, queue, compute;
-	struct gn_ticket tickets[AHEAD];
-	json_t *items[AHEAD]; /* borrowed from results */
+	double seconds[3];
+	struct gn_ticket *tickets; /* [AHEAD][asked->tickets] */
+	json_t *items[AHEAD];      /* borrowed from results; NULL: nothing is on its way */
 };
 
-static void add_error(json_t *item, int status, const char *detail)
+static void add_error(json_t *item, const struct gn_error *err)
 {
-	json_object_set_new(item, "error", json_pack("{s:i,s:s}", "status", status, "detail", detail));
+	json_object_set_new(item, "error",
+	                    json_pack("{s:i,s:s}", "status", gn_code_status(err->code), "detail", err->text));
+}
+
+static struct gn_ticket *tickets_of(const struct batch *batch, int slot)
+{
+	return batch->tickets + (size_t)slot * (size_t)batch->asked->tickets;
 }
 
 /* Takes the image in a slot to its end. */
 static void finish(struct batch *batch, int slot)
 {
-	struct gn_ticket *ticket = &batch->tickets[slot];
+	struct gn_ticket *tickets = tickets_of(batch, slot);
+	struct gn_error err = {0};
 
-	if (!ticket->sent)
+	if (!batch->items[slot])
 		return;
-	gn_classify_wait(gn_request_service(batch->r)->classifier, ticket);
-	batch->decode += ticket->decode_seconds;
-	batch->queue += ticket->queue_seconds;
-	batch->compute += ticket->compute_seconds;
-	if (ticket->error.code)
-		add_error(batch->items[slot], gn_code_status(ticket->error.code), ticket->error.text);
+	if (gn_asked_wait(batch->r, batch->asked, tickets, batch->seconds, &err))
+		add_error(batch->items[slot], &err);
 	else
-		json_object_set_new(batch->items[slot], "predictions",
-		                    predictions(batch->held->model, ticket->probabilities, batch->top));
-	gn_ticket_release(ticket);
-	memset(ticket, 0, sizeof *ticket);
+		gn_asked_result(batch->asked, tickets, batch->items[slot]);
+	gn_asked_clear(batch->asked, tickets);
+	batch->items[slot] = NULL;
 }
 
 /* Reads and sends one file of the form. Returns -1 when the body broke (err). */
@@ -130,14 +98,15 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	json_t *name = json_string(filename), *item = json_object();
 	json_object_set_new(item, "filename", name ? name : json_string("(a name that is not UTF-8)"));
 	json_array_append_new(batch->results, item);
-	batch->items[slot] = item;
 	if (gn_source_load(gn_multipart_read, form, IMAGE_LIMIT, &bytes, &size, err))
 		return -1;
 	if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN)
-		add_error(item, 415, "not a JPEG, PNG or WebP image");
-	else if (gn_classify_send(gn_request_service(batch->r)->classifier, batch->held, bytes, size,
-	                          &batch->tickets[slot], &own))
-		add_error(item, gn_code_status(own.code), own.text);
+		json_object_set_new(item, "error",
+		                    json_pack("{s:i,s:s}", "status", 415, "detail", "not a JPEG, PNG or WebP image"));
+	else if (gn_asked_send(batch->r, batch->asked, bytes, size, tickets_of(batch, slot), &own))
+		add_error(item, &own);
+	else
+		batch->items[slot] = item;
 	free(bytes);
 	return 0;
 }
@@ -171,51 +140,46 @@ static int send_files(struct batch *batch, struct gn_multipart *form)
 	return more;
 }
 
-static void classify_form(struct gn_request *r, struct gn_held *held, int top)
+static void classify_form(struct gn_request *r, const struct gn_asked *asked)
 {
 	struct gn_multipart *form = gn_multipart_open(r);
-	struct batch *batch;
+	struct batch batch = {.r = r, .asked = asked};
 
 	if (!form)
 		return;
-	batch = calloc(1, sizeof *batch);
-	if (!batch) {
+	batch.tickets = calloc((size_t)AHEAD * (size_t)asked->tickets, sizeof *batch.tickets);
+	if (!batch.tickets) {
 		gn_reply_problem(r, 503, "no memory for the form");
 		return;
 	}
-	batch->r = r;
-	batch->held = held;
-	batch->top = top;
-	batch->results = json_array();
-	int broken = send_files(batch, form);
+	batch.results = json_array();
+	int broken = send_files(&batch, form);
 	for (int slot = 0; slot < AHEAD; slot++)
-		finish(batch, slot);
+		finish(&batch, slot);
 	if (broken)
-		json_decref(batch->results);
+		json_decref(batch.results);
 	else
 		gn_reply_json(r, 200,
-		              json_pack("{s:s,s:o,s:o}", "model", held->id, "results", batch->results, "timing",
-		                        timing(batch->decode, batch->queue, batch->compute)));
-	free(batch);
+		              gn_asked_reply(asked, json_pack("{s:o}", "results", batch.results), batch.seconds));
+	free(batch.tickets);
 }
 
 void gn_api_classify(struct gn_request *r)
 {
 	const char *type = gn_content_type(r);
-	struct gn_held *held;
-	struct top top;
+	struct gn_asked asked;
 
-	if (gn_api_query(r, TOP, 1, &top) || gn_api_hold_model(r, &held))
+	if (gn_asked_read(r, &asked)) {
+		gn_asked_release(r, &asked);
 		return;
-	if (held->model->arch.classes == 0)
-		gn_reply_problem(r, 409, "the model has no head, so it cannot classify: tune it on a data set first");
-	else if (!strcmp(type, "multipart/form-data"))
-		classify_form(r, held, top.top);
+	}
+	if (!strcmp(type, "multipart/form-data"))
+		classify_form(r, &asked);
 	else if (!*type || !strncmp(type, "image/", 6) || !strcmp(type, "application/octet-stream"))
-		classify_one(r, held, top.top);
+		classify_one(r, &asked);
 	else
 		gn_reply_problem(
 		    r, 415, "an image is wanted (image/jpeg, image/png, image/webp) or multipart/form-data, not %s",
 		    type);
-	gn_modelpool_drop(gn_api_models(r), held);
+	gn_asked_release(r, &asked);
 }

@@ -413,6 +413,10 @@ struct gn_device_info {
 };
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
 
+/* Leading blocks whose tensors, with the embedding's, are the same memory in all the models: those of tuned models that came with
+ * their base. 0 for models of different shapes. */
+int gn_models_shared_blocks(const struct gn_model *const *models, int count);
+
 /* A model made ready on a device. On the CPU it uses the model's mapped weights where they lie: tuned models share
  * their base's pages. The model must outlive it. */
 struct gn_infer;
@@ -420,7 +424,13 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
                  struct gn_error *err);
 /* images [B, 3, S, S] normalised -> logits [B, K]; B <= max_batch. One thread at a time per device. */
 int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *logits, struct gn_error *err);
-uint64_t gn_infer_bytes(const struct gn_infer *infer); /* memory beyond the mapped weights */
+/* The same images through several models of one device and image size: logits[i] is [B, K of model i], bit for bit what each
+ * gives alone. Blocks that all share are computed once. */
+int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
+                      struct gn_error *err);
+/* Memory beyond the mapped weights that this model has for itself, and that all models on the device have together. */
+uint64_t gn_infer_bytes(const struct gn_infer *infer);
+uint64_t gn_device_resident_bytes(const struct gn_device *device);
 void gn_infer_free(struct gn_infer *infer);
 /* probabilities [K] from logits [K], in double inside. */
 void gn_softmax(float *probabilities, const float *logits, int classes);

@@ -43,12 +43,18 @@ static double now(void)
 
 /* ---------------------------------------------------------------- the compute thread ---------------------------- */
 
-static int count_model(const struct gn_classifier *c, const struct gn_held *held)
+/* Whether two images are for the same models. */
+static bool same_models(const struct gn_ticket *a, const struct gn_ticket *b)
+{
+	return a->count == b->count && !memcmp(a->held, b->held, (size_t)a->count * sizeof *a->held);
+}
+
+static int count_alike(const struct gn_classifier *c)
 {
 	int count = 0;
 
 	for (const struct gn_ticket *t = c->first; t && count < c->batch_max; t = t->next)
-		count += t->held == held;
+		count += same_models(t, c->first);
 	return count;
 }
 
@@ -58,20 +64,20 @@ static void gather(struct gn_classifier *c)
 	double deadline = c->first->sent_at + c->batch_wait;
 	struct timespec at = {.tv_sec = (time_t)deadline, .tv_nsec = (long)((deadline - floor(deadline)) * 1e9)};
 
-	while (!c->stop && c->decoding > 0 && count_model(c, c->first->held) < c->batch_max && now() < deadline)
+	while (!c->stop && c->decoding > 0 && count_alike(c) < c->batch_max && now() < deadline)
 		pthread_cond_timedwait(&c->work, &c->lock, &at);
 }
 
-/* Takes the oldest image and those for the same model out of the queue. With the lock. */
+/* Takes the oldest image and those for the same models out of the queue. With the lock. */
 static int take_batch(struct gn_classifier *c)
 {
-	const struct gn_held *held = c->first->held;
+	const struct gn_ticket *oldest = c->first;
 	struct gn_ticket **at = &c->first;
 	int count = 0;
 
 	while (*at) {
 		struct gn_ticket *ticket = *at;
-		if (ticket->held == held && count < c->batch_max) {
+		if (count < c->batch_max && same_models(ticket, oldest)) {
 			c->batch[count++] = ticket;
 			*at = ticket->next;
 		} else {
@@ -96,22 +102,59 @@ static int grow(float **buffer, size_t *size, size_t wanted, struct gn_error *er
 	return 0;
 }
 
+static int classes_of(const struct gn_held *held)
+{
+	return held->model->arch.classes;
+}
+
+/* Classes of the first n of a ticket's models together. */
+static size_t classes_before(const struct gn_ticket *ticket, int n)
+{
+	size_t classes = 0;
+
+	for (int m = 0; m < n; m++)
+		classes += (size_t)classes_of(ticket->held[m]);
+	return classes;
+}
+
+/* The compute thread's logits of model m, [count, K], to the tickets. */
+static void give_out(struct gn_classifier *c, int count, int m, const float *logits)
+{
+	int classes = classes_of(c->batch[0]->held[m]);
+	size_t at = classes_before(c->batch[0], m);
+
+	for (int i = 0; i < count; i++) {
+		struct gn_ticket *ticket = c->batch[i];
+
+		memcpy(ticket->logits + at, logits + (size_t)i * (size_t)classes, (size_t)classes * sizeof *logits);
+		gn_softmax(ticket->probabilities + at, ticket->logits + at, classes);
+	}
+}
+
 static int compute(struct gn_classifier *c, int count, struct gn_error *err)
 {
-	struct gn_held *held = c->batch[0]->held;
-	const struct gn_model *model = held->model;
-	int side = model->arch.image_size, classes = model->arch.classes;
+	const struct gn_ticket *first = c->batch[0];
+	const struct gn_model *model = first->held[0]->model;
+	int side = model->arch.image_size;
 	size_t image = (size_t)3 * (size_t)side * (size_t)side;
+	float *logits[GN_TOGETHER_MAX];
 
 	if (grow(&c->images, &c->images_size, image * (size_t)count, err) ||
-	    grow(&c->logits, &c->logits_size, (size_t)classes * (size_t)count, err))
+	    grow(&c->logits, &c->logits_size, classes_before(first, first->count) * (size_t)count, err))
 		return -1;
-	for (int i = 0; i < count; i++)
-		gn_image_normalise(c->images + image * (size_t)i, c->batch[i]->pixels, side, &model->preprocess);
-	if (gn_modelpool_infer(c->pool, held, c->images, count, c->logits, err))
+	for (int i = 0; i < count; i++) {
+		if (c->batch[i]->values)
+			memcpy(c->images + image * (size_t)i, c->batch[i]->values, image * sizeof *c->images);
+		else
+			gn_image_normalise(c->images + image * (size_t)i, c->batch[i]->pixels, side,
+			                   &model->preprocess);
+	}
+	for (int m = 0; m < first->count; m++)
+		logits[m] = c->logits + classes_before(first, m) * (size_t)count;
+	if (gn_modelpool_infer(c->pool, first->held, first->count, c->images, count, logits, err))
 		return -1;
-	for (int i = 0; i < count; i++)
-		gn_softmax(c->batch[i]->probabilities, c->logits + (size_t)classes * (size_t)i, classes);
+	for (int m = 0; m < first->count; m++)
+		give_out(c, count, m, logits[m]);
 	return 0;
 }
 
@@ -124,7 +167,8 @@ static void run_batch(struct gn_classifier *c, int count)
 	compute(c, count, &err);
 	double seconds = now() - start;
 	gn_metrics_classify_batch(metrics, count);
-	gn_metrics_classify_images(metrics, c->batch[0]->held->id, (uint64_t)count);
+	for (int m = 0; m < c->batch[0]->count; m++)
+		gn_metrics_classify_images(metrics, c->batch[0]->held[m]->id, (uint64_t)count);
 	for (int i = 0; i < count; i++) {
 		struct gn_ticket *ticket = c->batch[i];
 		ticket->queue_seconds = start - ticket->sent_at;
@@ -185,37 +229,86 @@ static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static int decode(struct gn_classifier *c, const struct gn_model *model, const void *bytes, size_t size,
-                  struct gn_ticket *ticket, struct gn_error *err)
+static int room_for_results(struct gn_ticket *ticket, struct gn_held *const *held, int count, struct gn_error *err)
 {
+	gn_assert(count > 0 && count <= GN_TOGETHER_MAX && !ticket->sent);
+	memcpy(ticket->held, held, (size_t)count * sizeof *held);
+	ticket->count = count;
+	size_t classes = classes_before(ticket, count);
+	gn_assert(classes > 0);
+	ticket->logits = calloc(classes, sizeof *ticket->logits);
+	ticket->probabilities = calloc(classes, sizeof *ticket->probabilities);
+	return ticket->logits && ticket->probabilities ? 0 : gn_fail_errno(err, "", "no memory for an image");
+}
+
+static int decode(struct gn_classifier *c, const void *bytes, size_t size, struct gn_ticket *ticket,
+                  struct gn_error *err)
+{
+	const struct gn_model *model = ticket->held[0]->model;
 	int side = model->arch.image_size;
 
 	ticket->pixels = malloc((size_t)3 * (size_t)side * (size_t)side);
-	ticket->probabilities = calloc((size_t)model->arch.classes, sizeof *ticket->probabilities);
-	if (!ticket->pixels || !ticket->probabilities)
+	if (!ticket->pixels)
 		return gn_fail_errno(err, "", "no memory for an image");
 	return gn_image_eval(ticket->pixels, bytes, size, (uint64_t)c->service->config.max_pixels, side,
 	                     &model->preprocess, err);
 }
 
-int gn_classify_send(struct gn_classifier *c, struct gn_held *held, const void *bytes, size_t size,
-                     struct gn_ticket *ticket, struct gn_error *err)
+/* Queues a ticket that is prepared. */
+static void put_in_queue(struct gn_classifier *c, struct gn_ticket *ticket, double start)
 {
-	gn_assert(held->model->arch.classes > 0 && !ticket->sent);
-	begin_decoding(c);
-	double start = now();
-	if (decode(c, held->model, bytes, size, ticket, err)) {
-		end_decoding(c, NULL);
-		gn_ticket_release(ticket);
-		return -1;
-	}
-	ticket->held = held;
 	ticket->sent = true;
 	ticket->next = NULL;
 	ticket->sent_at = now();
 	ticket->decode_seconds = ticket->sent_at - start;
 	end_decoding(c, ticket);
+}
+
+int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int count, const void *bytes, size_t size,
+                     struct gn_ticket *ticket, struct gn_error *err)
+{
+	begin_decoding(c);
+	double start = now();
+	if (room_for_results(ticket, held, count, err) || decode(c, bytes, size, ticket, err)) {
+		end_decoding(c, NULL);
+		gn_ticket_release(ticket);
+		return -1;
+	}
+	put_in_queue(c, ticket, start);
 	return 0;
+}
+
+int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const float *values,
+                            struct gn_ticket *ticket, struct gn_error *err)
+{
+	size_t side = (size_t)held->model->arch.image_size, count = 3 * side * side;
+
+	begin_decoding(c);
+	double start = now();
+	int failed = room_for_results(ticket, &held, 1, err);
+	ticket->values = failed ? NULL : malloc(count * sizeof *values);
+	if (!ticket->values) {
+		end_decoding(c, NULL);
+		gn_ticket_release(ticket);
+		return failed ? -1 : gn_fail_errno(err, "", "no memory for an image");
+	}
+	memcpy(ticket->values, values, count * sizeof *values);
+	put_in_queue(c, ticket, start);
+	return 0;
+}
+
+bool gn_held_alike(const struct gn_held *a, const struct gn_held *b)
+{
+	const struct gn_preprocess *p = &a->model->preprocess, *q = &b->model->preprocess;
+
+	return a->model->arch.image_size == b->model->arch.image_size && !memcmp(p->mean, q->mean, sizeof p->mean) &&
+	       !memcmp(p->std, q->std, sizeof p->std) && !memcmp(&p->crop_pct, &q->crop_pct, sizeof p->crop_pct) &&
+	       p->interpolation == q->interpolation;
+}
+
+const float *gn_ticket_probabilities(const struct gn_ticket *ticket, int n)
+{
+	return ticket->probabilities + classes_before(ticket, n);
 }
 
 void gn_classify_wait(struct gn_classifier *c, struct gn_ticket *ticket)
@@ -227,15 +320,19 @@ void gn_classify_wait(struct gn_classifier *c, struct gn_ticket *ticket)
 		pthread_cond_wait(&c->ready, &c->lock);
 	pthread_mutex_unlock(&c->lock);
 	free(ticket->pixels);
+	free(ticket->values);
 	ticket->pixels = NULL;
+	ticket->values = NULL;
 }
 
 void gn_ticket_release(struct gn_ticket *ticket)
 {
 	free(ticket->pixels);
+	free(ticket->values);
+	free(ticket->logits);
 	free(ticket->probabilities);
 	ticket->pixels = NULL;
-	ticket->probabilities = NULL;
+	ticket->values = ticket->logits = ticket->probabilities = NULL;
 }
 
 int gn_classifier_depth(struct gn_classifier *c)

@@ -18,22 +18,34 @@ struct gn_modelpool *gn_classifier_pool(struct gn_classifier *classifier);
 /* Images that wait to be computed. */
 int gn_classifier_depth(struct gn_classifier *classifier);
 
+enum { GN_TOGETHER_MAX = 32 }; /* models that one image is shown to together */
+
 /* One image on its way. Zero-initialise; stays where it is from gn_classify_send to gn_classify_wait. */
 struct gn_ticket {
-	float *probabilities; /* [K]; malloc'd by send, the caller frees it with gn_ticket_release */
+	/* One behind the other for each model; malloc'd by send, freed with gn_ticket_release. */
+	float *logits, *probabilities;
 	double decode_seconds, queue_seconds, compute_seconds;
 	struct gn_error error; /* of the computation */
 	/* private */
 	bool sent, done;
-	struct gn_held *held;
-	uint8_t *pixels; /* [S, S, 3] */
+	struct gn_held *held[GN_TOGETHER_MAX];
+	int count;
+	uint8_t *pixels; /* [S, S, 3]; NULL where values are given */
+	float *values;   /* [3, S, S], normalised */
 	double sent_at;
 	struct gn_ticket *next;
 };
-/* Decodes the image and queues it for held's model. bytes may go afterwards. On failure nothing is queued. The model must have a
- * head and stay held until the ticket was waited for. */
-int gn_classify_send(struct gn_classifier *classifier, struct gn_held *held, const void *bytes, size_t size,
-                     struct gn_ticket *ticket, struct gn_error *err);
+/* Whether the models prepare a picture in the same way, so that they can be asked together. */
+bool gn_held_alike(const struct gn_held *a, const struct gn_held *b);
+/* Decodes the image and queues it for count models that are all alike. bytes may go afterwards. On failure nothing is queued. The models
+ * must have heads and stay held until the ticket was waited for. */
+int gn_classify_send(struct gn_classifier *classifier, struct gn_held *const *held, int count, const void *bytes,
+                     size_t size, struct gn_ticket *ticket, struct gn_error *err);
+/* The same for a picture that is prepared already: values [3, S, S], normalised, are copied. */
+int gn_classify_send_values(struct gn_classifier *classifier, struct gn_held *held, const float *values,
+                            struct gn_ticket *ticket, struct gn_error *err);
+/* The result for the n-th of the ticket's models, [K]. */
+const float *gn_ticket_probabilities(const struct gn_ticket *ticket, int n);
 /* Blocks until the image is computed; ticket->error says how it went. Returns at once for a ticket that was not sent. */
 void gn_classify_wait(struct gn_classifier *classifier, struct gn_ticket *ticket);
 void gn_ticket_release(struct gn_ticket *ticket);

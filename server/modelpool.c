@@ -15,6 +15,7 @@ struct gn_modelpool {
 	pthread_mutex_t lock, device_lock;
 	struct gn_held *open; /* every model that is not forgotten */
 	uint64_t clock;
+	_Atomic uint64_t resident; /* bytes on the device that open models share */
 };
 
 int gn_modelpool_new(struct gn_modelpool **out, struct gn_store *store, struct gn_device *device, uint64_t limit,
@@ -53,6 +54,7 @@ static void close_held(struct gn_modelpool *pool, struct gn_held *held)
 
 	pthread_mutex_lock(&pool->device_lock);
 	gn_infer_free(held->infer);
+	pool->resident = gn_device_resident_bytes(pool->device);
 	pthread_mutex_unlock(&pool->device_lock);
 	gn_model_close(held->model);
 	free(held);
@@ -62,7 +64,7 @@ static void close_held(struct gn_modelpool *pool, struct gn_held *held)
 
 static uint64_t open_bytes(const struct gn_modelpool *pool)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = pool->resident;
 
 	for (const struct gn_held *h = pool->open; h; h = h->next)
 		bytes += h->file_bytes + h->infer_bytes;
@@ -213,19 +215,35 @@ int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held 
 
 /* ---------------------------------------------------------------- computing ------------------------------------- */
 
-int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *held, const float *images, int batch, float *logits,
-                       struct gn_error *err)
+/* With the device. */
+static int make_ready(struct gn_modelpool *pool, struct gn_held *held, struct gn_error *err)
 {
+	if (held->infer)
+		return 0;
+	if (gn_infer_new(&held->infer, pool->device, held->model, pool->max_batch, err))
+		return -1;
+	held->infer_bytes = gn_infer_bytes(held->infer);
+	return 0;
+}
+
+int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, int count, const float *images,
+                       int batch, float *const *logits, struct gn_error *err)
+{
+	struct gn_infer **infers = calloc((size_t)count, sizeof *infers);
 	int failed = 0;
 
+	if (!infers)
+		return gn_fail_errno(err, "", "classifying with several models");
 	pthread_mutex_lock(&pool->device_lock);
-	if (!held->infer) {
-		failed = gn_infer_new(&held->infer, pool->device, held->model, pool->max_batch, err);
-		held->infer_bytes = failed ? 0 : gn_infer_bytes(held->infer);
+	for (int i = 0; i < count && !failed; i++) {
+		failed = make_ready(pool, held[i], err);
+		infers[i] = held[i]->infer;
 	}
 	if (!failed)
-		failed = gn_infer_run(held->infer, images, batch, logits, err);
+		failed = gn_infer_run_many(infers, count, images, batch, logits, err);
+	pool->resident = gn_device_resident_bytes(pool->device);
 	pthread_mutex_unlock(&pool->device_lock);
+	free(infers);
 	return failed;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Opened models, shared by everything that reads weights: classification, exports, angles, plans.
  *
- * A model is opened once, its bases with it; tuned models of one base point into the same mapped file. Models that nobody
- * holds stay open until the pool is larger than its limit, then the least recently used ones are closed.
+ * A model is opened once, its bases with it; tuned models of one base point into the same mapped file, and compute in the same
+ * buffers: N of them cost the base once and N deltas. Models that nobody holds stay open until the pool is larger than its limit, then the least recently used ones are closed.
  *
  * Locks: `lock` guards the table and is held while a model is opened (a map, not a read). `device_lock` is held while the
  * device computes. Neither is taken while the other is held.
@@ -43,10 +43,11 @@ void gn_modelpool_drop(struct gn_modelpool *pool, struct gn_held *held);
 /* The model was deleted: it is closed as soon as nobody holds it, so that the disk gets its blocks back. */
 void gn_modelpool_forget(struct gn_modelpool *pool, const char *id);
 
-/* images [batch, 3, S, S] normalised -> logits [batch, K]. Waits for the device. */
-int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *held, const float *images, int batch, float *logits,
-                       struct gn_error *err);
-/* Bytes now open, and how many models. */
+/* images [batch, 3, S, S] normalised -> logits[i] [batch, K of model i] for each of the models, which take pictures of one size. What they
+ * share is computed once; each gets what it would get alone. Waits for the device. */
+int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, int count, const float *images,
+                       int batch, float *const *logits, struct gn_error *err);
+/* Bytes now open, and how many models: each file once, what each model needs beside it, and the buffers that all share. */
 uint64_t gn_modelpool_bytes(struct gn_modelpool *pool, int *models);
 
 #endif

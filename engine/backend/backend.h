@@ -246,12 +246,16 @@ extern const struct gn_backend gn_backend_cpu;
 const struct gn_backend *gn_cuda_backend(int abi, enum gn_precision precision);
 
 /* A device handle is a backend and its context, and where a GPU's tables for other precisions come from. */
+struct gn_body;
+struct gn_weights;
 struct gn_device {
 	const struct gn_backend *backend;
 	struct gn_ctx *ctx;
 	const struct gn_backend *(*entry)(int abi, enum gn_precision precision); /* NULL: a CPU */
 	int index;
 	char remark[480]; /* see gn_device_info */
+	struct gn_body *bodies; /* what the models on it share: vit/resident.h */
+	struct gn_weights *weights;
 };
 /* The table that computes in this precision on this device (NULL: a CPU); NULL where the device cannot. */
 const struct gn_backend *gn_device_table(const struct gn_device *device, enum gn_precision precision);

@@ -110,17 +110,22 @@ static void heads(struct gn_pass *p, void *const *t, int B)
 
 void gn_vit_forward(struct gn_pass *p, const struct gn_bind *w, int B, bool keep)
 {
-	int L = p->shape.L, last = p->to < L ? p->to : L;
+	gn_vit_forward_stages(p, w, B, p->from, p->to, keep);
+}
 
-	gn_assert(B <= p->batch);
-	if (p->from == 0)
+void gn_vit_forward_stages(struct gn_pass *p, const struct gn_bind *w, int B, int from, int to, bool keep)
+{
+	int L = p->shape.L, last = to < L ? to : L;
+
+	gn_assert(B <= p->batch && from >= p->from && to <= p->to);
+	if (from == 0)
 		embed(p, w, B);
-	for (int i = p->from; i < last; i++) {
+	for (int i = from; i < last; i++) {
 		attention_branch(p, w->blocks[i], i, B, keep);
 		ffn_branch(p, w->blocks[i], i, B, keep);
 	}
-	if (p->from <= L && p->to > L)
+	if (from <= L && to > L)
 		final_norm(p, w->outside, B);
-	if (p->to > L + 1)
+	if (to > L + 1)
 		heads(p, w->outside, B);
 }

@@ -84,6 +84,8 @@ void *gn_pass_output(struct gn_pass *pass);
 /* Runs B <= batch images from the pass's first stage to its last. keep: store what the plan wants for the backward
  * pass. */
 void gn_vit_forward(struct gn_pass *pass, const struct gn_bind *weights, int B, bool keep);
+/* The same between two stages of the pass, where what enters the first one is in its place: images for 0, else pass->x[from]. */
+void gn_vit_forward_stages(struct gn_pass *pass, const struct gn_bind *weights, int B, int from, int to, bool keep);
 /* After a forward with keep, and with d_logits [B, K] set: adds every gradient that the plan wants to `gradients`.
  * With a distillation head both heads get d_logits as it is: the caller has halved it. */
 void gn_vit_backward(struct gn_pass *pass, const struct gn_bind *weights, const struct gn_bind *gradients, int B);

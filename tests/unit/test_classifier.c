@@ -67,8 +67,8 @@ static void add_base(uint64_t seed, char id[GN_ID_SIZE])
 	add(staged, "", id);
 }
 
-// A tuned model of base: another head, filled with value.
-static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
+// A tuned model of base: another head, filled with value, and with it block `block` has another second layer (-1: none has).
+static void add_tuned_block(const char *base, float value, int block, char id[GN_ID_SIZE])
 {
 	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
 	char staged[PATH_MAX], path[PATH_MAX];
@@ -81,7 +81,12 @@ static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
 	const struct gn_model *model = held->model;
 	for (int i = 0; i < CLASSES * 16; i++)
 		weights[i] = value * (float)(i % 7 - 3);
+	float hidden[16 * 32];
+	for (int i = 0; i < 16 * 32; i++)
+		hidden[i] = value * (float)(i % 5 - 2);
 	tensors[gn_layout_find(&model->layout, GN_HEAD_W, -1)] = weights;
+	if (block >= 0)
+		tensors[gn_layout_find(&model->layout, GN_FC2_W, block)] = hidden;
 	stage(staged, path);
 	const struct gn_model_parts parts = {.arch = &model->arch,
 	                                     .preprocess = &model->preprocess,
@@ -92,6 +97,11 @@ static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
 	assert_int_equal(gn_model_write(path, &parts, &err), 0);
 	gn_modelpool_drop(pool, held);
 	add(staged, base, id);
+}
+
+static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
+{
+	add_tuned_block(base, value, -1, id);
 }
 
 static void start(int64_t memory)
@@ -195,8 +205,8 @@ static void ask(struct asker *asker, int model, int image)
 		asker->bad++;
 		return;
 	}
-	if (gn_classify_send(service.classifier, held, asker->images[image].bytes, asker->images[image].size, &ticket,
-	                     &err))
+	if (gn_classify_send(service.classifier, &held, 1, asker->images[image].bytes, asker->images[image].size,
+	                     &ticket, &err))
 		asker->bad++;
 	gn_classify_wait(service.classifier, &ticket);
 	if (!ticket.sent || ticket.error.code)
@@ -265,16 +275,106 @@ static void test_pictures_that_are_none(void **state)
 	pool = gn_classifier_pool(service.classifier);
 	add_base(1, base);
 	assert_int_equal(gn_modelpool_hold(pool, base, &held, &err), 0);
-	assert_int_equal(gn_classify_send(service.classifier, held, "text", 4, &ticket, &err), -1);
+	assert_int_equal(gn_classify_send(service.classifier, &held, 1, "text", 4, &ticket, &err), -1);
 	gn_classify_wait(service.classifier, &ticket);
 	gn_ticket_release(&ticket);
 	gn_modelpool_drop(pool, held);
 	stop();
 }
 
+// Several models look at one picture: each says, to the last bit, what it says alone, and the blocks that all share are counted.
+static void test_several_models_together(void **state)
+{
+	char base[GN_ID_SIZE], ids[3][GN_ID_SIZE];
+	struct blob image = picture_png(40, 30, 3);
+	struct gn_held *held[3];
+	struct gn_error err = {0};
+
+	(void)state;
+	start(1 << 30);
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	for (int i = 0; i < 3; i++)
+		add_tuned_block(base, 0.1F + 0.1F * (float)i, i == 2 ? 1 : -1, ids[i]);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(gn_modelpool_hold(pool, ids[i], &held[i], &err), 0);
+	assert_int_equal(gn_models_shared_blocks((const struct gn_model *[]){held[0]->model, held[1]->model}, 2), 2);
+	assert_int_equal(
+	    gn_models_shared_blocks((const struct gn_model *[]){held[0]->model, held[1]->model, held[2]->model}, 3), 1);
+	for (int count = 1; count <= 3; count++) {
+		struct gn_ticket together = {0};
+
+		assert_int_equal(
+		    gn_classify_send(service.classifier, held, count, image.bytes, image.size, &together, &err), 0);
+		gn_classify_wait(service.classifier, &together);
+		assert_int_equal(together.error.code, GN_OK);
+		for (int i = 0; i < count; i++) {
+			struct gn_ticket alone = {0};
+
+			assert_int_equal(
+			    gn_classify_send(service.classifier, &held[i], 1, image.bytes, image.size, &alone, &err),
+			    0);
+			gn_classify_wait(service.classifier, &alone);
+			assert_memory_equal(gn_ticket_probabilities(&together, i), alone.probabilities,
+			                    CLASSES * sizeof(float));
+			assert_memory_equal(together.logits + (ptrdiff_t)i * CLASSES, alone.logits,
+			                    CLASSES * sizeof(float));
+			gn_ticket_release(&alone);
+		}
+		gn_ticket_release(&together);
+	}
+	for (int i = 0; i < 3; i++)
+		gn_modelpool_drop(pool, held[i]);
+	blob_release(&image);
+	stop();
+}
+
+// N tuned models cost the base once and N deltas, in memory as on the disk: of all else there is a head's buffers for each.
+static void test_many_models_cost_their_deltas(void **state)
+{
+	enum { MANY = 6 };
+	char base[GN_ID_SIZE], id[GN_ID_SIZE];
+	struct blob image = picture_png(40, 30, 3);
+	struct gn_held *held[MANY];
+	struct gn_error err = {0};
+	uint64_t bytes[MANY], deltas = 0, heads = 0;
+	int models;
+
+	(void)state;
+	start(1 << 30);
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	for (int i = 0; i < MANY; i++) {
+		struct gn_ticket ticket = {0};
+
+		add_tuned(base, 0.1F * (float)i, id);
+		assert_int_equal(gn_modelpool_hold(pool, id, &held[i], &err), 0);
+		assert_int_equal(
+		    gn_classify_send(service.classifier, &held[i], 1, image.bytes, image.size, &ticket, &err), 0);
+		gn_classify_wait(service.classifier, &ticket);
+		gn_ticket_release(&ticket);
+		bytes[i] = gn_modelpool_bytes(pool, &models);
+		deltas += held[i]->file_bytes;
+		heads += held[i]->infer_bytes;
+		assert_true(held[i]->file_bytes < held[0]->base->file_bytes / 4);
+	}
+	assert_int_equal(models, MANY + 1);
+	assert_int_equal(bytes[MANY - 1],
+	                 held[0]->base->file_bytes + deltas + heads + gn_device_resident_bytes(service.device));
+	for (int i = 1; i < MANY; i++)
+		assert_int_equal(bytes[i] - bytes[i - 1], held[i]->file_bytes + held[i]->infer_bytes);
+	assert_true(heads / MANY < gn_device_resident_bytes(service.device) / 4);
+	for (int i = 0; i < MANY; i++)
+		gn_modelpool_drop(pool, held[i]);
+	blob_release(&image);
+	stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_several_models_together),
+	    cmocka_unit_test(test_many_models_cost_their_deltas),
 	    cmocka_unit_test(test_bases_are_shared),
 	    cmocka_unit_test(test_eviction_and_forgetting),
 	    cmocka_unit_test(test_batches_give_what_single_images_give),
