@@ -43,9 +43,13 @@ static const char script[] =
     "        emit checkpoint \"{\\\"step\\\":$((n + 1)),\\\"epoch\\\":0}\"; kill -9 $$ ;;\n"
     "    slow) trap 'exit 3' TERM; emit step '{\"step\":1,\"steps\":2,\"epoch\":1,\"epochs\":1}'\n"
     "        while [ ! -e go ]; do sleep 0.02; done; good ;;\n"
+    "    mix) emit record '{\"ingredients\":[1]}'; emit progress '{\"done\":2,\"total\":2,\"eta_seconds\":0}'\n"
+    "        echo weights > model.safetensors; echo state > soup.bin; echo "
+    "\"{\\\"result\\\":{\\\"by\\\":\\\"$1\\\"}}\" > result.json ;;\n"
+    "    measure) echo all > report.json; echo \"{\\\"result\\\":{\\\"by\\\":\\\"$1\\\"}}\" > result.json ;;\n"
     "    stubborn) trap '' TERM; while :; do sleep 0.02; done ;;\n"
-    "esac\n"
-    "exit 2\n";
+    "    *) exit 2 ;;\n"
+    "esac\n";
 
 static void add_row(struct runs *f, enum gn_kind kind, char id[GN_ID_SIZE])
 {
@@ -105,19 +109,31 @@ int runs_teardown(void **state)
 	return 0;
 }
 
-void runs_submit(struct runs *f, const char *mode, const char *name, int priority, char id[GN_ID_SIZE])
+static enum gn_kind kind_of(const char *id)
+{
+	return !strncmp(id, "sop_", 4) ? GN_KIND_SOUP : !strncmp(id, "evl_", 4) ? GN_KIND_EVALUATION : GN_KIND_RUN;
+}
+
+void runs_submit_kind(struct runs *f, enum gn_kind kind, const char *mode, const char *name, int priority,
+                      char id[GN_ID_SIZE])
 {
 	struct gn_error err = {0};
 	json_t *request = json_pack("{s:s,s:s,s:s,s:i,s:i}", "model", f->model, "dataset", f->dataset, "mode", mode,
 	                            "epochs", 1, "batch_size", 8);
-	json_t *plan = json_pack("{s:[s],s:i}", "tuned_layers", "head", "tuned_parameters", 10);
+	json_t *members = json_pack("{s:[s],s:i}", "tuned_layers", "head", "tuned_parameters", 10);
 	json_t *needs = json_pack("{s:s,s:s}", "/model", f->model, "/dataset", f->dataset);
-	struct gn_job_new run = {GN_KIND_RUN, name, priority, f->model, needs, request, plan};
+	struct gn_job_new job = {kind,  name,    priority, kind == GN_KIND_EVALUATION ? NULL : f->model,
+	                         needs, request, members};
 
-	assert_int_equal(gn_supervisor_submit(f->supervisor, &run, 1, (char(*)[GN_ID_SIZE])id, &err), 0);
+	assert_int_equal(gn_supervisor_submit(f->supervisor, &job, 1, (char(*)[GN_ID_SIZE])id, &err), 0);
 	json_decref(needs);
 	json_decref(request);
-	json_decref(plan);
+	json_decref(members);
+}
+
+void runs_submit(struct runs *f, const char *mode, const char *name, int priority, char id[GN_ID_SIZE])
+{
+	runs_submit_kind(f, GN_KIND_RUN, mode, name, priority, id);
 }
 
 void runs_wait(struct runs *f, const char *id, enum gn_job_status wanted)
@@ -126,7 +142,7 @@ void runs_wait(struct runs *f, const char *id, enum gn_job_status wanted)
 	char found[GN_ID_SIZE];
 
 	for (int i = 0; i < 1000; i++) {
-		assert_int_equal(gn_supervisor_find(f->supervisor, GN_KIND_RUN, id, found, &status), 0);
+		assert_int_equal(gn_supervisor_find(f->supervisor, kind_of(id), id, found, &status), 0);
 		if (status == wanted)
 			return;
 		nanosleep(&(struct timespec){0, 20000000}, NULL);
@@ -137,7 +153,7 @@ void runs_wait(struct runs *f, const char *id, enum gn_job_status wanted)
 
 json_t *runs_get(struct runs *f, const char *id)
 {
-	struct gn_text *text = gn_supervisor_get(f->supervisor, GN_KIND_RUN, id);
+	struct gn_text *text = gn_supervisor_get(f->supervisor, kind_of(id), id);
 	json_t *run;
 
 	assert_non_null(text);

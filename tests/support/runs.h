@@ -20,9 +20,12 @@ void runs_stop(struct runs *f);
 
 /* Submits a run whose worker behaves as mode says (see runs.c). */
 void runs_submit(struct runs *f, const char *mode, const char *name, int priority, char id[GN_ID_SIZE]);
-/* Waits until the run has the status; fails the test after 20 s. */
+/* The same for a job of any kind. */
+void runs_submit_kind(struct runs *f, enum gn_kind kind, const char *mode, const char *name, int priority,
+                      char id[GN_ID_SIZE]);
+/* Waits until the job has the status; fails the test after 20 s. */
 void runs_wait(struct runs *f, const char *id, enum gn_job_status status);
-/* The resource; the caller decrefs. */
+/* The resource of a job by its id, of a run by its name too; the caller decrefs. */
 json_t *runs_get(struct runs *f, const char *id);
 
 #endif

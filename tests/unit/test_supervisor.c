@@ -16,14 +16,19 @@
 #include "tests/support/client.h"
 #include "tests/support/runs.h"
 
-static bool run_has(struct runs *f, const char *id, const char *file)
+static bool job_has(struct runs *f, enum gn_kind kind, const char *id, const char *file)
 {
 	char folder[PATH_MAX], path[PATH_MAX + 32];
 	struct stat st;
 
-	gn_store_folder(f->store, GN_KIND_RUN, id, folder);
+	gn_store_folder(f->store, kind, id, folder);
 	snprintf(path, sizeof path, "%s/%s", folder, file);
 	return stat(path, &st) == 0;
+}
+
+static bool run_has(struct runs *f, const char *id, const char *file)
+{
+	return job_has(f, GN_KIND_RUN, id, file);
 }
 
 static void touch(struct runs *f, const char *id, const char *file)
@@ -374,6 +379,92 @@ static void test_names_and_missing_parts(void **state)
 	json_decref(empty);
 }
 
+// A soup leaves a model, an evaluation only its report; what the worker records is in the resource, and stays.
+static void test_kinds(void **state)
+{
+	struct runs *f = *state;
+	struct gn_error err = {0};
+	char soup[GN_ID_SIZE], evaluation[GN_ID_SIZE], run[GN_ID_SIZE];
+	struct gn_row model;
+	json_t *job;
+
+	runs_submit_kind(f, GN_KIND_SOUP, "mix", "same", 0, soup);
+	runs_submit_kind(f, GN_KIND_EVALUATION, "measure", "same", 0, evaluation);
+	runs_submit(f, "good", "same", 0, run);
+	runs_wait(f, soup, GN_JOB_SUCCEEDED);
+	runs_wait(f, evaluation, GN_JOB_SUCCEEDED);
+	runs_wait(f, run, GN_JOB_SUCCEEDED);
+	job = get_final(f, evaluation);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(job, "result"), "by")), "evaluate");
+	assert_null(json_object_get(json_object_get(job, "result"), "model"));
+	json_decref(job);
+	assert_true(job_has(f, GN_KIND_EVALUATION, evaluation, "report.json"));
+	runs_stop(f);
+	runs_start(f);
+
+	job = get_final(f, soup);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(job, "result"), "by")), "soup");
+	assert_int_equal(json_array_size(json_object_get(job, "ingredients")), 1);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(job, "progress"), "done")), 2);
+	assert_int_equal(gn_store_get(f->store, GN_KIND_MODEL,
+	                              json_string_value(json_object_get(json_object_get(job, "result"), "model")),
+	                              &model, &err),
+	                 0);
+	assert_string_equal(model.soup, soup);
+	assert_string_equal(model.run, "");
+	assert_string_equal(model.base, f->model);
+	gn_row_release(&model);
+	json_decref(job);
+	assert_false(job_has(f, GN_KIND_SOUP, soup, "soup.bin"));
+	assert_null(gn_supervisor_get(f->supervisor, GN_KIND_RUN, soup));
+	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_EVALUATION, soup, &err), -1);
+	assert_int_equal(err.code, GN_NOT_FOUND);
+}
+
+// One queue for all kinds: an evaluation with priority goes before a run that came earlier.
+static void test_one_queue(void **state)
+{
+	struct runs *f = *state;
+	char slow[GN_ID_SIZE], run[GN_ID_SIZE], soup[GN_ID_SIZE], evaluation[GN_ID_SIZE];
+	int counts[GN_JOB_STATUS_COUNT];
+
+	runs_submit(f, "slow", "", 0, slow);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	runs_submit(f, "good", "", 0, run);
+	runs_submit_kind(f, GN_KIND_SOUP, "mix", "", 0, soup);
+	runs_submit_kind(f, GN_KIND_EVALUATION, "measure", "", 5, evaluation);
+	gn_supervisor_counts(f->supervisor, GN_KIND_SOUP, counts);
+	assert_int_equal(counts[GN_JOB_QUEUED], 1);
+	touch(f, slow, "go");
+	runs_wait(f, soup, GN_JOB_SUCCEEDED);
+	assert_true(started(f, evaluation) < started(f, run));
+	assert_true(started(f, run) < started(f, soup));
+}
+
+// Jobs that are submitted together come together or not at all.
+static void test_all_or_none(void **state)
+{
+	struct runs *f = *state;
+	struct gn_error err = {0};
+	json_t *needs = json_pack("{s:s}", "/model", f->model), *empty = json_object(),
+	       *request = json_pack("{s:s}", "mode", "measure");
+	struct gn_job_new jobs[2] = {{GN_KIND_EVALUATION, "one", 0, NULL, needs, request, empty},
+	                             {GN_KIND_EVALUATION, "one", 0, NULL, needs, request, empty}};
+	char ids[2][GN_ID_SIZE];
+
+	assert_int_equal(gn_supervisor_submit(f->supervisor, jobs, 2, ids, &err), -1);
+	assert_int_equal(err.code, GN_CONFLICT);
+	assert_null(gn_supervisor_get(f->supervisor, GN_KIND_EVALUATION, "one"));
+	err = (struct gn_error){0};
+	jobs[1].name = "two";
+	assert_int_equal(gn_supervisor_submit(f->supervisor, jobs, 2, ids, &err), 0);
+	runs_wait(f, ids[0], GN_JOB_SUCCEEDED);
+	runs_wait(f, ids[1], GN_JOB_SUCCEEDED);
+	json_decref(needs);
+	json_decref(empty);
+	json_decref(request);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, runs_setup, runs_teardown)
 
 int main(void)
@@ -391,6 +482,9 @@ int main(void)
 	    CASE(test_left_result),
 	    CASE(test_list),
 	    CASE(test_names_and_missing_parts),
+	    CASE(test_kinds),
+	    CASE(test_one_queue),
+	    CASE(test_all_or_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
