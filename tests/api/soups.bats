@@ -20,7 +20,7 @@ teardown_file() {
 
 # tuned NAME STRATEGY [fields]: the model of a short run.
 tuned() {
-    post_json /v1/runs "{\"name\":\"$1\",\"model\":\"tiny\",\"dataset\":\"three\",\"strategy\":\"$2\",\"epochs\":2,\"batch_size\":6,\"lr\":0.003${3:-}}"
+    post_json /v1/runs "$(jq -cn "{name: \"$1\", model: \"tiny\", dataset: \"three\", strategy: \"$2\", epochs: 2, batch_size: 6, lr: 0.003} + {${3:-}}")"
     expect 201 >&2
     wait_run "$1" succeeded >&2
     field .result.model
@@ -144,13 +144,10 @@ END
     post_json /v1/models '{"name":"tiny2","init":"random","seed":1,"architecture":{"image_size":32,"patch_size":8,"dim":32,"depth":2,"heads":2,"mlp_dim":64,"pool":"cls"}}'
     expect 201
     local other larger
-    post_json /v1/runs '{"name":"other-base","model":"tiny2","dataset":"three","strategy":"linear","epochs":1,"batch_size":6}'
-    expect 201
-    wait_run other-base succeeded
-    other=$(field .result.model)
+    other=$(tuned other-base linear '"model":"tiny2"')
     post_json /v1/soups "{\"models\":[\"$A\",\"$other\"]}"
     expect_field /models/1
-    larger=$(tuned larger linear ',"image_size":48')
+    larger=$(tuned larger linear '"image_size":48')
     post_json /v1/soups "{\"models\":[\"$A\",\"$B\",\"$larger\"]}"
     expect_field /models/2
     post_json /v1/soups "{\"models\":[\"$A\"],\"name\":\"Not A Name\"}"
@@ -164,7 +161,7 @@ END
     expect 413
 }
 
-@test "a queued soup holds its ingredients; cancel, names, restart" {
+@test "a queued soup holds its ingredients; cancel, names" {
     post_json /v1/runs '{"name":"busy","model":"tiny","dataset":"three","strategy":"full","epochs":10000,"batch_size":2,"eval_every_epochs":10000}'
     expect 201
     wait_run busy running
@@ -181,19 +178,25 @@ END
     # a soup and a run may share a name; the larger priority goes first, whatever its kind
     soup '"name":"busy","priority":7'
     expect 201 '.priority == 7'
-    stop_server KILL
-    launch --max-runs 2
-    wait_job soups busy succeeded
+    call POST /v1/runs/busy/cancel
+    wait_run busy cancelled
     wait_job soups waiting succeeded
+    local later
+    later=$(field .started_at)
+    call GET /v1/soups/busy
+    expect 200 ".status == \"succeeded\" and .started_at <= \"$later\""
     call POST /v1/soups/waiting/cancel
     expect 409
-    soup '"name":"cancelled","method":"greedy","dataset":"three","priority":-100'
+    post_json /v1/runs '{"name":"busy2","model":"tiny","dataset":"three","strategy":"full","epochs":10000,"batch_size":2,"eval_every_epochs":10000}'
+    expect 201
+    wait_run busy2 running
+    soup '"name":"cancelled"'
     expect 201
     call POST /v1/soups/cancelled/cancel
     expect 200
-    wait_job soups cancelled cancelled || [ "$(field .status)" = succeeded ]
-    call POST /v1/runs/busy/cancel
-    wait_run busy cancelled
+    wait_job soups cancelled cancelled
+    call POST /v1/runs/busy2/cancel
+    wait_run busy2 cancelled
     call POST /v1/soups/nobody/cancel
     expect 404
     for path in '' /events /log; do
@@ -205,4 +208,26 @@ END
     call GET /metrics
     expect 200
     grep -q '^gonio_soups{status="succeeded"} [1-9]' "$BODY"
+}
+
+@test "worker and service are killed at work: the soup goes on" {
+    # slow enough to be caught at work: many tokens for each picture
+    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":128,"patch_size":4,"dim":192,"depth":4,"heads":3,"mlp_dim":768,"pool":"cls"}}'
+    expect 201
+    local one two
+    one=$(tuned slow-1 linear '"model":"slow","epochs":1')
+    two=$(tuned slow-2 linear '"model":"slow","epochs":1,"seed":1')
+    post_json /v1/soups "{\"name\":\"killed\",\"models\":[\"$one\",\"$two\"],\"method\":\"greedy\",\"dataset\":\"three\"}"
+    expect 201
+    wait_job soups killed running
+    kill -9 "$(pgrep -P "$(server_pid)")"
+    again() {
+        call GET /v1/soups/killed
+        [ "$(field .attempts)" -ge 2 ]
+    }
+    eventually 60 again
+    stop_server KILL
+    launch
+    wait_job soups killed succeeded 120
+    expect 200 '.attempts >= 2 and .result.val_accuracy >= ([.ingredients[].val_accuracy] | max)'
 }

@@ -23,6 +23,7 @@
 #include "server/store.h"
 #include "server/worker.h"
 #include "tests/support/client.h"
+#include "tests/support/program.h"
 #include "tests/support/toy.h"
 
 static const char request[] =
@@ -34,39 +35,6 @@ struct fixture {
 	char *reference;
 	size_t reference_bytes;
 };
-
-static void pause_ms(long ms)
-{
-	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
-}
-
-static pid_t start_program(const char *command, const char *argument, const char *option, const char *value,
-                           const char *log)
-{
-	const char *program = getenv("GONIO"),
-	           *arguments[] = {program, command, argument, option, value, "--listen", "127.0.0.1:0", NULL};
-	posix_spawn_file_actions_t files;
-	pid_t pid;
-
-	if (!program)
-		return -1;
-	if (!option)
-		arguments[3] = NULL;
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	assert_int_equal(posix_spawn(&pid, program, &files, NULL, (char **)arguments, environ), 0);
-	posix_spawn_file_actions_destroy(&files);
-	return pid;
-}
-
-// Exit status, or 128 and the signal.
-static int wait_program(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 /* ---------------------------------------------------------------- runs ------------------------------------------- */
 
@@ -93,10 +61,7 @@ static void make_run(const struct fixture *f, const char *name, char run[PATH_MA
 
 static pid_t start_worker(const char *run)
 {
-	char log[PATH_MAX + 16];
-
-	snprintf(log, sizeof log, "%s/log.txt", run);
-	return start_program("train", run, NULL, NULL, log);
+	return program_worker("train", run);
 }
 
 static void load(const char *folder, const char *file, char **data, size_t *size)
@@ -132,7 +97,7 @@ static int setup(void **state)
 	if (!getenv("GONIO"))
 		return 0;
 	make_run(f, "reference", run);
-	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_DONE);
+	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_DONE);
 	load(run, "model.safetensors", &f->reference, &f->reference_bytes);
 	return 0;
 }
@@ -147,12 +112,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void need_program(void)
-{
-	if (!getenv("GONIO"))
-		skip();
-}
-
 /* ---------------------------------------------------------------- workers ---------------------------------------- */
 
 // SIGKILL after a time that grows, at another moment of the step each time; SIGTERM every third time.
@@ -163,9 +122,9 @@ static void kill_until_done(const char *run)
 	for (int i = 0; i < 60 && status != GN_WORKER_DONE; i++) {
 		bool kindly = i % 3 == 2;
 		pid_t pid = start_worker(run);
-		pause_ms(60 + 8 * i + 2 * i * i); // reaches seconds, for sanitizers on a busy machine
+		program_pause(60 + 8 * i + 2 * i * i); // reaches seconds, for sanitizers on a busy machine
 		kill(pid, kindly ? SIGTERM : SIGKILL);
-		status = wait_program(pid);
+		status = program_wait(pid);
 		deaths += status == 128 + SIGKILL;
 		stops += status == GN_WORKER_STOPPED;
 		assert_true(status == GN_WORKER_DONE || status == 128 + SIGKILL || status == GN_WORKER_STOPPED ||
@@ -181,7 +140,7 @@ static void test_killed_worker(void **state)
 	const struct fixture *f = *state;
 	char run[PATH_MAX];
 
-	need_program();
+	program_needed();
 	make_run(f, "killed", run);
 	kill_until_done(run);
 	expect_reference(f, run);
@@ -198,9 +157,9 @@ static void test_killed_probe(void **state)
 	struct fixture guided_reference = {.folder = ((struct fixture *)*state)->folder};
 	char run[PATH_MAX];
 
-	need_program();
+	program_needed();
 	make_run_of(&guided_reference, "probe-reference", guided, run);
-	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_DONE);
+	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_DONE);
 	load(run, "model.safetensors", &guided_reference.reference, &guided_reference.reference_bytes);
 	make_run_of(&guided_reference, "probe-killed", guided, run);
 	kill_until_done(run);
@@ -216,18 +175,18 @@ static void test_one_worker(void **state)
 	pid_t pid;
 	int fd;
 
-	need_program();
+	program_needed();
 	make_run(f, "shared", run);
 	snprintf(lock, sizeof lock, "%s/lock", run);
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
 	pid = start_worker(run);
-	pause_ms(400);
+	program_pause(400);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 	kill(pid, SIGTERM);
-	assert_int_equal(wait_program(pid), GN_WORKER_BUSY);
+	assert_int_equal(program_wait(pid), GN_WORKER_BUSY);
 	close(fd);
-	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_DONE);
+	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_DONE);
 	expect_reference(f, run);
 }
 
@@ -240,7 +199,7 @@ static void test_full_disk(void **state)
 	size_t size;
 	pid_t pid;
 
-	need_program();
+	program_needed();
 	make_run(f, "full", run);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
 	limit = before;
@@ -248,7 +207,7 @@ static void test_full_disk(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	pid = start_worker(run);
 	setrlimit(RLIMIT_FSIZE, &before);
-	assert_int_equal(wait_program(pid), GN_WORKER_FAILED);
+	assert_int_equal(program_wait(pid), GN_WORKER_FAILED);
 	load(run, "result.json", &text, &size);
 	assert_non_null(strstr(text, "\"error\""));
 	free(text);
@@ -261,15 +220,15 @@ static void test_bad_folders(void **state)
 	const struct fixture *f = *state;
 	char run[PATH_MAX], path[PATH_MAX + 16];
 
-	need_program();
+	program_needed();
 	snprintf(path, sizeof path, "%s/log", f->folder);
-	assert_int_equal(wait_program(start_program("train", "/nonexistent", NULL, NULL, path)), GN_WORKER_USAGE);
+	assert_int_equal(program_wait(program_start("train", "/nonexistent", NULL, NULL, path)), GN_WORKER_USAGE);
 	make_run(f, "broken", run);
 	snprintf(path, sizeof path, "%s/job.json", run);
 	assert_int_equal(gn_file_replace(path, "{\"request\":", 11, NULL), 0);
-	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_USAGE);
+	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_USAGE);
 	assert_int_equal(gn_file_replace(path, "{\"request\":{}}", 14, NULL), 0);
-	assert_int_equal(wait_program(start_worker(run)), GN_WORKER_USAGE);
+	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_USAGE);
 }
 
 /* ---------------------------------------------------------------- the service ------------------------------------ */
@@ -293,34 +252,6 @@ static void put_into_store(const struct fixture *f, struct gn_store *store, enum
 	}
 	assert_int_equal(gn_store_add(store, kind, staged, &row, &err), 0);
 	gn_row_release(&row);
-}
-
-// Starts the service and waits for its address, which its log tells.
-static pid_t start_service(const char *data, char address[64])
-{
-	char log[PATH_MAX + 8], *text, *at;
-	pid_t pid;
-	size_t size;
-
-	snprintf(log, sizeof log, "%s.log", data);
-	unlink(log);
-	pid = start_program("serve", "--data", data, "--disk-reserve=0", log);
-	for (int i = 0; i < 1500; i++) {
-		pause_ms(20);
-		if (waitpid(pid, NULL, WNOHANG) == pid)
-			fail_msg("the service ended at its start; see %s", log);
-		if (gn_file_load(log, 1 << 20, &text, &size, NULL))
-			continue;
-		at = strstr(text, "http://");
-		if (at && strchr(at, '\n')) {
-			snprintf(address, 64, "%.*s", (int)strcspn(at + 7, "\n"), at + 7);
-			free(text);
-			return pid;
-		}
-		free(text);
-	}
-	fail_msg("the service does not say where it listens");
-	return -1;
 }
 
 static json_t *get_run(const char *address)
@@ -351,7 +282,7 @@ static json_int_t wait_past(const char *address, json_int_t step)
 			return -1;
 		if (now > step)
 			return now;
-		pause_ms(10);
+		program_pause(10);
 	}
 	fail_msg("the run does not go on");
 	return -1;
@@ -370,14 +301,14 @@ static void test_killed_service(void **state)
 	pid_t pid;
 	int n;
 
-	need_program();
+	program_needed();
 	snprintf(data, sizeof data, "%s/data", f->folder);
 	assert_int_equal(gn_store_open(&store, data, 0, &err), 0);
 	put_into_store(f, store, GN_KIND_MODEL);
 	put_into_store(f, store, GN_KIND_DATASET);
 	gn_store_close(store);
 
-	pid = start_service(data, address);
+	pid = program_service(data, address);
 	n = snprintf(body, sizeof body, "{\"name\":\"watched\",%s", request + 1);
 	client_request(address, "POST", "/v1/runs", "Content-Type: application/json\r\n", body, (size_t)n, &reply);
 	if (reply.status != 201)
@@ -386,8 +317,8 @@ static void test_killed_service(void **state)
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0] && step >= 0; i++) {
 		step = wait_past(address, step);
 		kill(pid, signals[i]);
-		assert_int_equal(wait_program(pid), signals[i] == SIGTERM ? 0 : 128 + SIGKILL);
-		pid = start_service(data, address);
+		assert_int_equal(program_wait(pid), signals[i] == SIGTERM ? 0 : 128 + SIGKILL);
+		pid = program_service(data, address);
 	}
 	while (step >= 0)
 		step = wait_past(address, step);
@@ -395,7 +326,7 @@ static void test_killed_service(void **state)
 	assert_string_equal(json_string_value(json_object_get(run, "status")), "succeeded");
 	assert_true(json_integer_value(json_object_get(run, "attempts")) >= 2);
 	kill(pid, SIGTERM);
-	assert_int_equal(wait_program(pid), 0);
+	assert_int_equal(program_wait(pid), 0);
 	snprintf(folder, sizeof folder, "%s/data/models/%s", f->folder,
 	         json_string_value(json_object_get(json_object_get(run, "result"), "model")));
 	json_decref(run);
