@@ -5,7 +5,8 @@
  *   models.c, model_json.c, model_views.c  models; as JSON; layers, checkpoint, angles
  *   model_upload.c, model_archive.c        how models come in; a checkpoint's folder in an archive
  *   model_export.c, model_card.c  a tuned model as a folder that timm and transformers load; where it comes from
- *   classify.c                   predictions
+ *   classify.c, asked.c          predictions; the models that a request asks
+ *   kserve.c, kserve_infer.c     the Open Inference Protocol: health and metadata; inference
  *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
  *   selections.c                 layers chosen by the angles of a run
  *   jobs.c                       what runs, soups and evaluations share
@@ -82,6 +83,13 @@ void gn_api_evaluation_cancel(struct gn_request *r);
 void gn_api_evaluation_events(struct gn_request *r);
 void gn_api_evaluation_log(struct gn_request *r);
 void gn_api_evaluation_images(struct gn_request *r);
+
+void gn_api_v2(struct gn_request *r);
+void gn_api_v2_live(struct gn_request *r);
+void gn_api_v2_ready(struct gn_request *r);
+void gn_api_v2_model(struct gn_request *r);
+void gn_api_v2_model_ready(struct gn_request *r);
+void gn_api_v2_infer(struct gn_request *r);
 
 /* ---------------------------------------------------------------- kept between requests --------------------------- */
 

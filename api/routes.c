@@ -57,6 +57,13 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/evaluations/{id}/events", gn_api_evaluation_events, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/evaluations/{id}/log", gn_api_evaluation_log, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/evaluations/{id}/images", gn_api_evaluation_images, GN_BODY_NONE, 0, 0},
+
+    {GN_GET, "/v2", gn_api_v2, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/v2/health/live", gn_api_v2_live, GN_BODY_NONE, GN_INLINE, 0},
+    {GN_GET, "/v2/health/ready", gn_api_v2_ready, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v2/models/{name}", gn_api_v2_model, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v2/models/{name}/ready", gn_api_v2_model_ready, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v2/models/{name}/infer", gn_api_v2_infer, GN_BODY_STREAM, 0, 0},
     {0},
 };
 

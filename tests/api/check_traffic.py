@@ -159,7 +159,12 @@ class Api:
                     yield from walk(item, f'{where}/{index}')
         return list(walk(self.document, ''))
 
-    def problem(self, record):
+    def problem(self, record, template=None):
+        """What is wrong with an error: a problem, or under /v2 what the Open Inference Protocol says."""
+        if template and template.startswith('/v2'):
+            if record['type'] != 'application/json':
+                return [f'an error of type {record["type"]!r}']
+            return self.schema.errors(self.document['components']['schemas']['InferenceError'], json.loads(record['body']))[0]
         if record['type'] != 'application/problem+json':
             return [f'an error of type {record["type"]!r}']
         body = json.loads(record['body'])
@@ -181,8 +186,8 @@ class Api:
             return key, []
         response = operation['responses'].get(str(status))
         if response is None:
-            return key, self.problem(record) if status in EVERYWHERE else [f'status {status} is not declared']
-        errors = self.problem(record) if status >= 400 else []
+            return key, self.problem(record, template if status != 405 else None) if status in EVERYWHERE else [f'status {status} is not declared']
+        errors = self.problem(record, template) if status >= 400 else []
         response = self.schema.resolve(response)
         for name in response.get('headers', {}):
             if name.lower() not in record['headers']:
