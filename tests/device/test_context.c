@@ -301,6 +301,38 @@ static void activations_are_what_they_are_called(void **state)
 	no_failure();
 }
 
+/* So many patches of so wide a model that they go in groups: each image comes out as it does alone. */
+static void patches_in_groups(void **state)
+{
+	enum { B = 3, G = 20, P = 1, C = 4096, T = G * G, PIXELS = 3 * G * G };
+	size_t image = (size_t)T * C * be->act_bytes;
+	char *together = device_memory(B * image), *alone = device_memory(image), *got[2];
+	float *images = device_memory(B * PIXELS * sizeof *images), *pos = device_memory((size_t)T * C * sizeof *pos),
+	      *host = random_floats(B * PIXELS, 8);
+	void *w = random_mat((size_t)C * 3, 7);
+
+	(void)state;
+	be->upload(ctx, images, host, B * PIXELS * sizeof *images);
+	be->embed(ctx, together, images, w, NULL, pos, 0, NULL, 0, B, G, P, C);
+	got[0] = host_memory(B * image);
+	got[1] = host_memory(image);
+	be->download(ctx, got[0], together, B * image);
+	for (int b = 0; b < B; b++) {
+		be->embed(ctx, alone, images + (ptrdiff_t)b * PIXELS, w, NULL, pos, 0, NULL, 0, 1, G, P, C);
+		be->download(ctx, got[1], alone, image);
+		assert_memory_equal(got[0] + (size_t)b * image, got[1], image);
+	}
+	free(got[1]);
+	free(got[0]);
+	free(host);
+	be->free(ctx, w, (size_t)C * 3 * be->mat_bytes);
+	be->free(ctx, pos, (size_t)T * C * sizeof *pos);
+	be->free(ctx, images, B * PIXELS * sizeof *images);
+	be->free(ctx, alone, image);
+	be->free(ctx, together, B * image);
+	no_failure();
+}
+
 /* A thousand shapes are more than the backend remembers choices for. */
 static void many_shapes(void **state)
 {
@@ -390,6 +422,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(running_out_is_an_error_of_that_call),
 	    cmocka_unit_test(sums_repeat_to_the_bit),
 	    cmocka_unit_test(activations_are_what_they_are_called),
+	    cmocka_unit_test(patches_in_groups),
 	    cmocka_unit_test(many_shapes),
 	    cmocka_unit_test(what_cannot_be_used_is_not_opened),
 	    cmocka_unit_test(too_little_memory_for_the_context),

@@ -23,6 +23,8 @@ static const int linear_shapes[][8] = {
     {7, 1000, 19, BIAS},
     {230, 24, 1024, BIAS},
     {3, 3, 4099, 0},
+    {2051, 9, 17, BIAS},
+    {9, 2051, 17, BIAS | RESIDUAL},
 };
 static const int linear_fast[][8] = {
     {3152, 2304, 768, BIAS}, {3152, 3072, 768, BIAS | ACTIVATE | PRE}, {3152, 768, 3072, BIAS | RESIDUAL},
@@ -103,6 +105,7 @@ static const int dx_shapes[][8] = {
     {30, 33, 64, ACTIVATE | IN_PLACE},
     {30, 33, 61, ACTIVATE | ACT_OUT | IN_PLACE},
     {40, 2048, 20, 0},
+    {6, 37, 2051, 0},
 };
 static const int dx_fast[][8] = {{3152, 3072, 768, 0}, {3152, 768, 3072, ACTIVATE}, {3152, 192, 768, ACTIVATE}};
 
@@ -162,7 +165,7 @@ static void run_linear_dx(struct kt *t, const int *d)
 /* ---------------------------------------------------------------- weight gradient -------------------------------- */
 
 static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1}, {61, 53, 77, 2},
-                                   {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}};
+                                   {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}, {4100, 7, 9, 3}};
 static const int dw_fast[][8] = {{3152, 3072, 768, 3}, {3152, 768, 768, 3}, {3152, 576, 192, 3}};
 
 static void run_linear_dw(struct kt *t, const int *d)

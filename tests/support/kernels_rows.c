@@ -17,6 +17,7 @@ static const int shapes[][8] = {
     {2, 1024, DX | ADD},
     {300, 5, DX | DW},
     {30, 48, DX | DW | DB | ADD | SHARED},
+    {5, 8192, DX | DW | DB},
 };
 static const int fast[][8] = {{3152, 192, DX | DW | DB | ADD}, {3152, 768, DX | DW | DB | ADD}};
 static const int scale_shapes[][8] = {
