@@ -64,24 +64,12 @@ uint32_t gn_host_block_threads()
 	return the.count;
 }
 
-bool gn_host_thread_ended(uint32_t thread)
-{
-	return the.threads[thread].ended;
-}
-
-bool gn_host_on_fiber()
-{
-	const uintptr_t here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-
-	return gn_host_block.active && here >= gn_fiber_stacks_begin() && here < gn_fiber_stacks_end();
-}
-
 static void set_running(uint32_t thread)
 {
 	const dim3 &size = the.kernel->block;
 
 	gn_host_block.thread = thread;
-	gn_host_block.fiber = the.threads[thread].fiber;
+	gn_host_block.stack = gn_fiber_stack(the.threads[thread].fiber);
 	gn_host_place_now.thread.x = thread % size.x;
 	gn_host_place_now.thread.y = thread / size.x % size.y;
 	gn_host_place_now.thread.z = thread / (size.x * size.y);
@@ -126,6 +114,7 @@ static void fiber_main()
 		set_running(self);
 		the.kernel->call(the.kernel->arguments);
 		the.threads[self].ended = true;
+		gn_host_warps_ended(self);
 		the.threads[self].fiber = NONE;
 		the.ended++;
 	} while (!the.ready_count && the.begun < the.count);
@@ -275,6 +264,8 @@ void gn_host_run_kernel(const gn_host_kernel &kernel)
 	gn_host_place_now.block_dim = make_uint3(kernel.block.x, kernel.block.y, kernel.block.z);
 	gn_host_place_now.grid_dim = make_uint3(kernel.grid.x, kernel.grid.y, kernel.grid.z);
 	gn_host_block.active = true;
+	gn_host_block.stacks = gn_fiber_stacks();
+	gn_host_block.stacks_bytes = gn_fiber_stacks_bytes();
 	gn_host_block.warp_epoch = the.warp_epochs;
 	gn_host_block.shared = gn_host_shared_memory();
 	gn_host_block.shared_bytes = kernel.shared;

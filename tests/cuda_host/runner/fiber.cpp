@@ -122,17 +122,17 @@ void *gn_fiber_prepare(int index, void (*entry)())
 	return first_frame(stacks() + slot * (static_cast<size_t>(index) + 1), entry);
 }
 
-uintptr_t gn_fiber_stacks_begin()
+uintptr_t gn_fiber_stacks()
 {
 	return reinterpret_cast<uintptr_t>(stacks());
 }
 
-uintptr_t gn_fiber_stacks_end()
+size_t gn_fiber_stacks_bytes()
 {
-	return gn_fiber_stacks_begin() + slot * GN_FIBER_MAX;
+	return slot * GN_FIBER_MAX;
 }
 
-int gn_fiber_stack_of(uintptr_t address)
+uintptr_t gn_fiber_stack(int index)
 {
-	return static_cast<int>((address - gn_fiber_stacks_begin()) / slot);
+	return gn_fiber_stacks() + slot * static_cast<size_t>(index) + guard;
 }

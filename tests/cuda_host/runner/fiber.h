@@ -17,9 +17,9 @@ extern "C" void gn_fiber_switch(void **from, void *to);
 void *gn_fiber_prepare(int index, void (*entry)());
 
 /* Where the stacks lie; all of them side by side, each with a guard page below. */
-uintptr_t gn_fiber_stacks_begin();
-uintptr_t gn_fiber_stacks_end();
-/* The stack on which `address` lies; only for an address between begin and end. */
-int gn_fiber_stack_of(uintptr_t address);
+uintptr_t gn_fiber_stacks();
+size_t gn_fiber_stacks_bytes();
+/* Where the memory of stack number `index` begins. */
+uintptr_t gn_fiber_stack(int index);
 
 #endif

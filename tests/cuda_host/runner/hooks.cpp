@@ -1,7 +1,6 @@
 // What the compiler calls from instrumented device code: -fsanitize=thread reports every load and store, -fsanitize=alignment,bounds
 // every pointer that is not aligned for its type and every index outside its array. The names are those of the compiler's own
 // run-time libraries, which are not linked.
-#include "fiber.h"
 #include "internal.h"
 
 static unsigned long long accesses;

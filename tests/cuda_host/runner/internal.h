@@ -6,6 +6,8 @@
  *   memory.cpp    device and pinned memory               queue.cpp    streams, events, what waits for what
  *   shadow.cpp    what each byte's state is, who touched it   graph.cpp    capture and replay
  *   hooks.cpp     loads and stores as the compiler reports them     block.cpp  threads, barriers   warp.cpp  warps
+ *   ptx.cpp       instructions of ptx.h              product.cpp, cublaslt.cpp   matrix products
+ *   symbols.cpp   the program's symbols              launches.cpp   a list of what was launched
  */
 #ifndef GN_HOST_INTERNAL_H
 #define GN_HOST_INTERNAL_H
@@ -96,7 +98,8 @@ struct gn_host_block {
 	size_t shared_bytes;
 	const void *arguments; /* of the kernel, in the host's memory */
 	size_t argument_bytes;
-	int fiber; /* stack of the running thread */
+	uintptr_t stacks, stacks_bytes; /* of all fibres */
+	uintptr_t stack;                /* of the running thread */
 	const char *kernel;
 };
 extern struct gn_host_block gn_host_block;
@@ -110,14 +113,20 @@ unsigned long long gn_host_accesses(); /* of device code, so far */
 
 /* Ends the running kernel after a finding; only called on a fibre. */
 [[noreturn]] void gn_host_abandon_kernel();
-bool gn_host_on_fiber();
+/* Whether the caller runs on a fibre: other CPU threads may be in host code meanwhile. */
+static inline bool gn_host_on_fiber()
+{
+	return gn_host_block.active && reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - gn_host_block.stacks <
+	                                   gn_host_block.stacks_bytes;
+}
 void gn_host_run_kernel(const struct gn_host_kernel &kernel);
+void gn_host_log_launch(const struct gn_host_kernel &kernel); /* launches.cpp */
 /* A thread waits until another has made it ready; what: shown when nobody ever does. */
 void gn_host_block_wait(const char *what);
 void gn_host_block_ready(uint32_t thread);
 uint32_t gn_host_block_threads();
-bool gn_host_thread_ended(uint32_t thread);
 void gn_host_warps_begin(uint32_t threads);
+void gn_host_warps_ended(uint32_t thread);
 void gn_host_ptx_begin(uint32_t threads);
 
 #endif

@@ -26,6 +26,7 @@ struct kernel_operation : gn_host_operation {
 	void run() override
 	{
 		gn_host_running.name = kernel.name;
+		gn_host_log_launch(kernel);
 		gn_host_run_kernel(kernel);
 	}
 	uint32_t serials() const override

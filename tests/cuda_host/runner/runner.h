@@ -10,6 +10,7 @@
  *   GONIO_CUDA_HOST_MEMORY      bytes of device memory (8 GiB)
  *   GONIO_CUDA_HOST_CAPABILITY  compute capability as "9.0" (that)
  *   GONIO_CUDA_HOST_DRIVER      the driver's CUDA version as 13000 (that); less than the runtime's is a driver that is too old
+ *   GONIO_CUDA_HOST_LAUNCHES    a file that gets a line of JSON for each different launch (tests/cuda/proof.py reads it)
  */
 #ifndef GN_HOST_RUNNER_H
 #define GN_HOST_RUNNER_H

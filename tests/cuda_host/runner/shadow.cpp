@@ -12,6 +12,7 @@
 #include "fiber.h"
 #include "memory.h"
 #include "shadow.h"
+#include "symbols.h"
 
 struct gn_host_running gn_host_running;
 
@@ -209,13 +210,8 @@ static void access_region(gn_host_region &region, uintptr_t address, size_t byte
 
 void gn_host_thread_access(uintptr_t address, size_t bytes, gn_host_access access, const void *pc)
 {
-	const uintptr_t stacks = gn_fiber_stacks_begin();
-
-	if (address - stacks < gn_fiber_stacks_end() - stacks) {
-		if (gn_fiber_stack_of(address) != gn_host_block.fiber)
-			fault(GN_HOST_HOST_POINTER, address, bytes, access, pc, ", a local variable of another thread");
+	if (address - gn_host_block.stack < GN_FIBER_STACK)
 		return;
-	}
 	if (gn_host_is_device(reinterpret_cast<const void *>(address)))
 		return access_region(*gn_host_device_region(), address, bytes, access, pc);
 	const uintptr_t arguments = reinterpret_cast<uintptr_t>(gn_host_block.arguments);
@@ -223,6 +219,8 @@ void gn_host_thread_access(uintptr_t address, size_t bytes, gn_host_access acces
 		return;
 	if (gn_host_region *region = gn_host_shared_region(address))
 		return access_region(*region, address, bytes, access, pc);
+	if (address - gn_host_block.stacks < gn_host_block.stacks_bytes)
+		fault(GN_HOST_HOST_POINTER, address, bytes, access, pc, ", a local variable of another thread");
 	if (access != GN_HOST_READ || !gn_host_is_constant(address))
 		fault(GN_HOST_HOST_POINTER, address, bytes, access, pc, "");
 }
@@ -263,52 +261,72 @@ static bool range_fault(gn_host_finding_kind kind, const char *who, gn_host_acce
 	return false;
 }
 
-static bool touch_record(gn_host_region &region, size_t grain, gn_host_access access, const char *who)
+static bool races(uint64_t record)
+{
+	return record && serial_of(record) >= gn_host_running.floor && across_operations(record) == STREAM_RACE;
+}
+
+// The records of whole grains: the first that races, or `end`.
+static size_t touch_records(gn_host_region &region, size_t first, size_t end, gn_host_access access)
 {
 	const uint64_t now = (uint64_t)gn_host_running.first_serial << 32;
-	const uintptr_t address = region.base + grain * GN_HOST_GRAIN;
 
-	if (region.writes[grain] && across_operations(region.writes[grain]) == STREAM_RACE)
-		return range_fault(GN_HOST_STREAM_RACE, who, access, address,
-		                   ", another stream wrote it and no event orders the two");
-	if (access == GN_HOST_READ) {
-		region.reads[grain] = now;
-		return true;
+	for (size_t grain = first; grain < end; grain++)
+		if (races(region.writes[grain]) || (access != GN_HOST_READ && races(region.reads[grain])))
+			return grain;
+	uint64_t *const records = access == GN_HOST_READ ? region.reads : region.writes;
+	for (size_t grain = first; grain < end; grain++)
+		records[grain] = now;
+	return end;
+}
+
+// The states of a range; the first grain that is not as it has to be, or `end`. Which of the two: *kind.
+static size_t touch_states(gn_host_region &region, uintptr_t address, size_t bytes, gn_host_access access,
+                           gn_host_finding_kind *kind)
+{
+	const size_t first = (address - region.base) / GN_HOST_GRAIN,
+	             end = (address + bytes - 1 - region.base) / GN_HOST_GRAIN + 1;
+
+	for (size_t grain = first; grain < end; grain++) {
+		const bool inner = grain > first && grain + 1 < end;
+		const uint8_t mask =
+		    inner ? (uint8_t)3 : byte_mask(region.base + grain * GN_HOST_GRAIN, address, bytes);
+		uint8_t &state = region.state[grain];
+
+		if ((state & mask) != mask) {
+			*kind = GN_HOST_OUT_OF_BOUNDS;
+			return grain;
+		}
+		if (access != GN_HOST_READ) {
+			state |= (uint8_t)(mask << 2);
+		} else if (gn_host_checked && (state >> 2 & mask) != mask) {
+			*kind = GN_HOST_UNWRITTEN;
+			return grain;
+		}
 	}
-	if (region.reads[grain] && across_operations(region.reads[grain]) == STREAM_RACE)
-		return range_fault(GN_HOST_STREAM_RACE, who, access, address,
-		                   ", another stream read it and no event orders the two");
-	region.writes[grain] = now;
-	return true;
+	return end;
 }
 
 bool gn_host_touch(const void *pointer, size_t bytes, gn_host_access access, const char *who)
 {
 	gn_host_region &region = *gn_host_device_region();
 	const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+	gn_host_finding_kind kind = GN_HOST_UNWRITTEN;
 
 	if (!bytes)
 		return true;
 	if (!gn_host_is_device(pointer))
 		return range_fault(GN_HOST_HOST_POINTER, who, access, address, "");
 	const size_t first = (address - region.base) / GN_HOST_GRAIN,
-	             last = (address + bytes - 1 - region.base) / GN_HOST_GRAIN;
-	for (size_t grain = first; grain <= last; grain++) {
-		const uint8_t mask = byte_mask(region.base + grain * GN_HOST_GRAIN, address, bytes);
-		uint8_t &state = region.state[grain];
-
-		if ((state & mask) != mask)
-			return range_fault(GN_HOST_OUT_OF_BOUNDS, who, access, region.base + grain * GN_HOST_GRAIN,
-			                   ", where nothing is allocated");
-		if (!gn_host_checked)
-			continue;
-		if (access == GN_HOST_READ && (state >> 2 & mask) != mask)
-			return range_fault(GN_HOST_UNWRITTEN, who, access, region.base + grain * GN_HOST_GRAIN,
-			                   ", which nobody has written");
-		if (!touch_record(region, grain, access, who))
-			return false;
-		if (access != GN_HOST_READ)
-			state |= (uint8_t)(mask << 2);
-	}
-	return true;
+	             end = (address + bytes - 1 - region.base) / GN_HOST_GRAIN + 1;
+	size_t wrong = touch_states(region, address, bytes, access, &kind);
+	if (wrong != end)
+		return range_fault(kind, who, access, region.base + wrong * GN_HOST_GRAIN,
+		                   kind == GN_HOST_UNWRITTEN ? ", which nobody has written"
+		                                             : ", where nothing is allocated");
+	if (!gn_host_checked)
+		return true;
+	wrong = touch_records(region, first, end, access);
+	return wrong == end || range_fault(GN_HOST_STREAM_RACE, who, access, region.base + wrong * GN_HOST_GRAIN,
+	                                   ", another stream used it and no event orders the two");
 }

@@ -23,7 +23,5 @@ struct gn_host_region *gn_host_device_region();
 /* The region of the program's shared memory that an address is in, NULL for none. Static shared memory is what static variables
  * inside functions take in .bss: their extents come from the program's symbol table. */
 struct gn_host_region *gn_host_shared_region(uintptr_t address);
-/* Whether the address lies in the program's read-only data. */
-bool gn_host_is_constant(uintptr_t address);
 
 #endif

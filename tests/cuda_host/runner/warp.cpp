@@ -15,7 +15,7 @@ struct lane {
 struct warp {
 	lane lanes[32];
 	uint32_t waiting; // lanes that are inside an operation
-	uint32_t existing;
+	uint32_t existing, ended;
 };
 
 struct shuffle {
@@ -37,9 +37,14 @@ void gn_host_warps_begin(uint32_t threads)
 	for (uint32_t i = 0; i * 32 < threads; i++) {
 		const uint32_t left = threads - i * 32;
 
-		warps[i].waiting = 0;
+		warps[i].waiting = warps[i].ended = 0;
 		warps[i].existing = left >= 32 ? all_lanes : (1U << left) - 1;
 	}
+}
+
+void gn_host_warps_ended(uint32_t thread)
+{
+	warps[thread / 32].ended |= 1U << thread % 32;
 }
 
 [[noreturn]] static void refuse(const char *name, const char *why, int lane)
@@ -52,28 +57,27 @@ void gn_host_warps_begin(uint32_t threads)
 // The mask must name the calling lane and only lanes that exist and have not ended.
 static void check_mask(const warp &warp, const char *name, uint32_t mask, int self)
 {
-	const uint32_t base = gn_host_block.thread & ~31U;
-
 	if (!(mask >> self & 1))
 		refuse(name, "the mask leaves out the calling lane", self);
 	if (mask & ~warp.existing)
 		refuse(name, "the mask names a lane that the block does not have",
 		       __builtin_ctz(mask & ~warp.existing));
-	for (int i = 0; i < 32; i++)
-		if ((mask >> i & 1) && gn_host_thread_ended(base + (uint32_t)i))
-			refuse(name, "the mask names a lane that has ended", i);
+	if (mask & warp.ended)
+		refuse(name, "the mask names a lane that has ended", __builtin_ctz(mask & warp.ended));
 }
 
-// Whether every lane of the mask is here; those that are must be in the same operation.
-static bool complete(const warp &warp, const lane &mine)
+// Whether every lane of the mask is here. Those that were here before agree with each other: one stands for all.
+static bool complete(const warp &warp, const lane &mine, int self)
 {
-	for (int i = 0; i < 32; i++) {
-		if (!((mine.mask & warp.waiting) >> i & 1))
-			continue;
-		if (warp.lanes[i].finish != mine.finish)
-			refuse(mine.name, warp.lanes[i].name, i);
-		if (warp.lanes[i].mask != mine.mask)
-			refuse(mine.name, "another lane gave another mask", i);
+	const uint32_t others = mine.mask & warp.waiting & ~(1U << self);
+
+	if (others) {
+		const int other = __builtin_ctz(others);
+
+		if (warp.lanes[other].finish != mine.finish)
+			refuse(mine.name, "another lane is in another operation", other);
+		if (warp.lanes[other].mask != mine.mask)
+			refuse(mine.name, "another lane gave another mask", other);
 	}
 	return (warp.waiting & mine.mask) == mine.mask;
 }
@@ -91,7 +95,7 @@ void gn_host_collective(const char *name, gn_host_finish *finish, unsigned int m
 	check_mask(here, name, mask, self);
 	here.lanes[self] = lane{finish, name, data, mask};
 	here.waiting |= 1U << self;
-	if (!complete(here, here.lanes[self])) {
+	if (!complete(here, here.lanes[self], self)) {
 		gn_host_block_wait(name);
 		return;
 	}

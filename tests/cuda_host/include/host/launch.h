@@ -3,8 +3,15 @@
 #define GN_HOST_LAUNCH_H
 
 #include <tuple>
+#include <vector>
 
 #include "../cuda_runtime_api.h"
+
+/* One argument of a kernel, in the host's memory. */
+struct gn_host_argument {
+	const void *value;
+	size_t bytes;
+};
 
 /* A kernel with its arguments, copied at the launch as CUDA copies them. */
 struct gn_host_kernel {
@@ -16,6 +23,7 @@ struct gn_host_kernel {
 	size_t argument_bytes;
 	void (*call)(const void *arguments);
 	void (*free_arguments)(void *arguments);
+	std::vector<gn_host_argument> (*list)(const void *arguments);
 };
 
 /* Takes the arguments over, whatever becomes of the launch. Errors come from cudaGetLastError, as CUDA's do. */
@@ -38,6 +46,16 @@ template <typename... parameters> struct gn_host_arguments {
 	{
 		delete static_cast<gn_host_arguments *>(arguments);
 	}
+	static std::vector<gn_host_argument> list(const void *arguments)
+	{
+		const gn_host_arguments *self = static_cast<const gn_host_arguments *>(arguments);
+
+		return std::apply(
+		    [](const parameters &...value) {
+			    return std::vector<gn_host_argument>{{&value, sizeof value}...};
+		    },
+		    self->values);
+	}
 };
 
 template <typename... parameters, typename... given>
@@ -56,6 +74,7 @@ static inline void gn_host_launch(const char *name, void (*kernel)(parameters...
 	launch.argument_bytes = sizeof(arguments);
 	launch.call = arguments::call;
 	launch.free_arguments = arguments::free_arguments;
+	launch.list = arguments::list;
 	gn_host_submit(&launch, stream);
 }
 
