@@ -13,6 +13,7 @@
  *   runs.c, run_views.c, run_curves.c  runs; their metrics and angles
  *   soups.c                      soups
  *   evaluations.c                evaluations, and the pictures behind a cell of the matrix
+ *   sweeps.c, sweep_views.c      runs by strategy and seed; their table
  */
 #ifndef GN_API_API_H
 #define GN_API_API_H
@@ -83,6 +84,12 @@ void gn_api_evaluation_cancel(struct gn_request *r);
 void gn_api_evaluation_events(struct gn_request *r);
 void gn_api_evaluation_log(struct gn_request *r);
 void gn_api_evaluation_images(struct gn_request *r);
+
+void gn_api_sweeps_post(struct gn_request *r);
+void gn_api_sweeps_list(struct gn_request *r);
+void gn_api_sweep_get(struct gn_request *r);
+void gn_api_sweep_delete(struct gn_request *r);
+void gn_api_sweep_cancel(struct gn_request *r);
 
 void gn_api_v2(struct gn_request *r);
 void gn_api_v2_live(struct gn_request *r);
@@ -176,6 +183,17 @@ int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
 /* The names of the layers with a tuned tensor, in network order. New reference. */
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);
 
+/* ---------------------------------------------------------------- sweeps ------------------------------------------ */
+
+/* How a sweep stands, from its runs. */
+struct gn_sweep_state {
+	int counts[GN_JOB_STATUS_COUNT]; /* runs by status */
+	const char *status;              /* of the whole; a status of a run */
+};
+void gn_api_sweep_state(struct gn_sweep_state *state, struct gn_request *r, const struct gn_sweep_row *row);
+/* A sweep's resource; with its table: rows and summary. New reference. */
+json_t *gn_api_sweep_resource(struct gn_request *r, const struct gn_sweep_row *row, bool table);
+
 /* ---------------------------------------------------------------- what runs tell ---------------------------------- */
 
 struct gn_curves {
@@ -232,8 +250,9 @@ int gn_api_prepare_object(struct gn_request *r, struct gn_prepared *prepared, co
                           json_t *errors, struct gn_error *err);
 /* Multiplications and additions of the whole run: training, the frozen prefix once where it is kept, the validations. */
 double gn_api_run_flops(const struct gn_prepared *prepared);
-/* What a run's resource shows of its plan. New reference. */
-json_t *gn_api_run_members(const struct gn_prepared *prepared);
+/* The run as a job to submit; borrows from prepared. Caller releases. */
+struct gn_job_new gn_api_run_job(const struct gn_prepared *prepared);
+void gn_api_run_job_release(struct gn_job_new *job);
 void gn_api_prepared_release(struct gn_request *r, struct gn_prepared *prepared);
 /* The layers that the guide's order and numbers give by the angles of a run, a probe's where it had one. run: id or name, replaced by the id. GN_INVALID at a
  * member of /strategy. Caller releases. */

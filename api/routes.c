@@ -58,6 +58,12 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/evaluations/{id}/log", gn_api_evaluation_log, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/evaluations/{id}/images", gn_api_evaluation_images, GN_BODY_NONE, 0, 0},
 
+    {GN_GET, "/v1/sweeps", gn_api_sweeps_list, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/sweeps", gn_api_sweeps_post, GN_BODY_JSON, GN_CREATES, 0},
+    {GN_GET, "/v1/sweeps/{id}", gn_api_sweep_get, GN_BODY_NONE, 0, 0},
+    {GN_DELETE, "/v1/sweeps/{id}", gn_api_sweep_delete, GN_BODY_NONE, 0, 0},
+    {GN_POST, "/v1/sweeps/{id}/cancel", gn_api_sweep_cancel, GN_BODY_NONE, 0, 0},
+
     {GN_GET, "/v2", gn_api_v2, GN_BODY_NONE, GN_INLINE, 0},
     {GN_GET, "/v2/health/live", gn_api_v2_live, GN_BODY_NONE, GN_INLINE, 0},
     {GN_GET, "/v2/health/ready", gn_api_v2_ready, GN_BODY_NONE, 0, 0},

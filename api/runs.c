@@ -1,33 +1,43 @@
 /* Runs: launch; the rest is what all jobs have (jobs.c). What they tell: run_views.c. */
 #include "api/api.h"
 
-json_t *gn_api_run_members(const struct gn_prepared *p)
+/* What a run's resource shows of its plan. */
+static json_t *members(const struct gn_prepared *p)
 {
-	return json_pack("{s:o,s:I,s:f,s:O?}", "tuned_layers",
-	                 p->layers_known ? json_incref(p->tuned_layers) : json_array(), "tuned_parameters",
-	                 (json_int_t)p->plan.tuned_parameters, "flops", gn_api_run_flops(p), "selection", p->selection);
+	json_t *layers = p->layers_known ? json_incref(p->tuned_layers) : json_array();
+
+	return json_pack("{s:o,s:I,s:I,s:f,s:i,s:O?,s:n}", "tuned_layers", layers, "tuned_parameters",
+	                 (json_int_t)p->plan.tuned_parameters, "total_parameters", (json_int_t)p->plan.total_parameters,
+	                 "flops", gn_api_run_flops(p), "prefix_stage", p->layers_known ? p->plan.prefix_stage : 0,
+	                 "selection", p->selection, "sweep");
+}
+
+struct gn_job_new gn_api_run_job(const struct gn_prepared *p)
+{
+	return (struct gn_job_new){
+	    .kind = GN_KIND_RUN,
+	    .name = p->request.name,
+	    .priority = p->request.priority,
+	    .base = p->request.model,
+	    .needs = json_pack("{s:s,s:s}", "/model", p->request.model, "/dataset", p->request.dataset),
+	    .request = gn_run_request_write(&p->request),
+	    .members = members(p),
+	};
+}
+
+void gn_api_run_job_release(struct gn_job_new *job)
+{
+	json_decref((json_t *)(uintptr_t)job->needs);
+	json_decref((json_t *)(uintptr_t)job->request);
+	json_decref((json_t *)(uintptr_t)job->members);
 }
 
 static void submit(struct gn_request *r, struct gn_prepared *prepared)
 {
-	const struct gn_run_request *request = &prepared->request;
-	json_t *stored = gn_run_request_write(request);
-	json_t *plan = gn_api_run_members(prepared);
-	json_t *needs = json_pack("{s:s,s:s}", "/model", request->model, "/dataset", request->dataset);
-	const struct gn_job_new job = {
-	    .kind = GN_KIND_RUN,
-	    .name = request->name,
-	    .priority = request->priority,
-	    .base = request->model,
-	    .needs = needs,
-	    .request = stored,
-	    .members = plan,
-	};
+	struct gn_job_new job = gn_api_run_job(prepared);
 
 	gn_api_job_submit(r, &job);
-	json_decref(needs);
-	json_decref(stored);
-	json_decref(plan);
+	gn_api_run_job_release(&job);
 }
 
 void gn_api_runs_post(struct gn_request *r)

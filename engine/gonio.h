@@ -506,6 +506,7 @@ struct gn_plan {
 	int tuned_tensors;
 	int lowest_tuned_block;   /* -1: no block is tuned; 0 also when the embedding is */
 	int frozen_prefix_blocks; /* blocks whose output never changes: 0..depth */
+	int prefix_stage; /* where the kept outputs of the frozen prefix end: 0 none are kept, depth + 1 the features */
 	bool prefix_cached, prefix_in_memory;
 	struct {
 		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,

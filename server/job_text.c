@@ -85,8 +85,10 @@ void gn_job_set_status(struct gn_supervisor *s, struct gn_job *job, enum gn_job_
 	if (status == GN_JOB_RUNNING && !job->row.started_at)
 		job->row.started_at = gn_now();
 	job->row.finished_at = gn_job_is_active(job) ? 0 : gn_now();
-	if (!gn_job_is_active(job))
+	if (!gn_job_is_active(job)) {
 		gn_jobs_deactivate(s, job);
+		gn_sweep_leave(s, job);
+	}
 	if (gn_store_update_job(s->options.store, &job->row, &err))
 		gn_log(GN_LOG_ERROR, "jobs", "%s is %s, but the store does not take it: %s", job->row.id,
 		       gn_job_status_name(status), err.text);

@@ -91,5 +91,12 @@ const char *const gn_migrations[] = {
     "INSERT INTO job_needs(job,member,thing) SELECT id,'/dataset',dataset FROM runs;"
     "DROP TABLE runs;"
     "ALTER TABLE models ADD COLUMN soup TEXT;",
+    "CREATE TABLE sweeps ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id TEXT NOT NULL UNIQUE,"
+    " name TEXT UNIQUE,"
+    " created_at INTEGER NOT NULL,"
+    " request TEXT NOT NULL,"
+    " runs TEXT NOT NULL);",
     NULL,
 };

@@ -23,9 +23,8 @@ const char *const gn_kind_words[GN_KIND_COUNT] = {"model", "data set", "run", "s
 
 /* ---------------------------------------------------------------- ids -------------------------------------------- */
 
-void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
+void gn_store_random_id(char id[GN_ID_SIZE], const char *prefix)
 {
-	static const char prefixes[GN_KIND_COUNT][5] = {"mdl_", "dst_", "run_", "sop_", "evl_"};
 	static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
 	unsigned char bytes[16];
 	ssize_t n;
@@ -34,11 +33,18 @@ void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
 		n = getrandom(bytes, sizeof bytes, 0);
 	while (n < 0 && errno == EINTR);
 	gn_assert(n == (ssize_t)sizeof bytes);
-	memcpy(id, prefixes[kind], 4);
+	memcpy(id, prefix, 4);
 	/* 256 % 36 favours four letters a little; 16 of them still hold 82 bits. */
 	for (size_t i = 0; i < sizeof bytes; i++)
 		id[4 + i] = letters[bytes[i] % 36];
 	id[4 + sizeof bytes] = '\0';
+}
+
+void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
+{
+	static const char prefixes[GN_KIND_COUNT][5] = {"mdl_", "dst_", "run_", "sop_", "evl_"};
+
+	gn_store_random_id(id, prefixes[kind]);
 }
 
 /* ---------------------------------------------------------------- opening ---------------------------------------- */

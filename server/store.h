@@ -139,6 +139,33 @@ int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *i
 int gn_store_each_job(struct gn_store *store, void (*visit)(void *user, struct gn_job_row *row), void *user,
                       struct gn_error *err);
 
+/* ---------------------------------------------------------------- rows of sweeps --------------------------------- */
+
+/* Runs that were asked for together. Each of them has the sweep's id in its members ("sweep"). */
+struct gn_sweep_row {
+	char id[GN_ID_SIZE];
+	char name[GN_NAME_SIZE]; /* "" none */
+	int64_t created_at;
+	json_t *request; /* model, dataset, strategies, seeds, defaults */
+	json_t *runs;    /* array of ids, in the order in which they were asked for; some may be gone */
+};
+void gn_sweep_row_release(struct gn_sweep_row *row);
+void gn_store_new_sweep_id(char id[GN_ID_SIZE]);
+/* The sweep, whose id is set, and its runs: all or nothing, in one transaction. Sets created_at and runs of the sweep, and what
+ * gn_store_add_jobs sets of the runs. */
+int gn_store_add_sweep(struct gn_store *store, struct gn_sweep_row *sweep, struct gn_job_row *runs, int count,
+                       struct gn_error *err);
+/* By id or by name. GN_NOT_FOUND. Caller releases. */
+int gn_store_get_sweep(struct gn_store *store, const char *id_or_name, struct gn_sweep_row *row, struct gn_error *err);
+/* As gn_store_list. */
+int gn_store_list_sweeps(struct gn_store *store, int limit, const char *after,
+                         void (*visit)(void *user, const struct gn_sweep_row *row), void *user, bool *more,
+                         struct gn_error *err);
+/* The row alone. */
+int gn_store_delete_sweep(struct gn_store *store, const char *id, struct gn_error *err);
+/* DIR/sweeps/ID, for what the runs share while they go on; it may not be there. */
+void gn_store_sweep_folder(const struct gn_store *store, const char *id, char out[PATH_MAX]);
+
 /* ---------------------------------------------------------------- idempotency (for http) ------------------------- */
 
 struct gn_answer {

@@ -131,7 +131,9 @@ static int insert_job(struct gn_store *store, struct gn_conn *conn, const struct
 	return mkdir(folder, 0700) ? gn_fail_errno(err, folder, "cannot create the folder") : 0;
 }
 
-int gn_store_add_jobs(struct gn_store *store, struct gn_job_row *rows, int count, struct gn_error *err)
+/* sweep: NULL, or whose runs the jobs are. */
+static int add_jobs(struct gn_store *store, struct gn_sweep_row *sweep, struct gn_job_row *rows, int count,
+                    struct gn_error *err)
 {
 	struct gn_conn *conn = gn_db_writer(store->db);
 	int result = gn_db_run(conn, "BEGIN IMMEDIATE", err), added = 0;
@@ -141,6 +143,8 @@ int gn_store_add_jobs(struct gn_store *store, struct gn_job_row *rows, int count
 		rows[added].created_at = gn_now();
 		result = insert_job(store, conn, &rows[added], err);
 	}
+	if (result == 0 && sweep)
+		result = gn_store_insert_sweep(conn, sweep, rows, count, err);
 	if (result == 0)
 		result = gn_db_run(conn, "COMMIT", err);
 	if (result) {
@@ -153,6 +157,17 @@ int gn_store_add_jobs(struct gn_store *store, struct gn_job_row *rows, int count
 	}
 	gn_db_release(store->db, conn);
 	return result;
+}
+
+int gn_store_add_jobs(struct gn_store *store, struct gn_job_row *rows, int count, struct gn_error *err)
+{
+	return add_jobs(store, NULL, rows, count, err);
+}
+
+int gn_store_add_sweep(struct gn_store *store, struct gn_sweep_row *sweep, struct gn_job_row *runs, int count,
+                       struct gn_error *err)
+{
+	return add_jobs(store, sweep, runs, count, err);
 }
 
 /* ---------------------------------------------------------------- changing --------------------------------------- */

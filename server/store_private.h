@@ -18,6 +18,8 @@ struct gn_store {
 
 extern const char *const gn_kind_folders[GN_KIND_COUNT]; /* "models", "datasets", "runs", ... */
 
+/* The prefix, of four characters, and 16 random ones. */
+void gn_store_random_id(char id[GN_ID_SIZE], const char *prefix);
 /* Renames a folder of the data directory and syncs both parents. */
 int gn_store_move(const char *from, const char *to, struct gn_error *err);
 /* Takes a folder out of its place and removes it. *freed (may be NULL) receives the bytes. */
@@ -27,6 +29,9 @@ int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *
 int gn_store_delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err);
 /* GN_CONFLICT, naming it, when a tuned model or a queued or running job needs the row. */
 int gn_store_check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err);
+/* Inserts a sweep's row with the ids of its runs; part of a transaction. GN_CONFLICT "/name". */
+int gn_store_insert_sweep(struct gn_conn *conn, struct gn_sweep_row *sweep, const struct gn_job_row *runs, int count,
+                          struct gn_error *err);
 /* Inserts a model or data set row; part of a transaction. GN_CONFLICT "/name", GN_NOT_FOUND for the base. */
 int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn_row *row, struct gn_error *err);
 /* Parses a JSON column; an empty object for text that is not JSON (which only a damaged file has). NULL column: NULL. */

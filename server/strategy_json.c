@@ -352,19 +352,18 @@ void gn_strategy_clear(struct gn_run_request *request)
 
 /* ---------------------------------------------------------------- labels ----------------------------------------- */
 
-void gn_strategy_label(char *label, size_t size, const struct gn_run_request *request)
+void gn_strategy_label(char *label, size_t size, const json_t *strategy)
 {
-	const struct gn_strategy *strategy = &request->config.strategy;
-	const struct gn_guide *guide = &request->guide;
-	const char *name = gn_strategy_name(strategy->kind);
+	const char *kind = json_string_value(json_object_get(strategy, "kind"));
+	const json_t *tune = json_object_get(strategy, "tune");
 
-	if (strategy->kind == GN_CUSTOM)
-		snprintf(label, size, "%s %s%s", name, strategy->patterns[0],
-		         strategy->pattern_count > 1 ? " ..." : "");
-	else if (strategy->kind == GN_ANGLE)
-		snprintf(label, size, "%s %s %d+%d", name,
-		         ORDERS[guide->try_both_orders ? ORDER_AUTO : (int)guide->order], guide->attention_layers,
-		         guide->ffn_layers);
+	if (!kind)
+		snprintf(label, size, "%s", json_string_value(strategy));
+	else if (tune)
+		snprintf(label, size, "%s %s%s", kind, json_string_value(json_array_get(tune, 0)),
+		         json_array_size(tune) > 1 ? " ..." : "");
 	else
-		snprintf(label, size, "%s", name);
+		snprintf(label, size, "%s %s %d+%d", kind, json_string_value(json_object_get(strategy, "order")),
+		         (int)json_integer_value(json_object_get(strategy, "attention_layers")),
+		         (int)json_integer_value(json_object_get(strategy, "ffn_layers")));
 }

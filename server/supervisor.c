@@ -60,6 +60,7 @@ static int load_jobs(struct gn_supervisor *s, struct gn_error *err)
 		}
 		gn_job_publish(s, job);
 	}
+	gn_sweeps_tidy(s);
 	return 0;
 }
 
@@ -159,20 +160,25 @@ static int take_rows(struct gn_supervisor *s, struct gn_job_row *rows, int count
 	return result;
 }
 
-int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_job_new *jobs, int count, char ids[][GN_ID_SIZE],
-                         struct gn_error *err)
+/* sweep, ids: NULL where not wanted. */
+static int submit(struct gn_supervisor *s, struct gn_sweep_row *sweep, const struct gn_job_new *jobs, int count,
+                  char ids[][GN_ID_SIZE], struct gn_error *err)
 {
 	struct gn_job_row *rows = calloc((size_t)count, sizeof *rows);
 	int made = 0, result = -1;
 
 	if (!rows)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
-	while (made < count && make_row(&rows[made], &jobs[made], err) == 0)
+	while (made < count && make_row(&rows[made], &jobs[made], err) == 0) {
+		if (sweep)
+			json_object_set_new(rows[made].members, "sweep", json_string(sweep->id));
 		made++;
+	}
 	if (made == count) {
 		pthread_mutex_lock(&s->change);
-		result = gn_store_add_jobs(s->options.store, rows, count, err);
-		for (int i = 0; i < count && result == 0; i++)
+		result = sweep ? gn_store_add_sweep(s->options.store, sweep, rows, count, err)
+		               : gn_store_add_jobs(s->options.store, rows, count, err);
+		for (int i = 0; i < count && ids && result == 0; i++)
 			memcpy(ids[i], rows[i].id, GN_ID_SIZE);
 		if (result == 0) {
 			result = take_rows(s, rows, count, err);
@@ -185,6 +191,19 @@ int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_job_new *jobs,
 		gn_job_row_release(&rows[i]);
 	free(rows);
 	return result;
+}
+
+int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_job_new *jobs, int count, char ids[][GN_ID_SIZE],
+                         struct gn_error *err)
+{
+	return submit(s, NULL, jobs, count, ids, err);
+}
+
+int gn_supervisor_submit_sweep(struct gn_supervisor *s, struct gn_sweep_row *sweep, const struct gn_job_new *jobs,
+                               int count, struct gn_error *err)
+{
+	gn_store_new_sweep_id(sweep->id);
+	return submit(s, sweep, jobs, count, NULL, err);
 }
 
 /* ---------------------------------------------------------------- changing --------------------------------------- */

@@ -61,6 +61,12 @@ struct gn_job_new {
 /* Queues count jobs, all or none. ids receives theirs. GN_CONFLICT "/name", GN_NOT_FOUND with the pointer of what is gone. */
 int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_job_new *jobs, int count, char ids[][GN_ID_SIZE],
                          struct gn_error *err);
+/* The same for the runs of a sweep, with its row; sweep: name and request are used, the rest is set. Caller releases. */
+int gn_supervisor_submit_sweep(struct gn_supervisor *s, struct gn_sweep_row *sweep, const struct gn_job_new *jobs,
+                               int count, struct gn_error *err);
+/* Deletes the sweep's row and what its runs shared; the runs that are still there belong to no sweep then. GN_CONFLICT while one of them is
+ * active. *freed (may be NULL): bytes. */
+int gn_supervisor_delete_sweep(struct gn_supervisor *s, const char *id, uint64_t *freed, struct gn_error *err);
 /* All take an id or a name. GN_NOT_FOUND; GN_CONFLICT when the status does not allow it. */
 int gn_supervisor_cancel(struct gn_supervisor *s, enum gn_kind kind, const char *job,
                          struct gn_error *err); /* queued or running; returns at once */

@@ -103,6 +103,14 @@ void gn_job_ended(struct gn_supervisor *s, struct gn_job *job, int wait_status);
 /* True when an earlier worker left a result that was never taken over; the job is finished then. Else removes what a failed attempt left. */
 bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job);
 
+/* job_sweeps.c: with change held, or before the thread starts */
+/* The sweep that the run belongs to; NULL: none. */
+const char *gn_job_sweep(const struct gn_job *job);
+/* A run is not active any longer: the last one of its sweep takes along what they shared. */
+void gn_sweep_leave(struct gn_supervisor *s, const struct gn_job *job);
+/* Removes what is left of sweeps without active runs. */
+void gn_sweeps_tidy(struct gn_supervisor *s);
+
 /* job_work.c */
 void *gn_supervisor_thread(void *supervisor);
 

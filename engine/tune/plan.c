@@ -165,6 +165,7 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
 	plan->prefix_cached =
 	    d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
+	plan->prefix_stage = plan->prefix_cached ? d->stage : 0;
 	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->limit / 4;
 	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
 }

@@ -110,7 +110,9 @@ static void test_angle(void **state)
 	assert_string_equal(r.from, "run_1");
 	assert_true(r.guide.order == GN_SMALLEST && !r.guide.try_both_orders && r.guide.probe_epochs == 0);
 	assert_true(r.guide.attention_layers == 4 && r.guide.ffn_layers == 3);
-	gn_strategy_label(label, sizeof label, &r);
+	written = gn_strategy_write(&r);
+	gn_strategy_label(label, sizeof label, written);
+	json_decref(written);
 	assert_string_equal(label, "angle smallest 4+3");
 	gn_run_request_release(&r);
 
