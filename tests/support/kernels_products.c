@@ -4,8 +4,19 @@
 #include <math.h>
 
 /* The sizes' letter E is the epilogue's kind: bits below, activation in the upper ones. */
-enum { BIAS = 1, ACTIVATE = 2, PRE = 4, SCALE = 8, BRANCH = 16, RESIDUAL = 32, IN_PLACE = 64, ACT_OUT = 128 };
-#define ACT(a) ((a) << 8)
+enum {
+	BIAS = 1,
+	ACTIVATE = 2,
+	PRE = 4,
+	SCALE = 8,
+	BRANCH = 16,
+	RESIDUAL = 32,
+	IN_PLACE = 64,
+	ACT_OUT = 128,
+	FLOAT_OUT = 1024
+};
+#define ACT(a)       ((a) << 8)
+#define ACT_OF(kind) ((enum gn_activation)((kind) >> 8 & 3))
 
 static const int linear_shapes[][8] = {
     {1, 1, 1, 0},
@@ -25,6 +36,11 @@ static const int linear_shapes[][8] = {
     {3, 3, 4099, 0},
     {2051, 9, 17, BIAS},
     {9, 2051, 17, BIAS | RESIDUAL},
+    {40, 96, 64, BIAS | ACTIVATE | PRE | ACT(GN_ACT_GELU_TANH)},
+    {40, 96, 64, ACTIVATE | ACT(GN_ACT_GELU_TANH)},
+    {64, 10, 72, BIAS | FLOAT_OUT},
+    {33, 37, 48, BIAS | SCALE | FLOAT_OUT},
+    {33, 40, 48, BIAS | SCALE | RESIDUAL | IN_PLACE | FLOAT_OUT},
 };
 static const int linear_fast[][8] = {
     {3152, 2304, 768, BIAS}, {3152, 3072, 768, BIAS | ACTIVATE | PRE}, {3152, 768, 3072, BIAS | RESIDUAL},
@@ -58,7 +74,7 @@ static void run_linear(struct kt *t, const int *d)
 {
 	int M = d[0], N = d[1], K = d[2], kind = d[3];
 	size_t n = (size_t)M * (size_t)N;
-	enum gn_activation activation = (enum gn_activation)(kind >> 8);
+	enum gn_activation activation = ACT_OF(kind);
 	float *x = kt_input(t, (size_t)M * (size_t)K, 1), *w = kt_input(t, (size_t)N * (size_t)K, 1);
 	float *bias = kind & BIAS ? kt_input(t, (size_t)N, 1) : NULL,
 	      *scale = kind & SCALE ? kt_input(t, (size_t)N, 1) : NULL;
@@ -72,7 +88,8 @@ static void run_linear(struct kt *t, const int *d)
 	                        .pre = pre,
 	                        .scale = scale,
 	                        .branch = branch,
-	                        .residual = residual};
+	                        .residual = residual,
+	                        .float_out = kind & FLOAT_OUT};
 	KT_RUN(t, 2.0 * M * N * K, 4.0 * ((double)M * K + (double)N * K + (double)n))
 	t->backend->linear(t->ctx, out, x, w, &e, M, N, K);
 	if (t->mode == KT_PERF)
@@ -129,7 +146,7 @@ static void run_linear_dx(struct kt *t, const int *d)
 {
 	int M = d[0], N = d[1], K = d[2], kind = d[3];
 	size_t n = (size_t)M * (size_t)K;
-	enum gn_activation activation = (enum gn_activation)(kind >> 8);
+	enum gn_activation activation = ACT_OF(kind);
 	float *dout = kt_input(t, (size_t)M * (size_t)N, 1), *w = kt_input(t, (size_t)N * (size_t)K, 1);
 	float *pre = kind & ACTIVATE ? kt_input(t, n, 6) : NULL, *given = pre ? kt_copy(t, pre, n) : NULL;
 	float *act_out = !(kind & ACT_OUT) ? NULL : kind & IN_PLACE ? pre : kt_output(t, n);
@@ -164,7 +181,7 @@ static void run_linear_dx(struct kt *t, const int *d)
 
 /* ---------------------------------------------------------------- weight gradient -------------------------------- */
 
-static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1}, {61, 53, 77, 2},
+static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1},  {61, 53, 77, 2},
                                    {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}, {4100, 7, 9, 3}};
 static const int dw_fast[][8] = {{3152, 3072, 768, 3}, {3152, 768, 768, 3}, {3152, 576, 192, 3}};
 

@@ -271,7 +271,7 @@ void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act
 	p.ld = (size_t)K;
 	p.out_float = true;
 	p.add = dw;
-	if (dw && db) {
+	if (dw && db && ctx->precision != GN_PRECISION_TF32) { /* there the library sums what it has rounded to tf32 */
 		p.finish = GN_FINISH_ROW_SUMS;
 		p.sums = (float *)ctx->scratch[GN_SCRATCH_BIAS];
 		if (gn_cuda_product(ctx, &p)) {
