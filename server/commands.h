@@ -3,6 +3,9 @@
 #ifndef GN_SERVER_COMMANDS_H
 #define GN_SERVER_COMMANDS_H
 
+int gn_command_train(int argc, char **argv);
+int gn_command_soup(int argc, char **argv);
+int gn_command_evaluate(int argc, char **argv);
 int gn_command_inspect(int argc, char **argv);
 int gn_command_angles(int argc, char **argv);
 int gn_command_classify(int argc, char **argv);

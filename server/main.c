@@ -7,7 +7,6 @@
 
 #include "server/commands.h"
 #include "server/service.h"
-#include "server/worker.h"
 
 enum { STATUS_USAGE = 2 };
 
@@ -49,30 +48,6 @@ static int serve(int argc, char **argv)
 	return gn_service_run(&config);
 }
 
-static int train(int argc, char **argv)
-{
-	if (argc == 1)
-		return gn_worker_main(GN_KIND_RUN, argv[0]);
-	fprintf(stderr, "usage: gonio train DIR\n");
-	return STATUS_USAGE;
-}
-
-static int soup(int argc, char **argv)
-{
-	if (argc == 1)
-		return gn_worker_main(GN_KIND_SOUP, argv[0]);
-	fprintf(stderr, "usage: gonio soup DIR\n");
-	return STATUS_USAGE;
-}
-
-static int evaluate(int argc, char **argv)
-{
-	if (argc == 1)
-		return gn_worker_main(GN_KIND_EVALUATION, argv[0]);
-	fprintf(stderr, "usage: gonio evaluate DIR\n");
-	return STATUS_USAGE;
-}
-
 static int version(int argc, char **argv)
 {
 	(void)argc;
@@ -86,9 +61,9 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
     {"serve", "the service: HTTP, dashboard, runs (gonio serve --help)", serve},
-    {"train", "one run, from its folder: what the service starts", train},
-    {"soup", "one soup, from its folder: what the service starts", soup},
-    {"evaluate", "one evaluation, from its folder: what the service starts", evaluate},
+    {"train", "fine-tunes part of a model on plain files", gn_command_train},
+    {"soup", "averages tuned models of one base", gn_command_soup},
+    {"evaluate", "measures a model on a data set", gn_command_evaluate},
     {"classify", "images by a model file", gn_command_classify},
     {"angles", "how far each layer of a tuned model turned from its base", gn_command_angles},
     {"inspect", "the tensors of a safetensors file", gn_command_inspect},
@@ -99,7 +74,7 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void help(FILE *out)
 {
-	fprintf(out, "usage: gonio COMMAND [ARGUMENTS]\n\n");
+	fprintf(out, "usage: gonio COMMAND [ARGUMENTS]      (gonio COMMAND --help)\n\n");
 	for (int i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
 }

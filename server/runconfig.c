@@ -158,6 +158,12 @@ json_t *gn_run_request_write(const struct gn_run_request *request)
 	return gn_fields_write(FIELDS, FIELD_COUNT, request);
 }
 
+const struct gn_field *gn_run_fields(int *count)
+{
+	*count = FIELD_COUNT;
+	return FIELDS;
+}
+
 json_t *gn_run_request_schema(void)
 {
 	json_t *schema = gn_fields_schema(FIELDS, FIELD_COUNT);

@@ -27,6 +27,8 @@ void gn_run_request_read(struct gn_run_request *request, const json_t *object, b
 void gn_run_request_release(struct gn_run_request *request);
 /* The run's JSON with all defaults filled in; what gn_run_request_read takes. A new reference. */
 json_t *gn_run_request_write(const struct gn_run_request *request);
+/* The table of a run's fields. */
+const struct gn_field *gn_run_fields(int *count);
 /* GET /v1/schemas/run. A new reference. */
 json_t *gn_run_request_schema(void);
 

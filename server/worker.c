@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -32,6 +33,11 @@ static void on_stop(int signal_number)
 }
 
 /* ---------------------------------------------------------------- the process ------------------------------------ */
+
+bool gn_worker_supervised(void)
+{
+	return getenv("GONIO_SUPERVISED") != NULL;
+}
 
 /* As the service's child: gives way to it, and ends with it. The parent may have gone before prctl took effect. */
 static int follow_parent(void)
@@ -203,6 +209,20 @@ static int open_events(struct gn_worker *w, struct gn_error *err)
 	return w->events < 0 ? gn_fail_errno(err, "events.ndjson", "cannot open") : 0;
 }
 
+void gn_worker_say(const struct gn_worker *w, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	if (w->watch)
+		w->watch->on_text(w->watch->user, text);
+	else
+		fprintf(stderr, "%s\n", text);
+}
+
 /* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops the job. */
 void gn_worker_tell(struct gn_worker *w, char *line)
 {
@@ -210,11 +230,13 @@ void gn_worker_tell(struct gn_worker *w, char *line)
 
 	if (!line || write(w->events, line, size) != (ssize_t)size) {
 		if (!w->write_failed)
-			fprintf(stderr, "cannot write an event: %s\n", strerror(errno));
+			gn_worker_say(w, "cannot write an event: %s", strerror(errno));
 		w->write_failed = true;
 		stop_requested = 1;
 	} else {
 		w->last_event++;
+		if (w->watch)
+			w->watch->on_line(w->watch->user, line);
 	}
 	free(line);
 }
@@ -284,16 +306,16 @@ const char *gn_worker_error_type(enum gn_code code)
 	return "internal";
 }
 
-static int report_failure(const struct gn_error *failure)
+static int report_failure(const struct gn_worker *w, const struct gn_error *failure)
 {
 	const char *type = gn_worker_error_type(failure->code);
 	char detail[700];
 	struct gn_error err = {0};
 
 	snprintf(detail, sizeof detail, "%s%s%s", failure->where, failure->where[0] ? ": " : "", failure->text);
-	fprintf(stderr, "failed: %s\n", detail);
+	gn_worker_say(w, "failed: %s", detail);
 	if (write_result("error", json_pack("{s:s,s:s}", "type", type, "detail", detail), &err))
-		fprintf(stderr, "%s: %s\n", err.where, err.text);
+		gn_worker_say(w, "%s: %s", err.where, err.text);
 	return GN_WORKER_FAILED;
 }
 
@@ -326,25 +348,25 @@ static int do_job(struct gn_worker *w, enum gn_kind kind)
 	if (result && write_result("result", result, &err) == 0)
 		return GN_WORKER_DONE;
 	if (!strcmp(err.where, GN_WORKER_JOB_JSON)) {
-		fprintf(stderr, "gonio: %s: %s\n", err.where, err.text);
+		gn_worker_say(w, "gonio: %s: %s", err.where, err.text);
 		return GN_WORKER_USAGE;
 	}
 	if (err.code == GN_CANCELLED && !w->write_failed) {
-		fprintf(stderr, "stopped on request\n");
+		gn_worker_say(w, "stopped on request");
 		return GN_WORKER_STOPPED;
 	}
 	if (w->write_failed)
 		err = (struct gn_error){GN_NO_SPACE, "events.ndjson", "cannot be written; is the disk full?"};
-	return report_failure(&err);
+	return report_failure(w, &err);
 }
 
-int gn_worker_main(enum gn_kind kind, const char *folder)
+int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker_watch *watch)
 {
-	struct gn_worker w = {.events = -1, .stop = &stop_requested};
+	struct gn_worker w = {.events = -1, .stop = &stop_requested, .watch = watch};
 	int lock, status;
 
 	if (chdir(folder)) {
-		fprintf(stderr, "gonio: %s: %s\n", folder, strerror(errno));
+		gn_worker_say(&w, "gonio: %s: %s", folder, strerror(errno));
 		return GN_WORKER_USAGE;
 	}
 	catch_signals();
@@ -352,7 +374,7 @@ int gn_worker_main(enum gn_kind kind, const char *folder)
 		return GN_WORKER_STOPPED;
 	lock = take_lock();
 	if (lock < 0) {
-		fprintf(stderr, "gonio: %s: another worker is at it\n", folder);
+		gn_worker_say(&w, "gonio: %s: another worker is at it", folder);
 		return GN_WORKER_BUSY;
 	}
 	status = do_job(&w, kind);

@@ -22,9 +22,19 @@ enum gn_worker_exit {
 	GN_WORKER_FAILED = 4,  /* result.json holds the error */
 	GN_WORKER_BUSY = 5     /* another worker holds DIR/lock */
 };
-/* Does the job of that kind. Returns the exit status. With GONIO_SUPERVISED=PID in the environment it belongs to the service of that
- * process: it runs at a lower priority and stops, after a checkpoint, when the service dies. */
-int gn_worker_main(enum gn_kind kind, const char *folder);
+/* Who looks on while a job is done in this process. */
+struct gn_worker_watch {
+	void (*on_line)(void *user,
+	                const char *line); /* each line of events.ndjson, with its newline, once it is written */
+	void (*on_text)(void *user, const char *text); /* what goes to stderr where nobody looks on */
+	void *user;
+};
+/* Does the job of that kind, in the folder, which becomes the current one. Returns the exit status. watch: NULL, nobody looks on. With
+ * GONIO_SUPERVISED=PID in the environment it belongs to the service of that process: it runs at a lower priority and stops, after a
+ * checkpoint, when the service dies. */
+int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker_watch *watch);
+/* The environment says that a service is in charge of this process. */
+bool gn_worker_supervised(void);
 
 /* error.type of a job for a failure: "invalid", "conflict", "out_of_memory", "disk_full", "device" or "internal". */
 const char *gn_worker_error_type(enum gn_code code);

@@ -22,12 +22,16 @@ struct gn_worker {
 
 	double begun_at, told_at; /* of gn_worker_progress; monotonic seconds */
 
+	const struct gn_worker_watch *watch; /* NULL: nobody looks on */
+
 	struct gn_opened *opened; /* every model file, a base before what builds on it */
 	int opened_count;
 };
 
 /* The job's request; borrowed. */
 const json_t *gn_worker_request(const struct gn_worker *w);
+/* A line of text for people: the job's log.txt, which is stderr, or whoever looks on. */
+void gn_worker_say(const struct gn_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Monotonic. */
 double gn_worker_seconds(void);
 /* Appends an event; line is what gn_event_line or gn_event_line_of made, freed here. */

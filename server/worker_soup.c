@@ -18,7 +18,7 @@ static void on_progress(void *user, const struct gn_soup_progress *progress)
 	                kept = {.kind = GN_EVENT_CHECKPOINT, .step = progress->done};
 
 	if (progress->text) {
-		fprintf(stderr, "%s\n", progress->text);
+		gn_worker_say(w, "%s", progress->text);
 		gn_worker_tell(w, gn_event_line(w->last_event + 1, &line));
 	}
 	gn_worker_tell(w, gn_event_line(w->last_event + 1, &kept));

@@ -38,7 +38,7 @@ static void on_event(void *user, const struct gn_event *event)
 	if (!worth_telling(t, event))
 		return;
 	if (event->kind == GN_EVENT_LOG && event->text)
-		fprintf(stderr, "%s\n", event->text);
+		gn_worker_say(t->worker, "%s", event->text);
 	gn_worker_tell(t->worker, gn_event_line(t->worker->last_event + 1, event));
 }
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "server/cli/inputs.h"
+#include "server/cli/job.h"
 #include "server/commands.h"
 #include "server/files.h"
 #include "server/text.h"
@@ -102,7 +102,7 @@ static int classify_files(struct classify *c, int count, const char *const *path
 {
 	int status = GN_CLI_DONE;
 
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < count && !gn_cli_stop; i++) {
 		struct gn_error err = {0};
 
 		if (classify_file(c, paths[i], &err) == 0)
@@ -113,7 +113,7 @@ static int classify_files(struct classify *c, int count, const char *const *path
 			    json_pack("{s:o,s:o}", "file", gn_cli_string(paths[i]), "error", gn_cli_string(err.text)));
 		status = GN_CLI_FAILED;
 	}
-	return status;
+	return gn_cli_stop ? GN_CLI_STOPPED : status;
 }
 
 /* name: what the command line calls the model. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "server/cli/folder.h"
+#include "server/cli/job.h"
 #include "server/cli/view.h"
 #include "server/files.h"
 
@@ -28,7 +29,7 @@ static ssize_t read_source(void *user, void *buffer, size_t size)
 	ssize_t n =
 	    s->folder ? gn_folder_stream_read(s->folder, buffer, size) : (ssize_t)fread(buffer, 1, size, s->file);
 
-	if (s->file && n == 0 && ferror(s->file))
+	if (gn_cli_stop || (s->file && n == 0 && ferror(s->file)))
 		return -1;
 	s->read += n > 0 ? n : 0;
 	gn_view_bar(&s->view, s->size > 0 ? (double)s->read / (double)s->size : 0, "packing the pictures");

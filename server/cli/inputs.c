@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server/cli/job.h"
 #include "server/files.h"
 
 enum { COMPANION_LIMIT = 4 << 20, JOB_LIMIT = 4 << 20, BLOCK = 1 << 20 };
@@ -18,6 +19,7 @@ int gn_cli_temporary(char folder[PATH_MAX], struct gn_error *err)
 
 	if (snprintf(folder, PATH_MAX, "%s/gonio-XXXXXX", base && *base ? base : "/tmp") >= PATH_MAX)
 		return gn_fail(err, GN_INVALID, "TMPDIR", "is too long");
+	gn_cli_catch_signals();
 	return mkdtemp(folder) ? 0 : gn_fail_errno(err, folder, "cannot create a temporary folder");
 }
 
@@ -231,12 +233,18 @@ static bool same_bytes(FILE *a, FILE *b)
 	return same;
 }
 
-static bool same_file(const char *a, const char *b)
+bool gn_cli_same_file(const char *a, const char *b)
 {
-	FILE *left = fopen(a, "rbe"), *right = fopen(b, "rbe");
+	FILE *left, *right;
 	struct stat x, y;
-	bool same = left && right && !fstat(fileno(left), &x) && !fstat(fileno(right), &y) && x.st_size == y.st_size &&
-	            same_bytes(left, right);
+	bool same;
+
+	if (!strcmp(a, b))
+		return true;
+	left = fopen(a, "rbe");
+	right = fopen(b, "rbe");
+	same = left && right && !fstat(fileno(left), &x) && !fstat(fileno(right), &y) && x.st_size == y.st_size &&
+	       same_bytes(left, right);
 
 	if (left)
 		fclose(left);
@@ -254,7 +262,7 @@ int gn_cli_chain_share(struct gn_cli_chain *chain, const struct gn_cli_chain *fi
 
 		if (!strcmp(chain->paths[i], first->paths[i]))
 			continue;
-		if (!same_file(chain->paths[i], first->paths[i]))
+		if (!gn_cli_same_file(chain->paths[i], first->paths[i]))
 			return 0;
 		copy = strdup(first->paths[i]);
 		if (!copy)

@@ -35,7 +35,10 @@ void gn_cli_chain_release(struct gn_cli_chain *chain);
 /* Where the base of `chain` is a copy, byte for byte, of the base of `first`, lets it name that file. */
 int gn_cli_chain_share(struct gn_cli_chain *chain, const struct gn_cli_chain *first, struct gn_error *err);
 
-/* A new empty folder under $TMPDIR or /tmp. */
+/* The two paths lead to equal bytes. */
+bool gn_cli_same_file(const char *a, const char *b);
+
+/* A new empty folder under $TMPDIR or /tmp. From now on signals set gn_cli_stop, so that the folder is taken away. */
 int gn_cli_temporary(char folder[PATH_MAX], struct gn_error *err);
 
 /* Options of commands that take pictures. */
