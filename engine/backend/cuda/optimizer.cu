@@ -135,28 +135,31 @@ template <bool adam, int n>
 __device__ __forceinline__ void step_elements(const struct tensor *t, const struct rates *r, size_t first, size_t last,
                                               bool mat_bf16)
 {
+	float *weight = gn_global(t->weight), *first_moment = gn_global(t->m),
+	      *second_moment = adam ? gn_global(t->v) : NULL;
+
 	for (size_t at = first + (size_t)threadIdx.x * n; at < last; at += THREADS * n) {
 		float w[n], m[n], v[n] = {}, g[n];
 
-		gn_load(w, t->weight + at);
-		gn_load(m, t->m + at);
-		gn_load(g, t->grad + at);
+		gn_load(w, weight + at);
+		gn_load(m, first_moment + at);
+		gn_load(g, gn_global(t->grad) + at);
 		if (adam)
-			gn_load(v, t->v + at);
+			gn_load(v, second_moment + at);
 #pragma unroll
 		for (int i = 0; i < n; i++)
 			if (adam)
 				adamw_element(&w[i], &m[i], &v[i], g[i], r);
 			else
 				sgd_element(&w[i], &m[i], g[i], r);
-		gn_store(t->weight + at, w);
-		gn_store(t->m + at, m);
+		gn_store(weight + at, w);
+		gn_store(first_moment + at, m);
 		if (adam)
-			gn_store(t->v + at, v);
+			gn_store(second_moment + at, v);
 		if (t->mat && mat_bf16)
-			gn_store((__nv_bfloat16 *)t->mat + at, w);
+			gn_store((__nv_bfloat16 *)gn_global(t->mat) + at, w);
 		else if (t->mat)
-			gn_store((float *)t->mat + at, w);
+			gn_store((float *)gn_global(t->mat) + at, w);
 	}
 }
 
@@ -212,12 +215,19 @@ static __global__ void __launch_bounds__(THREADS)
 {
 	__shared__ double warps[THREADS / 32];
 	const struct piece piece = pieces[blockIdx.x];
-	const float *grad = tensors[piece.tensor].grad;
+	const float *grad = gn_global(tensors[piece.tensor].grad);
 	size_t n = tensors[piece.tensor].n, first = (size_t)piece.number * PIECE,
-	       last = n - first < PIECE ? n : first + PIECE;
+	       last = n - first < PIECE ? n : first + PIECE,
+	       wide = tensors[piece.tensor].wide ? first + (last - first) / 4 * 4 : first;
 	double sum = 0;
 
-	for (size_t at = first + threadIdx.x; at < last; at += THREADS)
+	for (size_t at = first + threadIdx.x * 4; at < wide; at += THREADS * 4) {
+		float g[4];
+		gn_load(g, grad + at);
+		for (int i = 0; i < 4; i++)
+			sum += (double)g[i] * (double)g[i];
+	}
+	for (size_t at = wide + threadIdx.x; at < last; at += THREADS)
 		sum += (double)grad[at] * (double)grad[at];
 	sum = gn_warp_sum(sum);
 	if (threadIdx.x % 32 == 0)

@@ -28,6 +28,15 @@ template <typename T> __device__ __forceinline__ T gn_from_float(float x)
 		return x;
 }
 
+/* p, known to point to global memory: of a pointer that was itself loaded the compiler cannot tell, and takes slower instructions. */
+template <typename T> __device__ __forceinline__ T *gn_global(T *p)
+{
+#ifdef __NVCC__
+	__builtin_assume(__isGlobal(p));
+#endif
+	return p;
+}
+
 /* v[n] = the n elements at p. */
 template <int n> __device__ __forceinline__ void gn_load(float (&v)[n], const float *p)
 {
