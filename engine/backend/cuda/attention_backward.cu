@@ -1,0 +1,410 @@
+/*
+ * Attention backward, in two kernels that recompute the probabilities p = exp(scale q k - lse) tile by tile, so that nothing of size T x T is stored and
+ * nothing is summed in an order that timing decides (there are no atomics):
+ *   queries_*  a block per tile of queries passes over the keys:    delta = sum_d dout out,  ds = p (dout v - delta),  dq = scale ds k
+ *   keys_*     a block per tile of keys passes over the queries:    dv = p^T dout,  dk = scale ds^T q
+ * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where 5 would do. delta stays in scratch memory in
+ * between; heads whose deltas do not fit there are left to another pair of launches.
+ *
+ * TODO-RESOURCES
+ */
+#include "backend/cuda/attention.cuh"
+#include "backend/cuda/attention_mma.cuh"
+#include "backend/cuda/attention_plain.cuh"
+
+/*
+ * to[R] = delta_to[0 .. rows-1] = sum over d of dout * out, row by row; zeros in to[] from `rows` on. 8 neighbouring lanes share a row.
+ */
+template <typename act, int R>
+__device__ static inline void row_deltas(float *to, float *delta_to, const act *dout, const act *out, int stride,
+                                         int rows, int D)
+{
+	constexpr int n = gn_per16<act>;
+	int lane = (int)threadIdx.x % 8;
+#pragma unroll
+	for (int i = 0; i < R; i += GN_ATTENTION_THREADS / 8) {
+		int r = i + (int)threadIdx.x / 8;
+		const act *u = dout + gn_rows(r, stride), *w = out + gn_rows(r, stride);
+		float sum = 0;
+		if (r < rows && D % n == 0)
+			for (int d = lane * n; d < D; d += 8 * n) {
+				float a[n], b[n];
+				gn_load<n>(a, u + d);
+				gn_load<n>(b, w + d);
+#pragma unroll
+				for (int e = 0; e < n; e++)
+					sum += a[e] * b[e];
+			}
+		else if (r < rows)
+			for (int d = lane; d < D; d += 8)
+				sum += gn_to_float(u[d]) * gn_to_float(w[d]);
+		sum = gn_lanes_sum<8>(sum);
+		if (lane == 0) {
+			to[r] = sum;
+			if (r < rows)
+				delta_to[r] = sum;
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- tensor cores: dq -------------------------------- */
+
+/* dq[16, DP] of one warp += its share from 16 keys, of which `keys` exist. lse2 = lse * log2(e), c = scale * log2(e). */
+template <int DP>
+__device__ __forceinline__ void query_step_mma(float (&dq)[DP / 8][4], const uint32_t (&q)[DP / 16][4],
+                                               const uint32_t (&dout)[DP / 16][4], const gn_bf16 *k, const gn_bf16 *v,
+                                               const float (&lse2)[2], const float (&delta)[2], int keys, float c)
+{
+	float s[2][4] = {}, ds[2][4] = {};
+	gn_mma_scores<DP>(s, q, gn_at_columns<DP>(k));
+	gn_mma_scores<DP>(ds, dout, gn_at_columns<DP>(v));
+#pragma unroll
+	for (int n = 0; n < 2; n++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) {
+			bool there = 8 * n + gn_lane() % 4 * 2 + e % 2 < keys;
+			float p = there ? gn_exp2(fmaf(s[n][e], c, -lse2[e / 2])) : 0.0F;
+			ds[n][e] = p * (ds[n][e] - delta[e / 2]);
+		}
+	gn_mma_mix<DP>(dq, ds, gn_at_rows<DP>(k));
+}
+
+template <int DP>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64   ? 4
+                                                               : DP <= 96 ? 3
+                                                                          : 2)
+    queries_mma(gn_bf16 *dqkv, float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const gn_bf16 *out,
+                const float *lse, int first, int T, int Q, int H, int D, float scale)
+{
+	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
+	__shared__ __align__(16) gn_bf16 tiles[2][2 * tile]; /* two stages of keys and values */
+	__shared__ float deltas[GN_MMA_ROWS];
+	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
+	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
+	ptrdiff_t number = gn_rows(at.head - first, Q), out_row = at.out + gn_rows(at.row, at.out_stride);
+	int row = at.row + 16 * gn_warp(), last = at.row < Q ? T : 0; /* tiles behind the queries get zeros */
+	float dq[DP / 8][4] = {}, lse2[2], row_delta[2];
+	uint32_t q[DP / 16][4], dout_rows[DP / 16][4];
+
+	if (last) {
+		gn_tile_load<DP, GN_MMA_ROWS>(tiles[0], qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row,
+		                              D);
+		gn_tile_load<DP, GN_MMA_ROWS>(tiles[1], dout + out_row, at.out_stride, Q - at.row, D);
+		gn_cp_async_commit();
+		row_deltas<gn_bf16, GN_MMA_ROWS>(deltas, delta + number + at.row, dout + out_row, out + out_row,
+		                                 at.out_stride, Q - at.row, D);
+		gn_cp_async_wait<0>();
+		__syncthreads();
+		gn_fragments<DP>(q, tiles[0] + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(dout_rows, tiles[1] + 16 * gn_warp() * gn_pitch<DP>);
+#pragma unroll
+		for (int half = 0; half < 2; half++) {
+			int r = row + gn_lane() / 4 + 8 * half;
+			lse2[half] = r < Q ? lse[gn_rows(at.head, Q) + r] * GN_LOG2E : INFINITY;
+			row_delta[half] = deltas[r - at.row];
+		}
+		__syncthreads();
+		gn_tile_load<DP, BN>(tiles[0], keys, at.stride, T, D);
+		gn_tile_load<DP, BN>(tiles[0] + tile, values, at.stride, T, D);
+		gn_cp_async_commit();
+		gn_cp_async_wait<0>();
+	}
+	for (int j = 0, stage = 0; j < last; j += BN, stage ^= 1) {
+		__syncthreads(); /* this stage is filled, the other one read */
+		if (j + BN < T) {
+			gn_bf16 *next = tiles[stage ^ 1];
+			gn_tile_load<DP, BN>(next, keys + gn_rows(j + BN, at.stride), at.stride, T - j - BN, D);
+			gn_tile_load<DP, BN>(next + tile, values + gn_rows(j + BN, at.stride), at.stride, T - j - BN,
+			                     D);
+		}
+		gn_cp_async_commit();
+#pragma unroll 1
+		for (int i = 0; row < Q && i < BN && j + i < T; i += 16)
+			query_step_mma<DP>(dq, q, dout_rows, tiles[stage] + i * gn_pitch<DP>,
+			                   tiles[stage] + tile + i * gn_pitch<DP>, lse2, row_delta, T - j - i,
+			                   scale * GN_LOG2E);
+		gn_cp_async_wait<0>();
+	}
+	__syncthreads(); /* the tiles become room for the results */
+	if (row < T)
+		gn_mma_store<DP>(dqkv + at.q + gn_rows(row, at.stride), at.stride, T - row, D,
+		                 tiles[0] + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
+}
+
+/* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
+
+/*
+ * dk and dv[16, DP] of one warp's keys += their shares from 16 queries, whose lse and delta are given. Behind the last query all of it is 0:
+ * then p = 1, and both products are 0.
+ */
+template <int DP>
+__device__ __forceinline__ void key_step_mma(float (&dk)[DP / 8][4], float (&dv)[DP / 8][4],
+                                             const uint32_t (&k)[DP / 16][4], const uint32_t (&v)[DP / 16][4],
+                                             const gn_bf16 *q, const gn_bf16 *dout, const float *lse,
+                                             const float *delta, float c)
+{
+	float p[2][4] = {}, ds[2][4] = {};
+	gn_mma_scores<DP>(p, k, gn_at_columns<DP>(q));
+	gn_mma_scores<DP>(ds, v, gn_at_columns<DP>(dout));
+#pragma unroll
+	for (int n = 0; n < 2; n++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) {
+			int query = 8 * n + gn_lane() % 4 * 2 + e % 2;
+			p[n][e] = gn_exp2(fmaf(p[n][e], c, -GN_LOG2E * lse[query]));
+			ds[n][e] = p[n][e] * (ds[n][e] - delta[query]);
+		}
+	gn_mma_mix<DP>(dv, p, gn_at_rows<DP>(dout));
+	gn_mma_mix<DP>(dk, ds, gn_at_rows<DP>(q));
+}
+
+/* Starts copies of the lse and delta of the first `rows` of N queries to to[0 .. N-1] and to[N .. 2N-1]; zeros elsewhere. */
+template <int N> __device__ __forceinline__ void numbers_load(float *to, const float *lse, const float *delta, int rows)
+{
+	int i = (int)threadIdx.x % N;
+	const float *from = (int)threadIdx.x < N ? lse : delta;
+	if ((int)threadIdx.x < 2 * N)
+		gn_cp_async_4(to + threadIdx.x, from + i, i < rows ? 4 : 0);
+}
+
+template <int DP>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64 ? 3 : 2)
+    keys_mma(gn_bf16 *dqkv, const float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const float *lse, int first,
+             int T, int Q, int H, int D, float scale)
+{
+	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
+	__shared__ __align__(16) gn_bf16 tiles[2][2 * tile]; /* two stages of queries and output gradients */
+	__shared__ float numbers[2][2 * BN];                 /* their lse and delta */
+	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
+	const gn_bf16 *queries = qkv + at.q;
+	int row = at.row + 16 * gn_warp();
+	float dk[DP / 8][4] = {}, dv[DP / 8][4] = {};
+	uint32_t k[DP / 16][4], v[DP / 16][4];
+
+	dout += at.out;
+	lse += gn_rows(at.head, Q);
+	delta += gn_rows(at.head - first, Q);
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles[0], qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride,
+	                              T - at.row, D);
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles[1], qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride), at.stride,
+	                              T - at.row, D);
+	gn_cp_async_commit();
+	gn_cp_async_wait<0>();
+	__syncthreads();
+	gn_fragments<DP>(k, tiles[0] + 16 * gn_warp() * gn_pitch<DP>);
+	gn_fragments<DP>(v, tiles[1] + 16 * gn_warp() * gn_pitch<DP>);
+	__syncthreads();
+	gn_tile_load<DP, BN>(tiles[0], queries, at.stride, Q, D);
+	gn_tile_load<DP, BN>(tiles[0] + tile, dout, at.out_stride, Q, D);
+	numbers_load<BN>(numbers[0], lse, delta, Q);
+	gn_cp_async_commit();
+	gn_cp_async_wait<0>();
+	for (int i = 0, stage = 0; i < Q; i += BN, stage ^= 1) {
+		__syncthreads(); /* this stage is filled, the other one read */
+		if (i + BN < Q) {
+			gn_bf16 *next = tiles[stage ^ 1];
+			gn_tile_load<DP, BN>(next, queries + gn_rows(i + BN, at.stride), at.stride, Q - i - BN, D);
+			gn_tile_load<DP, BN>(next + tile, dout + gn_rows(i + BN, at.out_stride), at.out_stride,
+			                     Q - i - BN, D);
+			numbers_load<BN>(numbers[stage ^ 1], lse + i + BN, delta + i + BN, Q - i - BN);
+		}
+		gn_cp_async_commit();
+#pragma unroll 1
+		for (int r = 0; row < T && r < BN && i + r < Q; r += 16)
+			key_step_mma<DP>(dk, dv, k, v, tiles[stage] + r * gn_pitch<DP>,
+			                 tiles[stage] + tile + r * gn_pitch<DP>, numbers[stage] + r,
+			                 numbers[stage] + BN + r, scale * GN_LOG2E);
+		gn_cp_async_wait<0>();
+	}
+	__syncthreads(); /* the tiles become room for the results */
+	if (row >= T)
+		return;
+	gn_bf16 *room = tiles[0] + 32 * gn_warp() * gn_pitch<DP>;
+	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, room, dk, scale,
+	                 scale);
+	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
+	                 room + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
+}
+
+/* ---------------------------------------------------------------- float32 ----------------------------------------- */
+
+/* Rows of a tile: four tiles stay under 48 KiB. */
+template <int DP> constexpr int plain_rows = DP <= 64 ? 32 : 16;
+
+template <typename act, int DP>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 2)
+    queries_plain(act *dqkv, float *delta, const act *dout, const act *qkv, const act *out, const float *lse, int first,
+                  int T, int Q, int H, int D, float scale)
+{
+	constexpr int R = plain_rows<DP>, size = R * gn_plain_pitch<DP>;
+	__shared__ __align__(16) float q[size], douts[size], k[size], v[size], weights[R * gn_weights_pitch<R>];
+	__shared__ float deltas[R];
+	struct gn_head_tile at = gn_tile_place(first, T, R, T, Q, H, D);
+	ptrdiff_t number = gn_rows(at.head - first, Q), out_row = at.out + gn_rows(at.row, at.out_stride);
+	int last = at.row < Q ? T : 0; /* tiles behind the queries get zeros */
+	float dq[R / 16][DP / 32][4] = {}, s[R / 16][R / 8], ds[R / 16][R / 8], lse2[R / 16], factor[R / 16];
+
+	if (last) {
+		gn_plain_load<act, DP, R>(q, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
+		gn_plain_load<act, DP, R>(douts, dout + out_row, at.out_stride, Q - at.row, D);
+		row_deltas<act, R>(deltas, delta + number + at.row, dout + out_row, out + out_row, at.out_stride,
+		                   Q - at.row, D);
+	}
+#pragma unroll
+	for (int i = 0; i < R / 16; i++) {
+		int r = at.row + gn_plain_y() + 16 * i;
+		lse2[i] = r < Q ? lse[gn_rows(at.head, Q) + r] * GN_LOG2E : INFINITY;
+		factor[i] = scale;
+	}
+	for (int j = 0; j < last; j += R) {
+		__syncthreads();
+		gn_plain_load<act, DP, R>(k, qkv + at.q + at.out_stride + gn_rows(j, at.stride), at.stride, T - j, D);
+		gn_plain_load<act, DP, R>(v, qkv + at.q + 2 * at.out_stride + gn_rows(j, at.stride), at.stride, T - j,
+		                          D);
+		__syncthreads();
+		gn_plain_scores<DP, R>(s, q, k);
+		gn_plain_scores<DP, R>(ds, douts, v);
+#pragma unroll
+		for (int i = 0; i < R / 16; i++)
+#pragma unroll
+			for (int n = 0; n < R / 8; n++) {
+				bool there = j + gn_plain_x() + 8 * n < T;
+				float p = there ? exp2f(fmaf(s[i][n], scale * GN_LOG2E, -lse2[i])) : 0.0F;
+				ds[i][n] = p * (ds[i][n] - deltas[gn_plain_y() + 16 * i]);
+			}
+		gn_plain_put<R>(weights, ds);
+		__syncwarp();
+		gn_plain_mix<DP, R>(dq, weights, k);
+	}
+	gn_plain_store<act, DP, R>(dqkv + at.q + gn_rows(at.row, at.stride), at.stride, T - at.row, D, dq, factor);
+}
+
+template <typename act, int DP>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
+    keys_plain(act *dqkv, const float *delta, const act *dout, const act *qkv, const float *lse, int first, int T,
+               int Q, int H, int D, float scale)
+{
+	constexpr int R = plain_rows<DP>, size = R * gn_plain_pitch<DP>;
+	__shared__ __align__(16) float k[size], v[size], q[size], douts[size], weights[R * gn_weights_pitch<R>];
+	__shared__ float numbers[2 * R]; /* lse and delta of the tile's queries; 0 behind the last one, as their rows */
+	struct gn_head_tile at = gn_tile_place(first, T, R, T, Q, H, D);
+	float dk[R / 16][DP / 32][4] = {}, dv[R / 16][DP / 32][4] = {}, p[R / 16][R / 8], ds[R / 16][R / 8];
+	float one[R / 16], scales[R / 16];
+
+#pragma unroll
+	for (int i = 0; i < R / 16; i++) {
+		one[i] = 1;
+		scales[i] = scale;
+	}
+	dout += at.out;
+	const float *from = (int)threadIdx.x < R ? lse + gn_rows(at.head, Q) : delta + gn_rows(at.head - first, Q);
+	int query = (int)threadIdx.x % R;
+	gn_plain_load<act, DP, R>(k, qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride, T - at.row, D);
+	gn_plain_load<act, DP, R>(v, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride), at.stride, T - at.row,
+	                          D);
+	for (int i0 = 0; i0 < Q; i0 += R) {
+		__syncthreads();
+		gn_plain_load<act, DP, R>(q, qkv + at.q + gn_rows(i0, at.stride), at.stride, Q - i0, D);
+		gn_plain_load<act, DP, R>(douts, dout + gn_rows(i0, at.out_stride), at.out_stride, Q - i0, D);
+		if ((int)threadIdx.x < 2 * R)
+			numbers[threadIdx.x] = i0 + query < Q ? from[i0 + query] : 0.0F;
+		__syncthreads();
+		gn_plain_scores<DP, R>(p, k, q);
+		gn_plain_scores<DP, R>(ds, v, douts);
+#pragma unroll
+		for (int i = 0; i < R / 16; i++)
+#pragma unroll
+			for (int n = 0; n < R / 8; n++) {
+				const float *number = numbers + gn_plain_x() + 8 * n;
+				p[i][n] = exp2f(fmaf(p[i][n], scale * GN_LOG2E, -GN_LOG2E * number[0]));
+				ds[i][n] = p[i][n] * (ds[i][n] - number[R]);
+			}
+		gn_plain_put<R>(weights, p);
+		__syncwarp();
+		gn_plain_mix<DP, R>(dv, weights, douts);
+		__syncwarp();
+		gn_plain_put<R>(weights, ds);
+		__syncwarp();
+		gn_plain_mix<DP, R>(dk, weights, q);
+	}
+	gn_plain_store<act, DP, R>(dqkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride, T - at.row, D,
+	                           dk, scales);
+	gn_plain_store<act, DP, R>(dqkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride), at.stride, T - at.row,
+	                           D, dv, one);
+}
+
+/* ---------------------------------------------------------------- the slot ---------------------------------------- */
+
+/* What a pair of launches gets; delta[heads, Q] is scratch memory. */
+template <typename act> struct backward {
+	act *dqkv;
+	const act *dout, *qkv, *out;
+	const float *lse;
+	float *delta, scale;
+	int T, Q, H, D;
+};
+
+template <int DP> static void run_mma(struct gn_ctx *ctx, const struct backward<gn_bf16> *w, int first, int heads)
+{
+	unsigned grid = gn_head_grid(heads, w->T, GN_MMA_ROWS);
+	GN_RUN(ctx, queries_mma<DP>, grid, GN_ATTENTION_THREADS, 0, w->dqkv, w->delta, w->dout, w->qkv, w->out, w->lse,
+	       first, w->T, w->Q, w->H, w->D, w->scale);
+	GN_RUN(ctx, keys_mma<DP>, grid, GN_ATTENTION_THREADS, 0, w->dqkv, w->delta, w->dout, w->qkv, w->lse, first,
+	       w->T, w->Q, w->H, w->D, w->scale);
+}
+
+template <typename act, int DP>
+static void run_plain(struct gn_ctx *ctx, const struct backward<act> *w, int first, int heads)
+{
+	unsigned grid = gn_head_grid(heads, w->T, plain_rows<DP>);
+	GN_RUN(ctx, (queries_plain<act, DP>), grid, GN_ATTENTION_THREADS, 0, w->dqkv, w->delta, w->dout, w->qkv, w->out,
+	       w->lse, first, w->T, w->Q, w->H, w->D, w->scale);
+	GN_RUN(ctx, (keys_plain<act, DP>), grid, GN_ATTENTION_THREADS, 0, w->dqkv, w->delta, w->dout, w->qkv, w->lse,
+	       first, w->T, w->Q, w->H, w->D, w->scale);
+}
+
+template <typename act> static void run_heads(struct gn_ctx *ctx, const struct backward<act> *w, int first, int heads)
+{
+	if constexpr (sizeof(act) == 2)
+		if (gn_mma_takes(ctx, w->D)) {
+			if (w->D <= 32)
+				run_mma<32>(ctx, w, first, heads);
+			else if (w->D <= 64)
+				run_mma<64>(ctx, w, first, heads);
+			else if (w->D <= 80)
+				run_mma<80>(ctx, w, first, heads);
+			else if (w->D <= 96)
+				run_mma<96>(ctx, w, first, heads);
+			else
+				run_mma<128>(ctx, w, first, heads);
+			return;
+		}
+	if (w->D <= 32)
+		run_plain<act, 32>(ctx, w, first, heads);
+	else if (w->D <= 64)
+		run_plain<act, 64>(ctx, w, first, heads);
+	else if (w->D <= 96)
+		run_plain<act, 96>(ctx, w, first, heads);
+	else
+		run_plain<act, 128>(ctx, w, first, heads);
+}
+
+template <typename act>
+void gn_cuda_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *dout, const gn_act *qkv,
+                                const gn_act *out, const float *lse, int B, int T, int Q, int H, int D)
+{
+	struct backward<act> w = {
+		(act *)dqkv, (const act *)dout, (const act *)qkv, (const act *)out, lse,
+		    (float *)ctx->scratch[GN_SCRATCH_PARTIAL], (float)(1.0 / sqrt((double)D)), T, Q, H, D
+	};
+	size_t fit = ctx->scratch_bytes[GN_SCRATCH_PARTIAL] / ((size_t)Q * sizeof(float));
+	int step = fit < (size_t)B * (size_t)H ? (int)fit : B * H;
+	gn_assert(D <= GN_ATTENTION_MAX_HEAD && step > 0);
+	for (int first = 0; first < B * H; first += step)
+		run_heads(ctx, &w, first, B * H - first < step ? B * H - first : step);
+}
+
+template void gn_cuda_attention_backward<float>(struct gn_ctx *, gn_act *, const gn_act *, const gn_act *,
+                                                const gn_act *, const float *, int, int, int, int, int);
+template void gn_cuda_attention_backward<__nv_bfloat16>(struct gn_ctx *, gn_act *, const gn_act *, const gn_act *,
+                                                        const gn_act *, const float *, int, int, int, int, int);
