@@ -1,8 +1,6 @@
 /*
  * Attention forward: scores, softmax and weighted sum in one pass over the keys, with a running maximum and sum per query (online softmax:
  * Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao, arXiv 2307.08691). Only out and lse are written.
- *
- * TODO-RESOURCES
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
@@ -74,34 +72,37 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
     attention_mma(gn_bf16 *out, float *lse, const gn_bf16 *qkv, int T, int Q, int H, int D, float scale)
 {
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
-	__shared__ __align__(16) gn_bf16 tiles[2][2 * tile]; /* two stages of keys and values */
+	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
+	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
 	struct gn_head_tile at = gn_tile_place(0, Q, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
 	int row = at.row + 16 * gn_warp(), rows = Q - row; /* this warp's; none where rows <= 0 */
 	float c = scale * GN_LOG2E;
 
 	/* The queries pass through the second stage into registers. */
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles[1], qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
-	gn_tile_load<DP, BN>(tiles[0], keys, at.stride, T, D);
-	gn_tile_load<DP, BN>(tiles[0] + tile, values, at.stride, T, D);
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row,
+	                              D);
+	gn_tile_load<DP, BN>(tiles, keys, at.stride, T, D);
+	gn_tile_load<DP, BN>(tiles + tile, values, at.stride, T, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
 	uint32_t q[DP / 16][4];
-	gn_fragments<DP>(q, tiles[1] + 16 * gn_warp() * gn_pitch<DP>);
+	gn_fragments<DP>(q, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
 
 	float o[DP / 8][4] = {}, max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
 	for (int j = 0, stage = 0; j < T; j += BN, stage ^= 1) {
 		__syncthreads(); /* this stage is filled, the other one read */
 		if (j + BN < T) {
-			gn_bf16 *next = tiles[stage ^ 1];
+			gn_bf16 *next = tiles + (stage ^ 1) * 2 * tile;
 			gn_tile_load<DP, BN>(next, keys + gn_rows(j + BN, at.stride), at.stride, T - j - BN, D);
 			gn_tile_load<DP, BN>(next + tile, values + gn_rows(j + BN, at.stride), at.stride, T - j - BN,
 			                     D);
 		}
 		gn_cp_async_commit();
 		if (rows > 0)
-			step_mma<BN, DP>(o, max, sum, q, tiles[stage], tiles[stage] + tile, T - j, c);
+			step_mma<BN, DP>(o, max, sum, q, tiles + stage * 2 * tile, tiles + (stage * 2 + 1) * tile,
+			                 T - j, c);
 		gn_cp_async_wait<0>();
 	}
 	__syncthreads(); /* the tiles become room for the results */
@@ -115,7 +116,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
 			lse[gn_rows(at.head, Q) + row + r] = scale * max[half] + logf(sum[half]);
 	}
 	gn_mma_store<DP>(out + at.out + gn_rows(row, at.out_stride), at.out_stride, rows, D,
-	                 tiles[0] + 16 * gn_warp() * gn_pitch<DP>, o, 1.0F / sum[0], 1.0F / sum[1]);
+	                 tiles + 16 * gn_warp() * gn_pitch<DP>, o, 1.0F / sum[0], 1.0F / sum[1]);
 }
 
 static void forward_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H,

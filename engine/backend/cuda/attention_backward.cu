@@ -5,8 +5,6 @@
  *   keys_*     a block per tile of keys passes over the queries:    dv = p^T dout,  dk = scale ds^T q
  * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where 5 would do. delta stays in scratch memory in
  * between; heads whose deltas do not fit there are left to another pair of launches.
- *
- * TODO-RESOURCES
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
@@ -47,6 +45,10 @@ __device__ static inline void row_deltas(float *to, float *delta_to, const act *
 	}
 }
 
+/* Blocks that a multiprocessor's registers must have room for: as many as go without spills. */
+template <int DP> constexpr int queries_blocks = DP <= 32 ? 4 : DP <= 96 ? 3 : 2;
+template <int DP> constexpr int keys_blocks = DP <= 64 ? 3 : 2;
+
 /* ---------------------------------------------------------------- tensor cores: dq -------------------------------- */
 
 /* dq[16, DP] of one warp += its share from 16 keys, of which `keys` exist. lse2 = lse * log2(e), c = scale * log2(e). */
@@ -70,15 +72,14 @@ __device__ __forceinline__ void query_step_mma(float (&dq)[DP / 8][4], const uin
 }
 
 template <int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64   ? 4
-                                                               : DP <= 96 ? 3
-                                                                          : 2)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP>)
     queries_mma(gn_bf16 *dqkv, float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const gn_bf16 *out,
                 const float *lse, int first, int T, int Q, int H, int D, float scale)
 {
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
-	__shared__ __align__(16) gn_bf16 tiles[2][2 * tile]; /* two stages of keys and values */
+	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
 	__shared__ float deltas[GN_MMA_ROWS];
+	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
 	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
 	ptrdiff_t number = gn_rows(at.head - first, Q), out_row = at.out + gn_rows(at.row, at.out_stride);
@@ -87,16 +88,15 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64   ? 4
 	uint32_t q[DP / 16][4], dout_rows[DP / 16][4];
 
 	if (last) {
-		gn_tile_load<DP, GN_MMA_ROWS>(tiles[0], qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row,
-		                              D);
-		gn_tile_load<DP, GN_MMA_ROWS>(tiles[1], dout + out_row, at.out_stride, Q - at.row, D);
+		gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
+		gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, dout + out_row, at.out_stride, Q - at.row, D);
 		gn_cp_async_commit();
 		row_deltas<gn_bf16, GN_MMA_ROWS>(deltas, delta + number + at.row, dout + out_row, out + out_row,
 		                                 at.out_stride, Q - at.row, D);
 		gn_cp_async_wait<0>();
 		__syncthreads();
-		gn_fragments<DP>(q, tiles[0] + 16 * gn_warp() * gn_pitch<DP>);
-		gn_fragments<DP>(dout_rows, tiles[1] + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(q, tiles + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(dout_rows, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			int r = row + gn_lane() / 4 + 8 * half;
@@ -104,15 +104,15 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64   ? 4
 			row_delta[half] = deltas[r - at.row];
 		}
 		__syncthreads();
-		gn_tile_load<DP, BN>(tiles[0], keys, at.stride, T, D);
-		gn_tile_load<DP, BN>(tiles[0] + tile, values, at.stride, T, D);
+		gn_tile_load<DP, BN>(tiles, keys, at.stride, T, D);
+		gn_tile_load<DP, BN>(tiles + tile, values, at.stride, T, D);
 		gn_cp_async_commit();
 		gn_cp_async_wait<0>();
 	}
 	for (int j = 0, stage = 0; j < last; j += BN, stage ^= 1) {
 		__syncthreads(); /* this stage is filled, the other one read */
 		if (j + BN < T) {
-			gn_bf16 *next = tiles[stage ^ 1];
+			gn_bf16 *next = tiles + (stage ^ 1) * 2 * tile;
 			gn_tile_load<DP, BN>(next, keys + gn_rows(j + BN, at.stride), at.stride, T - j - BN, D);
 			gn_tile_load<DP, BN>(next + tile, values + gn_rows(j + BN, at.stride), at.stride, T - j - BN,
 			                     D);
@@ -120,15 +120,15 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64   ? 4
 		gn_cp_async_commit();
 #pragma unroll 1
 		for (int i = 0; row < Q && i < BN && j + i < T; i += 16)
-			query_step_mma<DP>(dq, q, dout_rows, tiles[stage] + i * gn_pitch<DP>,
-			                   tiles[stage] + tile + i * gn_pitch<DP>, lse2, row_delta, T - j - i,
-			                   scale * GN_LOG2E);
+			query_step_mma<DP>(dq, q, dout_rows, tiles + stage * 2 * tile + i * gn_pitch<DP>,
+			                   tiles + (stage * 2 + 1) * tile + i * gn_pitch<DP>, lse2, row_delta,
+			                   T - j - i, scale * GN_LOG2E);
 		gn_cp_async_wait<0>();
 	}
 	__syncthreads(); /* the tiles become room for the results */
 	if (row < T)
 		gn_mma_store<DP>(dqkv + at.q + gn_rows(row, at.stride), at.stride, T - row, D,
-		                 tiles[0] + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
+		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
 }
 
 /* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
@@ -168,13 +168,14 @@ template <int N> __device__ __forceinline__ void numbers_load(float *to, const f
 }
 
 template <int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64 ? 3 : 2)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
     keys_mma(gn_bf16 *dqkv, const float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const float *lse, int first,
              int T, int Q, int H, int D, float scale)
 {
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
-	__shared__ __align__(16) gn_bf16 tiles[2][2 * tile]; /* two stages of queries and output gradients */
-	__shared__ float numbers[2][2 * BN];                 /* their lse and delta */
+	__shared__ uint4 room[4 * tile / 8]; /* two stages of queries and output gradients */
+	__shared__ float numbers[2][2 * BN]; /* their lse and delta */
+	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
 	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *queries = qkv + at.q;
 	int row = at.row + 16 * gn_warp();
@@ -184,25 +185,25 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64 ? 3 : 2)
 	dout += at.out;
 	lse += gn_rows(at.head, Q);
 	delta += gn_rows(at.head - first, Q);
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles[0], qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride,
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride,
 	                              T - at.row, D);
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles[1], qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride), at.stride,
-	                              T - at.row, D);
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride),
+	                              at.stride, T - at.row, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
-	gn_fragments<DP>(k, tiles[0] + 16 * gn_warp() * gn_pitch<DP>);
-	gn_fragments<DP>(v, tiles[1] + 16 * gn_warp() * gn_pitch<DP>);
+	gn_fragments<DP>(k, tiles + 16 * gn_warp() * gn_pitch<DP>);
+	gn_fragments<DP>(v, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
 	__syncthreads();
-	gn_tile_load<DP, BN>(tiles[0], queries, at.stride, Q, D);
-	gn_tile_load<DP, BN>(tiles[0] + tile, dout, at.out_stride, Q, D);
+	gn_tile_load<DP, BN>(tiles, queries, at.stride, Q, D);
+	gn_tile_load<DP, BN>(tiles + tile, dout, at.out_stride, Q, D);
 	numbers_load<BN>(numbers[0], lse, delta, Q);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	for (int i = 0, stage = 0; i < Q; i += BN, stage ^= 1) {
 		__syncthreads(); /* this stage is filled, the other one read */
 		if (i + BN < Q) {
-			gn_bf16 *next = tiles[stage ^ 1];
+			gn_bf16 *next = tiles + (stage ^ 1) * 2 * tile;
 			gn_tile_load<DP, BN>(next, queries + gn_rows(i + BN, at.stride), at.stride, Q - i - BN, D);
 			gn_tile_load<DP, BN>(next + tile, dout + gn_rows(i + BN, at.out_stride), at.out_stride,
 			                     Q - i - BN, D);
@@ -211,19 +212,19 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, DP <= 64 ? 3 : 2)
 		gn_cp_async_commit();
 #pragma unroll 1
 		for (int r = 0; row < T && r < BN && i + r < Q; r += 16)
-			key_step_mma<DP>(dk, dv, k, v, tiles[stage] + r * gn_pitch<DP>,
-			                 tiles[stage] + tile + r * gn_pitch<DP>, numbers[stage] + r,
+			key_step_mma<DP>(dk, dv, k, v, tiles + stage * 2 * tile + r * gn_pitch<DP>,
+			                 tiles + (stage * 2 + 1) * tile + r * gn_pitch<DP>, numbers[stage] + r,
 			                 numbers[stage] + BN + r, scale * GN_LOG2E);
 		gn_cp_async_wait<0>();
 	}
 	__syncthreads(); /* the tiles become room for the results */
 	if (row >= T)
 		return;
-	gn_bf16 *room = tiles[0] + 32 * gn_warp() * gn_pitch<DP>;
-	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, room, dk, scale,
+	gn_bf16 *rows = tiles + 32 * gn_warp() * gn_pitch<DP>;
+	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk, scale,
 	                 scale);
 	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
-	                 room + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
+	                 rows + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
 }
 
 /* ---------------------------------------------------------------- float32 ----------------------------------------- */
