@@ -510,7 +510,8 @@ struct gn_plan {
 	bool prefix_cached, prefix_in_memory;
 	struct {
 		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,
-		    total; /* process: code, libraries, decoding */
+		    total;       /* process: code, libraries, decoding */
+		uint64_t device; /* what of it lies on the GPU; 0 on a CPU */
 	} memory;
 	/* Multiplies and adds counted apart; forward and backward of one whole batch, once the prefix is kept ... */
 	double flops_per_step;
@@ -521,12 +522,17 @@ struct gn_plan {
 	int micro_batch_size;
 	int image_size;
 };
-/* train_images, val_images: how many; memory_limit: bytes that the run may use (0: the machine's memory).
+/* The plan on a CPU. train_images, val_images: how many; memory_limit: bytes that the run may use (0: the machine's memory).
  * micro_batch_size 0 in the config becomes the largest divisor-free split of the batch that fits and still makes
- * products larger (about 2048 token rows on a CPU). Fails with GN_NO_MEMORY, naming bytes needed and present, when
+ * products larger (about 2048 token rows on a CPU, 65536 on a GPU). Fails with GN_NO_MEMORY, naming bytes needed and present, when
  * not even one image fits. */
 int gn_plan_make(struct gn_plan *plan, const struct gn_arch *arch, const struct gn_run_config *config, int classes,
                  int train_images, int val_images, uint64_t memory_limit, struct gn_error *err);
+/* The same on a device (NULL: a CPU) in a precision that it can compute in, which need not be the one that it was opened
+ * with. memory_limit is the GPU's then, and stands against memory.device. */
+int gn_plan_make_on(struct gn_plan *plan, const struct gn_device *device, enum gn_precision precision,
+                    const struct gn_arch *arch, const struct gn_run_config *config, int classes, int train_images,
+                    int val_images, uint64_t memory_limit, struct gn_error *err);
 
 /* ---------------------------------------------------------------- angles ----------------------------------------- */
 

@@ -46,6 +46,10 @@ static int fingerprint(char hex[65], const struct gn_trainer *t, struct gn_error
 	         c->class_weights, t->layout.parameters, t->dataset->sample_count, t->dataset->totals[GN_TRAIN],
 	         t->dataset->totals[GN_VAL]);
 	hash_text(&hash, text);
+	if (!t->backend->unified) { /* it goes on where it began */
+		hash_text(&hash, t->backend->name);
+		hash_text(&hash, gn_precision_name(t->backend->precision));
+	}
 	for (int i = 0; i < t->layout.count; i++)
 		if (t->tuned[i])
 			hash_text(&hash, t->layout.tensors[i].name);
@@ -107,7 +111,7 @@ static int check_header(const struct gn_trainer *t, const struct header *header,
 	if (memcmp(header->fingerprint, hex, sizeof hex) || header->tuned_floats != t->tuned_floats ||
 	    header->buffers != (uint64_t)buffers(list, t))
 		return gn_fail(err, GN_CONFLICT, "checkpoint.bin",
-		               "belongs to a run with another configuration, model or data set");
+		               "belongs to a run with another configuration, model, data set or device");
 	if (size != sizeof *header + header->buffers * t->tuned_floats * sizeof(float))
 		return gn_fail(err, GN_MALFORMED, "checkpoint.bin",
 		               "has %zu bytes, which is not the size of this run's checkpoint", size);

@@ -32,8 +32,9 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 
 	if (t->dataset->totals[GN_TRAIN] < 1)
 		return gn_fail(err, GN_INVALID, "dataset", "has no training images");
-	if (gn_plan_make(&t->plan, &model->arch, &t->config, t->dataset->class_count, t->dataset->totals[GN_TRAIN],
-	                 t->dataset->totals[GN_VAL], 0, err) ||
+	if (gn_plan_make_on(&t->plan, t->options->device, t->backend->precision, &model->arch, &t->config,
+	                    t->dataset->class_count, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL], 0,
+	                    err) ||
 	    gn_run_arch(&t->arch, &model->arch, &t->config, t->dataset->class_count, err) ||
 	    gn_layout_init(&t->layout, &t->arch, err))
 		return -1;

@@ -11,13 +11,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Token rows of a micro-batch past which products get no faster on a CPU, only memory larger. */
+/* Token rows of a micro-batch past which products get no faster, only memory larger. */
 #define USEFUL_ROWS     2048
+#define USEFUL_ROWS_GPU 65536
 #define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
 #define PIXEL_CACHE_MAX (512ull << 20)
 /* Code, libraries, the product kernels' packing, decoders: what a worker's peak holds beyond the rest, as gonio
  * bench shows. */
 #define PROCESS_BYTES (40ull << 20)
+/* Step numbers, the optimiser's table and labels on a GPU. */
+#define SMALL_BYTES (1ull << 20)
 
 int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
                 struct gn_error *err)
@@ -61,8 +64,9 @@ struct draft { /* what the functions below share */
 	const struct gn_layout *layout;
 	const bool *tuned;
 	struct gn_gradplan grad;
+	const struct gn_backend *backend; /* of the run */
 	int stage, train_images, val_images;
-	uint64_t limit;
+	uint64_t host_limit, limit; /* the machine's memory; what the plan stands against: on a GPU, the GPU's */
 };
 
 static void count_parameters(struct gn_plan *plan, const struct draft *d)
@@ -145,6 +149,45 @@ static int count_step(double *flops, const struct draft *d, int micro, int from,
 
 /* ---------------------------------------------------------------- memory ----------------------------------------- */
 
+/* Device memory comes in pieces of 128 bytes: backend/arena.h. */
+static uint64_t padded(uint64_t bytes)
+{
+	return (bytes + 127) & ~(uint64_t)127;
+}
+
+/* All weights. A GPU keeps frozen ones as passes read them, tuned ones also in float32; a CPU reads the mapped model. */
+static uint64_t weight_bytes(const struct draft *d)
+{
+	uint64_t bytes = 0;
+
+	if (d->backend->unified)
+		return d->layout->floats * sizeof(float);
+	for (int i = 0; i < d->layout->count; i++) {
+		const struct gn_tensor *t = &d->layout->tensors[i];
+		bool mat = d->backend->mat_bytes != sizeof(float) && gn_role_is_mat(t->role);
+
+		if (d->tuned[i] || !mat)
+			bytes += padded(t->numel * sizeof(float));
+		if (mat)
+			bytes += padded(t->numel * d->backend->mat_bytes);
+	}
+	return bytes;
+}
+
+/* What a GPU holds beside weights, gradients, moments and the pass: the backend's own, a layer's two base matrices for
+ * angles, and small things. */
+static uint64_t gpu_extra_bytes(const struct draft *d)
+{
+	uint64_t C = (uint64_t)d->arch->dim, mlp = (uint64_t)d->arch->mlp_dim;
+	uint64_t first = 3 * C > mlp ? 3 * C : mlp, second = C > mlp ? C : mlp;
+
+	if (d->backend->unified)
+		return 0;
+	return d->backend->overhead_bytes + padded(first * C * sizeof(float)) + padded(second * C * sizeof(float)) +
+	       padded((uint64_t)d->config->batch_size * sizeof(int32_t)) +
+	       padded((uint64_t)d->arch->classes * sizeof(float)) + SMALL_BYTES;
+}
+
 static uint64_t tuned_bytes(const struct draft *d)
 {
 	uint64_t floats = 0;
@@ -161,24 +204,24 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 	uint64_t images = (uint64_t)d->train_images + (uint64_t)d->val_images, bytes;
 
 	gn_vit_shape_init(&shape, d->arch);
-	bytes = images * gn_stage_floats(&shape, d->stage) * sizeof(float);
+	bytes = images * gn_stage_floats(&shape, d->stage) * d->backend->act_bytes;
 	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
 	plan->prefix_cached =
 	    d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
 	plan->prefix_stage = plan->prefix_cached ? d->stage : 0;
-	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->limit / 4;
+	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->host_limit / 4;
 	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
 }
 
 static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 {
-	const struct gn_backend *be = &gn_backend_count;
+	const struct gn_backend *be = d->backend;
 	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side * sizeof(float);
 	uint64_t pass =
 	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
 	uint64_t fill = plan->prefix_cached ? gn_pass_bytes(be, d->arch, NULL, micro, 0, d->stage) : 0;
 
-	plan->memory.weights = d->layout->floats * sizeof(float);
+	plan->memory.weights = weight_bytes(d);
 	plan->memory.gradients = tuned;
 	plan->memory.optimizer = tuned * (d->config->optimizer == GN_ADAMW ? 2 : 1);
 	plan->memory.activations = pass > fill ? pass : fill;
@@ -186,13 +229,22 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 	                       2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size) +
 	                       gn_pixel_cache_bytes(d->arch->image_size, plan->prefix_cached, d->config->augment,
 	                                            d->train_images, d->val_images);
+	if (!be->unified) {
+		uint64_t extra = gpu_extra_bytes(d);
+
+		plan->memory.device = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
+		                      plan->memory.activations + extra;
+		plan->memory.process += extra + tuned; /* a checkpoint passes through a copy */
+	}
 	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
 	                     plan->memory.activations + plan->memory.prefix_cache + plan->memory.process;
 }
 
 static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struct gn_error *err)
 {
-	int batch = d->config->batch_size, useful = USEFUL_ROWS / gn_arch_tokens(d->arch);
+	int batch = d->config->batch_size,
+	    useful = (d->backend->unified ? USEFUL_ROWS : USEFUL_ROWS_GPU) / gn_arch_tokens(d->arch);
+	const uint64_t *needed = d->backend->unified ? &plan->memory.total : &plan->memory.device;
 	int micro = d->config->micro_batch_size ? d->config->micro_batch_size : useful < 1 ? 1 : useful;
 
 	if (micro > batch)
@@ -203,11 +255,12 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 			    (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro); /* even shares */
 		plan_memory(plan, d, micro);
 		plan->micro_batch_size = micro;
-		if (plan->memory.total <= d->limit)
+		if (*needed <= d->limit)
 			return 0;
 		if (micro == 1 || d->config->micro_batch_size)
-			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of memory, %llu can be had",
-			               (unsigned long long)plan->memory.total, (unsigned long long)d->limit);
+			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of %smemory, %llu can be had",
+			               (unsigned long long)*needed, d->backend->unified ? "" : "the GPU's ",
+			               (unsigned long long)d->limit);
 	}
 }
 
@@ -238,8 +291,26 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	return count_step(&plan->flops_per_step, d, plan->micro_batch_size, d->stage, err);
 }
 
+/* The device's memory where it has its own, else the machine's. */
+static uint64_t memory_of(const struct gn_device *device)
+{
+	struct gn_device_info info = {0};
+
+	if (device && !device->backend->unified)
+		gn_device_describe(device, &info);
+	return info.memory_bytes ? info.memory_bytes : machine_memory();
+}
+
 int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct gn_run_config *config, int classes,
                  int train_images, int val_images, uint64_t memory_limit, struct gn_error *err)
+{
+	return gn_plan_make_on(out, NULL, GN_PRECISION_AUTO, arch, config, classes, train_images, val_images,
+	                       memory_limit, err);
+}
+
+int gn_plan_make_on(struct gn_plan *out, const struct gn_device *device, enum gn_precision precision,
+                    const struct gn_arch *arch, const struct gn_run_config *config, int classes, int train_images,
+                    int val_images, uint64_t memory_limit, struct gn_error *err)
 {
 	struct gn_plan plan = {0};
 	struct gn_arch run_arch;
@@ -249,11 +320,17 @@ int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct g
 	                  .layout = &layout,
 	                  .train_images = train_images,
 	                  .val_images = val_images,
-	                  .limit = memory_limit ? memory_limit : machine_memory()};
+	                  .backend = gn_device_table(device, precision)};
 	bool *tuned = NULL;
 	int result = -1;
 
-	if (gn_run_arch(&run_arch, arch, config, classes, err) || gn_layout_init(&layout, &run_arch, err))
+	if (!d.backend)
+		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s",
+		               gn_precision_name(precision));
+	d.limit = memory_limit ? memory_limit : memory_of(device);
+	d.host_limit = d.backend->unified ? d.limit : machine_memory();
+	if (gn_run_arch(&run_arch, arch, config, classes, err) || gn_vit_check(d.backend, &run_arch, err) ||
+	    gn_layout_init(&layout, &run_arch, err))
 		goto done;
 	tuned = calloc((size_t)layout.count, sizeof *tuned);
 	if (!tuned) {

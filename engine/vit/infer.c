@@ -49,6 +49,8 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
 
 	if (model->arch.classes == 0)
 		return gn_fail(err, GN_CONFLICT, "", "the model has no classification head");
+	if (gn_vit_check(device->backend, &model->arch, err))
+		return -1;
 	infer = gn_alloc(1, sizeof *infer, err);
 	if (!infer)
 		return -1;

@@ -31,6 +31,16 @@ void gn_bind_release(struct gn_bind *bind)
 	*bind = (struct gn_bind){0};
 }
 
+int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, struct gn_error *err)
+{
+	int width = arch->dim / arch->heads;
+
+	if (backend->widest_head && width > backend->widest_head)
+		return gn_fail(err, GN_UNSUPPORTED, "model", "its attention heads are %d wide: %s takes at most %d",
+		               width, backend->name, backend->widest_head);
+	return 0;
+}
+
 bool gn_role_is_mat(enum gn_role role)
 {
 	return role == GN_PATCH_W || role == GN_QKV_W || role == GN_PROJ_W || role == GN_FC1_W || role == GN_FC2_W ||

@@ -33,6 +33,8 @@ struct gn_vit_shape {
 	int queries;  /* rows per image that leave the last block */
 	int features; /* feature vectors per image: 2 with a distillation head, else 1 */
 };
+/* Refuses what the backend has no kernel for. */
+int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, struct gn_error *err);
 /* Products read the tensors of this role, as gn_mat. */
 bool gn_role_is_mat(enum gn_role role);
 void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
