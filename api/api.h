@@ -235,6 +235,7 @@ struct gn_phase_plan {
 struct gn_prepared {
 	struct gn_run_request
 	    request; /* model, dataset and from as ids; image_size, micro_batch_size and warmup_steps filled in */
+	const struct gn_service *service;
 	struct gn_held *model;
 	struct gn_plan plan;            /* of the tuning; its memory is that of the phase that needs most */
 	struct gn_phase_plan phases[4]; /* in order; the tuning is the last */

@@ -18,21 +18,45 @@ static void reply_none(struct gn_request *r, enum gn_kind kind)
 
 /* ---------------------------------------------------------------- submitting ------------------------------------ */
 
-void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *job)
+/* The GPU's memory that a soup or an evaluation takes: it measures models of one architecture, one at a time. */
+static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
+{
+	const struct gn_service *service = gn_request_service(r);
+	const char *one = json_string_value(json_object_get(needs, "/model")),
+	           *model = one ? one : json_string_value(json_object_get(needs, "/models/0"));
+	struct gn_held *held;
+	uint64_t bytes;
+
+	if (!model || !json_object_get(needs, "/dataset") || gn_modelpool_hold(gn_api_models(r), model, &held, NULL))
+		return 0;
+	bytes =
+	    gn_infer_gpu_bytes(service->device, service->device_info.precision, &held->model->arch, GN_EVALUATE_BATCH);
+	gn_modelpool_drop(gn_api_models(r), held);
+	return bytes;
+}
+
+void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 {
 	struct gn_error err = {0};
+	struct gn_job_new job = *given;
 	char id[GN_ID_SIZE], location[64];
 	struct gn_text *text;
-	json_t *resource;
+	json_t *resource, *members = json_copy((json_t *)(uintptr_t)given->members);
+	int failed;
 
-	if (gn_supervisor_submit(supervisor_of(r), job, 1, &id, &err)) {
+	if (!json_object_get(members, "gpu_bytes"))
+		json_object_set_new(members, "gpu_bytes", json_integer((json_int_t)measuring_bytes(r, given->needs)));
+	job.members = members;
+	failed = gn_supervisor_submit(supervisor_of(r), &job, 1, &id, &err);
+	json_decref(members);
+	if (failed) {
 		gn_reply_error(r, &err);
 		return;
 	}
-	text = gn_supervisor_get(supervisor_of(r), job->kind, id);
+	text = gn_supervisor_get(supervisor_of(r), job.kind, id);
 	resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 	gn_text_unref(text);
-	snprintf(location, sizeof location, "/v1/%s/%s", gn_api_paths[job->kind], id);
+	snprintf(location, sizeof location, "/v1/%s/%s", gn_api_paths[job.kind], id);
 	gn_reply_created(r, location, resource);
 }
 

@@ -152,11 +152,11 @@ static json_t *phases_json(const struct gn_prepared *p)
 
 static json_t *memory_json(const struct gn_plan *plan)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)plan->memory.weights, "gradients",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)plan->memory.weights, "gradients",
 	                 (json_int_t)plan->memory.gradients, "optimizer", (json_int_t)plan->memory.optimizer,
 	                 "activations", (json_int_t)plan->memory.activations, "prefix_cache",
 	                 (json_int_t)plan->memory.prefix_cache, "process", (json_int_t)plan->memory.process, "total",
-	                 (json_int_t)plan->memory.total);
+	                 (json_int_t)plan->memory.total, "gpu", (json_int_t)plan->memory.device);
 }
 
 static json_t *plan_json(const struct gn_prepared *p, double seconds)

@@ -108,11 +108,14 @@ static int list_layers(struct gn_prepared *p, struct gn_error *err)
 static int plan_phase(struct gn_prepared *p, const char *name, const struct gn_run_config *config, struct gn_error *err)
 {
 	struct gn_phase_plan *phase = &p->phases[p->phase_count];
+	const struct gn_device_info *device = &p->service->device_info;
+	enum gn_precision asked = (enum gn_precision)p->request.precision;
 
 	phase->name = name;
 	phase->config = *config;
-	if (gn_plan_make(&phase->plan, &p->model->model->arch, config, p->classes, p->train_images, p->val_images, 0,
-	                 err))
+	if (gn_plan_make_on(&phase->plan, p->service->device, asked == GN_PRECISION_AUTO ? device->precision : asked,
+	                    &p->model->model->arch, config, p->classes, p->train_images, p->val_images,
+	                    device->memory_bytes, err))
 		return -1;
 	p->phase_count++;
 	return 0;
@@ -157,6 +160,7 @@ int gn_api_prepare_object(struct gn_request *r, struct gn_prepared *p, const jso
 	struct gn_run_request *request = &p->request;
 
 	memset(p, 0, sizeof *p);
+	p->service = gn_request_service(r);
 	gn_run_request_read(request, object, for_plan, errors);
 	if (gn_api_resolve(r, GN_KIND_MODEL, request->model, "/model", errors, err) ||
 	    gn_api_resolve(r, GN_KIND_DATASET, request->dataset, "/dataset", errors, err) || json_array_size(errors))

@@ -42,8 +42,10 @@ void gn_api_info(struct gn_request *r)
 	    json_pack("{s:I,s:I,s:I,s:I,s:I}", "max_upload_bytes", (json_int_t)config->max_upload, "max_pixels",
 	              (json_int_t)config->max_pixels, "max_runs", (json_int_t)config->max_runs, "batch_max",
 	              (json_int_t)config->batch_max, "disk_reserve_bytes", (json_int_t)config->disk_reserve);
-	json_t *about = json_pack("{s:s,s:s,s:I,s:i}", "backend", device->backend, "name", device->name, "memory_bytes",
-	                          (json_int_t)device->memory_bytes, "threads", device->threads);
+	json_t *about = json_pack("{s:s,s:s,s:s,s:s,s:I,s:i,s:s,s:s}", "backend", device->backend, "device",
+	                          device->spec, "name", device->name, "precision", gn_precision_name(device->precision),
+	                          "memory_bytes", (json_int_t)device->memory_bytes, "threads", device->threads,
+	                          "software", device->software, "remark", device->remark);
 	int open;
 	uint64_t bytes = gn_modelpool_bytes(gn_api_models(r), &open);
 	json_t *models = json_pack("{s:i,s:I}", "open", open, "bytes", (json_int_t)bytes);

@@ -122,5 +122,6 @@ void gn_device_describe(const struct gn_device *device, struct gn_device_info *i
 		snprintf(info->spec, sizeof info->spec, "cuda:%d", device->index);
 	else
 		snprintf(info->spec, sizeof info->spec, "cpu");
+	info->overhead_bytes = device->backend->overhead_bytes;
 	snprintf(info->remark, sizeof info->remark, "%s", device->remark);
 }

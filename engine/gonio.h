@@ -407,6 +407,7 @@ struct gn_device_info {
 	char name[96];
 	enum gn_precision precision;
 	uint64_t memory_bytes, memory_free; /* of the device; free: 0 where that is not known */
+	uint64_t overhead_bytes;            /* of a GPU's memory: what each process takes by opening it */
 	int threads;
 	char software[96]; /* of a GPU: compute capability, driver and runtime; else "" */
 	char remark[480];  /* why "auto" is not a GPU; else "" */
@@ -431,6 +432,10 @@ int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *im
 /* Memory beyond the mapped weights that this model has for itself, and that all models on the device have together. */
 uint64_t gn_infer_bytes(const struct gn_infer *infer);
 uint64_t gn_device_resident_bytes(const struct gn_device *device);
+/* The GPU's memory that a process takes which opens the device in this precision and makes one model of the architecture ready;
+ * 0 on a CPU. */
+uint64_t gn_infer_gpu_bytes(const struct gn_device *device, enum gn_precision precision, const struct gn_arch *arch,
+                            int max_batch);
 void gn_infer_free(struct gn_infer *infer);
 /* probabilities [K] from logits [K], in double inside. */
 void gn_softmax(float *probabilities, const float *logits, int classes);
@@ -686,6 +691,8 @@ struct gn_evaluation_report {
 	struct gn_calibration_bin bins[GN_CALIBRATION_BINS];
 	struct gn_evaluated_image *results; /* [images]: mistakes before right answers, each most confident first */
 };
+/* Images that an evaluation computes at once. */
+enum { GN_EVALUATE_BATCH = 32 };
 struct gn_evaluate_options {
 	struct gn_device *device;
 	const struct gn_model *model;

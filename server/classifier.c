@@ -7,11 +7,11 @@
  */
 #include "server/classifier.h"
 
+#include <stdatomic.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 
 #include "server/service.h"
@@ -31,6 +31,9 @@ struct gn_classifier {
 	float *images, *logits;
 	size_t images_size, logits_size;
 	struct gn_ticket **batch; /* [batch_max] */
+	char failure[520];        /* of the device, for good; set before `failed` is */
+	atomic_bool failed;
+	uint64_t limit; /* of the pool */
 };
 
 static double now(void)
@@ -165,6 +168,11 @@ static void run_batch(struct gn_classifier *c, int count)
 	double start = now();
 
 	compute(c, count, &err);
+	if (err.code == GN_DEVICE && !atomic_load(&c->failed)) {
+		snprintf(c->failure, sizeof c->failure, "the device failed: %s", err.text);
+		gn_log(GN_LOG_ERROR, "classify", "%s", c->failure);
+		atomic_store(&c->failed, true);
+	}
 	double seconds = now() - start;
 	gn_metrics_classify_batch(metrics, count);
 	for (int m = 0; m < c->batch[0]->count; m++)
@@ -347,11 +355,11 @@ int gn_classifier_depth(struct gn_classifier *c)
 
 /* ---------------------------------------------------------------- life cycle ------------------------------------ */
 
-static uint64_t quarter_of_memory(void)
+static uint64_t quarter_of_memory(const struct gn_service *service)
 {
-	struct sysinfo info;
+	uint64_t bytes = service->device_info.memory_bytes;
 
-	return sysinfo(&info) ? (uint64_t)1 << 30 : (uint64_t)info.totalram * info.mem_unit / 4;
+	return bytes ? bytes / 4 : (uint64_t)1 << 30;
 }
 
 static void init_locks(struct gn_classifier *c)
@@ -380,15 +388,26 @@ static void release(struct gn_classifier *c)
 	free(c);
 }
 
+const char *gn_classifier_failure(struct gn_classifier *c)
+{
+	return atomic_load(&c->failed) ? c->failure : NULL;
+}
+
+uint64_t gn_classifier_memory(const struct gn_classifier *c)
+{
+	return c->limit;
+}
+
 int gn_classifier_new(struct gn_classifier **out, struct gn_service *service, struct gn_error *err)
 {
 	const struct gn_config *config = &service->config;
-	uint64_t limit = config->model_memory > 0 ? (uint64_t)config->model_memory : quarter_of_memory();
+	uint64_t limit = config->model_memory > 0 ? (uint64_t)config->model_memory : quarter_of_memory(service);
 	struct gn_classifier *c = calloc(1, sizeof *c);
 
 	if (!c)
 		return gn_fail_errno(err, "", "starting the classifier");
 	c->service = service;
+	c->limit = limit;
 	c->batch_max = (int)config->batch_max;
 	c->batch_wait = config->batch_wait_ms / 1000;
 	c->end = &c->first;

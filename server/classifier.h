@@ -15,6 +15,10 @@ struct gn_classifier;
 
 /* gn_classifier_new and gn_classifier_free: server/service.h. Uses service's store, device, metrics and configuration. */
 struct gn_modelpool *gn_classifier_pool(struct gn_classifier *classifier);
+/* Why the device computes no more; NULL while it does. A GPU that has failed stays so until the service is started again. */
+const char *gn_classifier_failure(struct gn_classifier *classifier);
+/* Bytes that the models kept ready may take. */
+uint64_t gn_classifier_memory(const struct gn_classifier *classifier);
 /* Images that wait to be computed. */
 int gn_classifier_depth(struct gn_classifier *classifier);
 

@@ -13,17 +13,18 @@
 #include "server/log.h"
 
 struct gn_config {
-	char data[1024];      /* --data: the data directory */
-	char listen[128];     /* --listen: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"; port 0 takes a free one */
-	char device[32];      /* --device: auto, cpu, cuda:N */
-	int64_t threads;      /* --threads: of the engine; 0 is all */
-	int64_t max_runs;     /* --max-runs: workers at once */
-	int64_t max_upload;   /* --max-upload: bytes of one request body */
-	int64_t max_pixels;   /* --max-pixels: of one image */
-	int64_t disk_reserve; /* --disk-reserve: bytes that stay free; an upload that would take them gets 507 */
-	int64_t batch_max;    /* --batch-max: images that are classified at once */
-	double batch_wait_ms; /* --batch-wait-ms: how long the first image of a batch waits for others */
-	int64_t model_memory; /* --model-memory: bytes for models kept ready; 0 is a quarter of the machine's memory */
+	char data[1024];  /* --data: the data directory */
+	char listen[128]; /* --listen: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:80"; port 0 takes a free one */
+	char device[32];  /* --device: auto, cpu, cuda:N */
+	enum gn_precision precision; /* --precision: of classification, and of jobs that leave it open */
+	int64_t threads;             /* --threads: of the engine; 0 is all */
+	int64_t max_runs;            /* --max-runs: workers at once */
+	int64_t max_upload;          /* --max-upload: bytes of one request body */
+	int64_t max_pixels;          /* --max-pixels: of one image */
+	int64_t disk_reserve;        /* --disk-reserve: bytes that stay free; an upload that would take them gets 507 */
+	int64_t batch_max;           /* --batch-max: images that are classified at once */
+	double batch_wait_ms;        /* --batch-wait-ms: how long the first image of a batch waits for others */
+	int64_t model_memory; /* --model-memory: bytes for models kept ready; 0 is a quarter of the device's memory */
 	char cors[256];       /* --cors: the one origin that browsers may call from; "" none */
 	enum gn_log_format log_format;
 	enum gn_log_level log_level;

@@ -37,11 +37,34 @@ static int living(const struct gn_supervisor *s)
 	return count;
 }
 
+/* What the job says that it takes of the GPU's memory. */
+static uint64_t gpu_bytes(const struct gn_job *job)
+{
+	json_int_t bytes = json_integer_value(json_object_get(job->row.members, "gpu_bytes"));
+
+	return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+/* Whether the GPU's memory holds the job beside those that run. With none beside it, the attempt is its own. */
+static bool fits(const struct gn_supervisor *s, const struct gn_job *job)
+{
+	uint64_t taken = 0;
+	bool alone = true;
+
+	for (const struct gn_job *other = s->active; other; other = other->active_next)
+		if (other->pid) {
+			taken += gpu_bytes(other);
+			alone = false;
+		}
+	return alone || s->options.gpu_bytes == 0 || taken + gpu_bytes(job) <= s->options.gpu_bytes;
+}
+
+/* The job whose turn it is waits for memory, and all others behind it: small ones would keep it waiting for ever. */
 static void start_jobs(struct gn_supervisor *s, double now)
 {
 	struct gn_job *job;
 
-	while (living(s) < s->options.max_runs && (job = next_job(s, now)))
+	while (living(s) < s->options.max_runs && (job = next_job(s, now)) && fits(s, job))
 		if (!gn_job_start(s, job))
 			job->not_before = now + poll_seconds;
 }

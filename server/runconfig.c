@@ -12,7 +12,11 @@ static const char *const AUGMENTS[] = {
 static const char *const HEADS[] = {
     [GN_HEAD_ZERO] = "zero", [GN_HEAD_RANDOM] = "random", [GN_HEAD_KEEP] = "keep", NULL};
 static const char *const CLASS_WEIGHTS[] = {[GN_WEIGHTS_NONE] = "none", [GN_WEIGHTS_BALANCED] = "balanced", NULL};
-static const char *const PRECISIONS[] = {[GN_PRECISION_AUTO] = "auto", [GN_PRECISION_FP32] = "fp32", NULL};
+static const char *const PRECISIONS[] = {[GN_PRECISION_AUTO] = "auto",
+                                         [GN_PRECISION_FP32] = "fp32",
+                                         [GN_PRECISION_TF32] = "tf32",
+                                         [GN_PRECISION_BF16] = "bf16",
+                                         NULL};
 
 /* ---------------------------------------------------------------- the learning rate ------------------------------ */
 
@@ -100,7 +104,9 @@ static const struct gn_field FIELDS[] = {
     {"threads", GN_FIELD_INT, GN_FIELD_NULLABLE, REQUEST(threads), 1, 1024, 0,
      .help = "Threads of the worker; null: the service's number."},
     {"precision", GN_FIELD_CHOICE, 0, REQUEST(precision), .fallback = GN_PRECISION_AUTO, .choices = PRECISIONS,
-     .help = "auto: the device's best. The CPU computes in float32 (fp32)."},
+     .help = "Of matrix products. auto: the service's, which is bf16 on a GPU unless it was started with another. A "
+             "CPU computes in "
+             "fp32 alone."},
 };
 /* What a plan may be asked with in place of a data set. */
 static const struct gn_field PLAN_FIELDS[] = {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "server/classifier.h"
 #include "server/log.h"
 
 /* How long answers may take to finish after SIGTERM. */
@@ -13,7 +14,20 @@ static const double answer_seconds = 10;
 
 const char *gn_service_not_ready(struct gn_service *service)
 {
-	return service->http && gn_http_stopping(service->http) ? "stopping" : NULL;
+	if (service->http && gn_http_stopping(service->http))
+		return "stopping";
+	return service->classifier ? gn_classifier_failure(service->classifier) : NULL;
+}
+
+/* A GPU's memory without what the service takes of it itself: its context, and models kept ready. */
+static uint64_t gpu_bytes_for_jobs(const struct gn_service *service)
+{
+	const struct gn_device_info *info = &service->device_info;
+	uint64_t own = info->overhead_bytes + gn_classifier_memory(service->classifier);
+
+	if (!strcmp(info->spec, "cpu"))
+		return 0;
+	return info->memory_bytes > own ? info->memory_bytes - own : 1;
 }
 
 static int start_supervisor(struct gn_service *service, struct gn_error *err)
@@ -23,7 +37,9 @@ static int start_supervisor(struct gn_service *service, struct gn_error *err)
 	    .store = service->store,
 	    .metrics = service->metrics,
 	    .max_runs = (int)config->max_runs,
-	    .device = config->device,
+	    .device = service->device_info.spec,
+	    .precision = service->device_info.precision,
+	    .gpu_bytes = gpu_bytes_for_jobs(service),
 	    .threads = (int)config->threads,
 	    .max_pixels = (uint64_t)config->max_pixels,
 	    .describe_model = gn_api_describe_model,
@@ -55,7 +71,7 @@ static int start(struct gn_service *service, struct gn_error *err)
 
 	if (gn_store_open(&service->store, config->data, (uint64_t)config->disk_reserve, err) ||
 	    gn_metrics_new(&service->metrics, err) ||
-	    gn_device_open(&service->device, config->device, (int)config->threads, GN_PRECISION_AUTO, err))
+	    gn_device_open(&service->device, config->device, (int)config->threads, config->precision, err))
 		return -1;
 	gn_device_describe(service->device, &service->device_info);
 	if (gn_api_start(service, err) || gn_classifier_new(&service->classifier, service, err) ||
@@ -110,8 +126,10 @@ int gn_service_run(const struct gn_config *config)
 	if (start(&service, &err)) {
 		gn_log(GN_LOG_ERROR, "service", "%s%s%s", err.where, err.where[0] ? ": " : "", err.text);
 	} else {
-		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, data in %s", gn_version(), service.device_info.name,
-		       config->data);
+		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, %s, data in %s", gn_version(), service.device_info.name,
+		       gn_precision_name(service.device_info.precision), config->data);
+		if (service.device_info.remark[0])
+			gn_log(GN_LOG_INFO, "service", "no GPU: %s", service.device_info.remark);
 		gn_log(GN_LOG_INFO, "service", "listening on http://%s", gn_http_address(service.http));
 		sigwait(&awaited, &caught);
 		gn_log(GN_LOG_INFO, "service", "stopping: %s", strsignal(caught));

@@ -28,8 +28,11 @@ struct gn_supervisor_options {
 	struct gn_store *store;
 	struct gn_metrics *metrics; /* NULL: not counted */
 	int max_runs;
-	const char *device; /* handed to workers: "cpu", "auto", "cuda:0" */
-	int threads;        /* of a job that does not say; 0 all */
+	const char *device;          /* handed to workers: "cpu", "cuda:0" */
+	enum gn_precision precision; /* of a job that leaves it open */
+	uint64_t
+	    gpu_bytes; /* memory of the GPU that jobs may take together, as they say in members.gpu_bytes; 0: no bound */
+	int threads;   /* of a job that does not say; 0 all */
 	uint64_t max_pixels;
 	const char *program;  /* NULL: /proc/self/exe. Started as PROGRAM train DIR */
 	double grace_seconds; /* between SIGTERM and SIGKILL; 0: 30 */

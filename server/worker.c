@@ -173,7 +173,9 @@ static int open_inputs(struct gn_worker *w, struct gn_error *err)
 {
 	const char *dataset = json_string_value(json_object_get(w->job, "dataset")),
 	           *device = json_string_value(json_object_get(w->job, "device"));
-	const char *named = json_string_value(json_object_get(gn_worker_request(w), "precision"));
+	const char *asked = json_string_value(json_object_get(gn_worker_request(w), "precision")),
+	           *usual = json_string_value(json_object_get(w->job, "precision")),
+	           *named = asked && strcmp(asked, "auto") != 0 ? asked : usual;
 	int threads = (int)json_integer_value(json_object_get(w->job, "threads")),
 	    precision = named ? gn_precision_from_name(named) : GN_PRECISION_AUTO;
 

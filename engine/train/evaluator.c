@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 32 };
+enum { BATCH = GN_EVALUATE_BATCH };
 #define KEPT_PIXELS_MAX (512ull << 20) /* bytes of decoded images that stay for the next model */
 
 struct gn_evaluator {

@@ -195,6 +195,24 @@ uint64_t gn_infer_bytes(const struct gn_infer *infer)
 	return infer->memory.size;
 }
 
+uint64_t gn_infer_gpu_bytes(const struct gn_device *device, enum gn_precision precision, const struct gn_arch *arch,
+                            int max_batch)
+{
+	const struct gn_backend *be = gn_device_table(device, precision);
+	struct gn_layout layout;
+	uint64_t bytes;
+
+	if (!be || be->unified || gn_layout_init(&layout, arch, NULL))
+		return 0;
+	bytes = be->overhead_bytes + gn_pass_bytes(be, arch, NULL, max_batch, 0, arch->depth + 1) +
+	        gn_pass_bytes(be, arch, NULL, max_batch, arch->depth + 1, arch->depth + 2);
+	for (int i = 0; i < layout.count; i++)
+		bytes +=
+		    layout.tensors[i].numel * (gn_role_is_mat(layout.tensors[i].role) ? be->mat_bytes : sizeof(float));
+	gn_layout_release(&layout);
+	return bytes;
+}
+
 void gn_infer_free(struct gn_infer *infer)
 {
 	if (!infer)
