@@ -1,5 +1,5 @@
 /*
- * Sums in float64 for the angles, in a fixed order: BLOCKS blocks, whatever the device, each thread four neighbours at a time and every
+ * Sums in float64 for the angles, in a fixed order: blocks by the size alone, BLOCKS at most, each thread four neighbours at a time and every
  * so many of them, a tree over the block's threads, then the blocks in order. Bound by bytes (8 an element) where float64 runs at half or a
  * third of float32's rate, by operations on consumer GPUs, where it runs at a sixty-fourth.
  */
@@ -80,11 +80,13 @@ void gn_cuda_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, const f
 {
 	double *partial = (double *)ctx->scratch[GN_SCRATCH_PARTIAL], *result = partial + 2 * BLOCKS;
 	struct pair p = {a, b, n, scale_a, scale_b, difference};
+	size_t full = (n + THREADS * 4 - 1) / (THREADS * 4);
+	int blocks = full > BLOCKS ? BLOCKS : full > 0 ? (int)full : 1;
 
 	if (gn_aligned16(a) && gn_aligned16(b))
-		GN_RUN(ctx, pair_kernel<true>, BLOCKS, THREADS, 0, partial, p);
+		GN_RUN(ctx, pair_kernel<true>, blocks, THREADS, 0, partial, p);
 	else
-		GN_RUN(ctx, pair_kernel<false>, BLOCKS, THREADS, 0, partial, p);
-	GN_RUN(ctx, finish_kernel, 1, 64, 0, result, partial, BLOCKS);
+		GN_RUN(ctx, pair_kernel<false>, blocks, THREADS, 0, partial, p);
+	GN_RUN(ctx, finish_kernel, 1, 64, 0, result, partial, blocks);
 	gn_cuda_download(ctx, sums, result, 2 * sizeof *sums);
 }
