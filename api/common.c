@@ -127,7 +127,7 @@ void gn_api_reply_member(struct gn_request *r, const struct gn_error *err)
 {
 	char pointer[sizeof err->where + 1];
 
-	if (*err->where && (err->code == GN_INVALID || err->code == GN_NO_MEMORY)) {
+	if (*err->where && (err->code == GN_INVALID || err->code == GN_NO_MEMORY || err->code == GN_UNSUPPORTED)) {
 		snprintf(pointer, sizeof pointer, "%s%s", *err->where == '/' ? "" : "/", err->where);
 		gn_reply_field(r, pointer, "%s", err->text);
 	} else {

@@ -88,6 +88,8 @@ plan() {
 }
 
 @test "what does not fit together" {
+    plan '{"model":"tiny","classes":3,"strategy":"full","precision":"bf16"}' # the service computes on the CPU
+    expect_field /precision
     plan '{"model":"nobody","dataset":"nothing","strategy":"full"}'
     expect 422 '[.errors[].pointer] == ["/model","/dataset"]'
     plan '{"model":"tiny","dataset":"three","strategy":"full","image_size":30}'
