@@ -161,6 +161,17 @@ static int open_stream(struct gn_ctx *ctx, struct gn_error *err)
 	return 0;
 }
 
+static __global__ void code_for_this_gpu(int)
+{
+}
+
+/* A build for other architectures shows here, not in the middle of a run. */
+static int try_launch(struct gn_ctx *ctx, struct gn_error *err)
+{
+	GN_RUN(ctx, code_for_this_gpu, 1, 32, 0, 0);
+	return gn_cuda_report(ctx, err);
+}
+
 static void close_cuda(struct gn_ctx *ctx)
 {
 	if (!ctx)
@@ -194,7 +205,7 @@ static int open_cuda(struct gn_ctx **out, const struct gn_backend *backend, int 
 	ctx->precision = backend->precision;
 	snprintf(ctx->name, sizeof ctx->name, "GPU %d", index);
 	if (!GN_CUDA(ctx, cudaSetDevice(index)) || read_properties(ctx, &ctx->error) || open_stream(ctx, &ctx->error) ||
-	    open_scratch(ctx, &ctx->error) || gn_cuda_transfer_open(ctx, &ctx->error) ||
+	    try_launch(ctx, &ctx->error) || open_scratch(ctx, &ctx->error) || gn_cuda_transfer_open(ctx, &ctx->error) ||
 	    gn_cuda_products_open(ctx, &ctx->error) || gn_cuda_records_open(ctx, &ctx->error)) {
 		gn_cuda_report(ctx, err);
 		close_cuda(ctx);
