@@ -55,7 +55,7 @@ static uint32_t pattern(uint32_t i, uint32_t round)
 /* More bytes than all pinned pieces hold, and the host's memory is written over as soon as each upload returns. */
 static void uploads_take_what_the_host_had(void **state)
 {
-	enum { WORDS = 20 << 20, ROUNDS = 2 };
+	enum { WORDS = 17 << 20, ROUNDS = 2 };
 	uint32_t *host = host_memory(WORDS * sizeof *host);
 	void *blocks[ROUNDS];
 
@@ -333,10 +333,10 @@ static void patches_in_groups(void **state)
 	no_failure();
 }
 
-/* A thousand shapes are more than the backend remembers choices for. */
+/* More shapes than the backend remembers choices for. */
 static void many_shapes(void **state)
 {
-	enum { MOST = 1000 };
+	enum { MOST = 530 };
 	void *x = random_mat(MOST * 8, 5), *w = random_mat(8 * 8, 6), *out = device_memory(MOST * 8 * be->act_bytes);
 
 	(void)state;
