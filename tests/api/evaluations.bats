@@ -14,8 +14,8 @@ setup_file() {
     wait_run first succeeded
     export MODEL
     MODEL=$(field .result.model)
-    # slow enough to be caught at work: many tokens for each picture
-    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":128,"patch_size":4,"dim":192,"depth":4,"heads":3,"mlp_dim":768,"classes":3,"pool":"cls"}}'
+    # slow enough to be caught at work
+    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":64,"patch_size":4,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"classes":3,"pool":"cls"}}'
     expect 201
     evaluate ready "$MODEL" all
     wait_job evaluations ready succeeded

@@ -211,8 +211,8 @@ END
 }
 
 @test "worker and service are killed at work: the soup goes on" {
-    # slow enough to be caught at work: many tokens for each picture
-    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":128,"patch_size":4,"dim":192,"depth":4,"heads":3,"mlp_dim":768,"pool":"cls"}}'
+    # slow enough to be caught at work
+    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":64,"patch_size":4,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"pool":"cls"}}'
     expect 201
     local one two
     one=$(tuned slow-1 linear '"model":"slow","epochs":1')
