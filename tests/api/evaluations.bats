@@ -15,7 +15,7 @@ setup_file() {
     export MODEL
     MODEL=$(field .result.model)
     # slow enough to be caught at work
-    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":64,"patch_size":4,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"classes":3,"pool":"cls"}}'
+    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"classes":3,"pool":"cls"}}'
     expect 201
     evaluate ready "$MODEL" all
     wait_job evaluations ready succeeded
@@ -185,10 +185,7 @@ evaluate() {
 
 @test "worker and service are killed at work: the evaluation goes on" {
     evaluate killed slow all
-    local worker
-    wait_job evaluations killed running
-    worker=$(pgrep -P "$(server_pid)")
-    kill -9 "$worker"
+    kill_worker
     again() {
         call GET /v1/evaluations/killed
         [ "$(field .attempts)" -ge 2 ]

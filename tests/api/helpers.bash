@@ -173,6 +173,17 @@ wait_run() {
     wait_job runs "$@"
 }
 
+# Kills the worker of the one job, as soon as there is one.
+kill_worker() {
+    local worker waited=0
+    until worker=$(pgrep -P "$(server_pid)"); do
+        sleep 0.01
+        waited=$((waited + 1))
+        [ $waited -lt 6000 ] || return 1
+    done
+    kill -9 "$worker"
+}
+
 # eventually SECONDS COMMAND...: tries until the command succeeds.
 eventually() {
     local tries=$(($1 * 20))

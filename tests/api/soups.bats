@@ -22,7 +22,7 @@ teardown_file() {
 tuned() {
     post_json /v1/runs "$(jq -cn "{name: \"$1\", model: \"tiny\", dataset: \"three\", strategy: \"$2\", epochs: 2, batch_size: 6, lr: 0.003} + {${3:-}}")"
     expect 201 >&2
-    wait_run "$1" succeeded >&2
+    wait_run "$1" succeeded 120 >&2
     field .result.model
 }
 
@@ -212,15 +212,14 @@ END
 
 @test "worker and service are killed at work: the soup goes on" {
     # slow enough to be caught at work
-    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":64,"patch_size":4,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"pool":"cls"}}'
+    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"pool":"cls"}}'
     expect 201
     local one two
     one=$(tuned slow-1 linear '"model":"slow","epochs":1')
     two=$(tuned slow-2 linear '"model":"slow","epochs":1,"seed":1')
     post_json /v1/soups "{\"name\":\"killed\",\"models\":[\"$one\",\"$two\"],\"method\":\"greedy\",\"dataset\":\"three\"}"
     expect 201
-    wait_job soups killed running
-    kill -9 "$(pgrep -P "$(server_pid)")"
+    kill_worker
     again() {
         call GET /v1/soups/killed
         [ "$(field .attempts)" -ge 2 ]
