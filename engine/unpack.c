@@ -175,7 +175,8 @@ static int append(struct side *side, const char *path, const void *bytes, size_t
 	grown = realloc(side->text, side->size + size + 1);
 	if (!grown)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a config");
-	memcpy(grown + side->size, bytes, size);
+	if (size) /* the archive's last piece may be of nothing, at no address */
+		memcpy(grown + side->size, bytes, size);
 	side->text = grown;
 	side->size += size;
 	grown[side->size] = '\0';
