@@ -348,6 +348,27 @@ static void many_shapes(void **state)
 	be->free(ctx, x, MOST * 8 * be->mat_bytes);
 }
 
+/* ---------------------------------------------------------------- failures --------------------------------------- */
+
+/* A launch that cannot be: rows of no columns. The context keeps the call, the file and the line, and queues no records any more. */
+static void a_failure_says_where_and_stays(void **state)
+{
+	struct gn_device *other;
+	struct gn_error err[2] = {{0}};
+
+	(void)state;
+	assert_int_equal(gn_device_open(&other, "cuda:0", 0, be->precision, err), 0);
+	other->backend->take(other->ctx, NULL, NULL, 0, 1, 1, 1, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(other->backend->sync(other->ctx, &err[i]), -1);
+		assert_int_equal(err[i].code, GN_DEVICE);
+		assert_non_null(strstr(err[i].text, "take_kernel"));
+		assert_non_null(strstr(err[i].text, " at pool.cu:"));
+	}
+	assert_false(other->backend->record_begin(other->ctx, 1));
+	gn_device_close(other);
+}
+
 /* ---------------------------------------------------------------- opening ---------------------------------------- */
 
 /* What the host runner's device is made to be, and what opening it says. */
@@ -424,6 +445,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(activations_are_what_they_are_called),
 	    cmocka_unit_test(patches_in_groups),
 	    cmocka_unit_test(many_shapes),
+	    cmocka_unit_test(a_failure_says_where_and_stays),
 	    cmocka_unit_test(what_cannot_be_used_is_not_opened),
 	    cmocka_unit_test(too_little_memory_for_the_context),
 	};

@@ -1,7 +1,7 @@
 /*
  * The CUDA backend from the inside: its context, how failures are kept, scratch memory, and its operations by file.
  *
- * C-style CUDA in C++17: no classes, no standard library. One .cu file per operation, named as its CPU twin. Kernels that touch
+ * C-style CUDA in C++20: no classes, no standard library. One .cu file per operation, named as its CPU twin. Kernels that touch
  * activations are templates over `act`, the activation type: __nv_bfloat16 in bf16 precision, float in fp32 and tf32. Arithmetic is in
  * float32 inside, sums that decide something (loss, norms, angles) in float64. No sum's order depends on timing: there are no atomics.
  *
@@ -29,7 +29,7 @@ enum gn_cuda_slot {
 	GN_SCRATCH_BIAS,    /* a bias as the library takes it, or its gradient */
 	GN_SCRATCH_PARTIAL, /* partial sums over rows */
 	GN_SCRATCH_PATCHES, /* embedding: patches as rows */
-	GN_SCRATCH_TOKENS,  /* embedding: the patches' tokens, or their gradients, as rows */
+	GN_SCRATCH_TOKENS, /* embedding: the patches' tokens, or their gradients, as rows; linear: rows on their way to themselves */
 	GN_SCRATCH_COUNT
 };
 

@@ -80,13 +80,12 @@ void gn_cuda_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, const f
 {
 	double *partial = (double *)ctx->scratch[GN_SCRATCH_PARTIAL], *result = partial + 2 * BLOCKS;
 	struct pair p = {a, b, n, scale_a, scale_b, difference};
-	size_t full = (n + THREADS * 4 - 1) / (THREADS * 4);
-	int blocks = full > BLOCKS ? BLOCKS : full > 0 ? (int)full : 1;
+	unsigned blocks = gn_blocks(n, (size_t)THREADS * 4, BLOCKS);
 
 	if (gn_aligned16(a) && gn_aligned16(b))
 		GN_RUN(ctx, pair_kernel<true>, blocks, THREADS, 0, partial, p);
 	else
 		GN_RUN(ctx, pair_kernel<false>, blocks, THREADS, 0, partial, p);
-	GN_RUN(ctx, finish_kernel, 1, 64, 0, result, partial, blocks);
+	GN_RUN(ctx, finish_kernel, 1, 64, 0, result, partial, (int)blocks);
 	gn_cuda_download(ctx, sums, result, 2 * sizeof *sums);
 }
