@@ -43,17 +43,17 @@ static json_t *angles_object(const struct gn_held *held, struct gn_error *err)
 	return object;
 }
 
-/* The run's resource, or NULL when it is gone. New reference. */
-static json_t *run_of(struct gn_request *r, const char *id)
+/* A run's or a soup's resource, or NULL when it is gone. New reference. */
+static json_t *job_of(struct gn_request *r, enum gn_kind kind, const char *id)
 {
-	struct gn_text *text = *id ? gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, id) : NULL;
-	json_t *run = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
+	struct gn_text *text = *id ? gn_supervisor_get(gn_request_service(r)->supervisor, kind, id) : NULL;
+	json_t *job = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 
 	gn_text_unref(text);
-	return run;
+	return job;
 }
 
-/* A member of the run, or of its result; null where there is none. New reference. */
+/* A member of the job, or of its result; null where there is none. New reference. */
 static json_t *member(const json_t *object, const char *name)
 {
 	json_t *value = json_object_get(object, name);
@@ -61,21 +61,34 @@ static json_t *member(const json_t *object, const char *name)
 	return value ? json_incref(value) : json_null();
 }
 
+/* {"id","method","ingredients"} of the soup that a model is; null for another model. */
+static json_t *soup_object(const struct gn_row *row, const json_t *soup)
+{
+	if (!*row->soup)
+		return json_null();
+	return json_pack("{s:s,s:o,s:o}", "id", row->soup, "method", member(soup, "method"), "ingredients",
+	                 member(soup, "ingredients"));
+}
+
 json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_held *held,
                           struct gn_error *err)
 {
-	json_t *angles = angles_object(held, err), *run, *result, *object;
+	json_t *angles = angles_object(held, err), *run, *soup, *job, *result, *object;
 
 	if (!angles)
 		return NULL;
-	run = run_of(r, row->run);
-	result = json_object_get(run, "result");
-	object = json_pack("{s:s,s:o,s:s*,s:o,s:o,s:o,s:o,s:o,s:o}", "model", row->id, "base",
-	                   origin(r, GN_KIND_MODEL, row->base), "run", *row->run ? row->run : NULL, "dataset",
-	                   origin(r, GN_KIND_DATASET, json_string_value(json_object_get(run, "dataset"))), "strategy",
+	run = job_of(r, GN_KIND_RUN, row->run);
+	soup = job_of(r, GN_KIND_SOUP, row->soup);
+	job = run ? run : soup;
+	result = json_object_get(job, "result");
+	object = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "model", row->id, "base",
+	                   origin(r, GN_KIND_MODEL, row->base), "run", *row->run ? json_string(row->run) : json_null(),
+	                   "soup", soup_object(row, soup), "dataset",
+	                   origin(r, GN_KIND_DATASET, json_string_value(json_object_get(job, "dataset"))), "strategy",
 	                   member(run, "strategy"), "tuned_layers", member(run, "tuned_layers"), "val_accuracy",
 	                   member(result, "val_accuracy"), "epoch", member(result, "best_epoch"), "angles", angles);
 	json_decref(run);
+	json_decref(soup);
 	if (!object)
 		gn_fail(err, GN_NO_MEMORY, "", "no memory for the model's origin");
 	return object;
@@ -127,20 +140,55 @@ static void put_strategy(FILE *out, const json_t *strategy)
 	free(text);
 }
 
+/* "greedy average of: mdl_1 (weight 0.5), ..." */
+static void put_soup(FILE *out, const json_t *soup)
+{
+	const char *method = json_string_value(json_object_get(soup, "method"));
+	size_t i, listed = 0;
+	json_t *ingredient;
+
+	fprintf(out, "| soup | %s average of tuned models", method ? method : "an");
+	json_array_foreach(json_object_get(soup, "ingredients"), i, ingredient)
+	{
+		const json_t *weight = json_object_get(ingredient, "weight");
+
+		if (!(json_number_value(weight) > 0))
+			continue;
+		fputs(listed++ ? ", " : ": ", out);
+		put_text(out, json_string_value(json_object_get(ingredient, "model")));
+		fprintf(out, " (weight %.4g)", json_number_value(weight));
+	}
+	fputs(" |\n", out);
+}
+
+static void put_accuracy(FILE *out, const json_t *provenance)
+{
+	const json_t *accuracy = json_object_get(provenance, "val_accuracy"),
+	             *epoch = json_object_get(provenance, "epoch");
+
+	if (!json_is_number(accuracy))
+		return;
+	fprintf(out, "| accuracy on the validation split | %.4f", json_number_value(accuracy));
+	if (json_is_integer(epoch))
+		fprintf(out, " (epoch %lld)", (long long)json_integer_value(epoch));
+	fputs(" |\n", out);
+}
+
 static void put_tuning(FILE *out, const struct gn_row *row, const json_t *provenance)
 {
-	const json_t *accuracy = json_object_get(provenance, "val_accuracy");
+	const json_t *soup = json_object_get(provenance, "soup");
 
 	fputs("\n## How it was tuned\n\n| | |\n|---|---|\n", out);
 	put_origin(out, "base model", json_object_get(provenance, "base"));
 	put_origin(out, "data set", json_object_get(provenance, "dataset"));
-	put_strategy(out, json_object_get(provenance, "strategy"));
+	if (json_is_object(soup))
+		put_soup(out, soup);
+	else
+		put_strategy(out, json_object_get(provenance, "strategy"));
 	fprintf(out, "| tuned parameters | %lld of %lld |\n",
 	        (long long)json_integer_value(json_object_get(row->fields, "tuned_parameters")),
 	        (long long)json_integer_value(json_object_get(row->fields, "parameters")));
-	if (json_is_number(accuracy))
-		fprintf(out, "| accuracy on the validation split | %.4f (epoch %lld) |\n", json_number_value(accuracy),
-		        (long long)json_integer_value(json_object_get(provenance, "epoch")));
+	put_accuracy(out, provenance);
 }
 
 static bool holds(const json_t *list, const char *name)
@@ -152,6 +200,7 @@ static bool holds(const json_t *list, const char *name)
 	return false;
 }
 
+/* Where the list of tuned layers is not known, those that turned. */
 static void put_layers(FILE *out, const json_t *provenance)
 {
 	const json_t *tuned = json_object_get(provenance, "tuned_layers");
@@ -163,7 +212,8 @@ static void put_layers(FILE *out, const json_t *provenance)
 	      out);
 	json_object_foreach(json_object_get(provenance, "angles"), name, degrees)
 	{
-		fprintf(out, "| %s | %s | ", name, !json_is_array(tuned) ? "?" : holds(tuned, name) ? "yes" : "no");
+		fprintf(out, "| %s | %s | ", name,
+		        (json_is_array(tuned) ? holds(tuned, name) : json_real_value(degrees) > 0) ? "yes" : "no");
 		if (json_is_number(degrees))
 			fprintf(out, "%.6g |\n", json_number_value(degrees));
 		else

@@ -238,3 +238,34 @@ PY
     leaves_nothing call POST /v1/models -H 'Content-Type: text/plain' --data-binary "@$IN/good.zip"
     expect 415
 }
+
+@test "a soup's card names its ingredients, and what is gone is no longer known" {
+    post_json /v1/runs '{"name":"third","model":"base","dataset":"three","strategy":"ffn","epochs":1,"batch_size":6}'
+    expect 201
+    wait_run third succeeded
+    local third first
+    third=$(field .result.model)
+    call GET /v1/models/tuned
+    first=$(field .id)
+    post_json /v1/soups "{\"name\":\"mixed\",\"models\":[\"$first\",\"$third\"],\"method\":\"greedy\",\"dataset\":\"three\"}"
+    expect 201
+    wait_job soups mixed succeeded
+    local soup
+    soup=$(field .result.model)
+    call GET "/v1/models/$soup/export?format=timm"
+    expect 200
+    python3 -c 'import shutil, sys; shutil.unpack_archive(*sys.argv[1:])' "$BODY" "$BATS_TEST_TMPDIR/soup" zip
+    grep -q '^| soup | greedy average of tuned models: mdl' "$BATS_TEST_TMPDIR/soup/README.md"
+    grep -q '^| accuracy on the validation split | [01]\.[0-9]* |$' "$BATS_TEST_TMPDIR/soup/README.md"
+    check "$BATS_TEST_TMPDIR/soup/model.safetensors" "$first" "$third" <<'PY'
+said = json.loads(read(sys.argv[1])[0]['gonio.provenance'])
+assert said['run'] is None and said['soup']['method'] == 'greedy' and [i['model'] for i in said['soup']['ingredients']] == sys.argv[2:]
+PY
+    call DELETE /v1/runs/third
+    expect 200
+    call GET "/v1/models/$third/export"
+    expect 200
+    python3 -c 'import shutil, sys; shutil.unpack_archive(*sys.argv[1:])' "$BODY" "$BATS_TEST_TMPDIR/third" zip
+    grep -q '^| strategy | no longer known |' "$BATS_TEST_TMPDIR/third/README.md"
+    grep -q '^| blocks.0.mlp | yes |' "$BATS_TEST_TMPDIR/third/README.md"
+}
