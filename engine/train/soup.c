@@ -40,7 +40,7 @@ __attribute__((format(printf, 5, 6))) static void tell(struct gn_soup *s, int in
 	if (!s->options->on_progress)
 		return;
 	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
+	(void)vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	s->options->on_progress(s->options->user, &(struct gn_soup_progress){.ingredient = ingredient,
 	                                                                     .done = s->done,
