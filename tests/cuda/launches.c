@@ -49,7 +49,7 @@ static const struct gn_arch odd = {.image_size = 56,
                                    .classes = 2,
                                    .registers = 3,
                                    .pool = GN_POOL_MEAN,
-                                   .activation = GN_QUICK_GELU,
+                                   .activation = GN_ACT_QUICK_GELU,
                                    .norm_eps = 1e-5f,
                                    .class_token = true,
                                    .layer_scale = true,
@@ -72,11 +72,14 @@ static void train(const struct gn_arch *arch, enum gn_optimizer optimizer)
 	config.clip_norm = 1;
 	config.label_smoothing = 0.1;
 	config.optimizer = optimizer;
-	const struct gn_train_options options = {
-	    .device = device, .model = model, .dataset = dataset, .config = &config, .folder = folder};
+	const struct gn_train_options options = {.device = device,
+	                                         .model = model,
+	                                         .dataset = dataset,
+	                                         .config = &config,
+	                                         .folder = folder,
+	                                         .max_pixels = 1 << 20};
 	if (gn_train(&result, &options, &err))
 		fail_msg("%s: %s", err.where, err.text);
-	gn_train_result_release(&result);
 	gn_model_close(model);
 	gn_dataset_close(dataset);
 	toy_remove(folder);
@@ -102,7 +105,8 @@ static void every_option(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(vit_ti), cmocka_unit_test(vit_b), cmocka_unit_test(every_option)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(vit_ti), cmocka_unit_test(vit_b),
+	                                   cmocka_unit_test(every_option)};
 
 	device = device_for_test(argc, argv);
 	const int failed = cmocka_run_group_tests(tests, NULL, NULL);

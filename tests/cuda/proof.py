@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
 """Proves the kernels of the CUDA backend free of races and of barrier errors, with SentryWard, a static verifier of PTX.
 
-    proof.py LAUNCHES... [--ptx FOLDER] [--jobs N] [--readme FILE]
+    proof.py LAUNCHES... [--verifier FILE] [--jobs N] [--shapes N] [--planted N] [--readme FILE]
 
 LAUNCHES: lines of JSON that the host runner wrote (GONIO_CUDA_HOST_LAUNCHES): the launches of real training steps, with their arguments.
-Each kernel of engine/backend/cuda is compiled to PTX for sm_100a (what SentryWard models), and each of its launches is verified. Then every
-barrier of a kernel that was proved is taken out in turn, and the verifier has to find the race that this plants; a barrier whose
-absence it calls free of races too is counted apart. FILE's lines between `<!-- cuda-proof -->` and `<!-- /cuda-proof -->` become the table.
+Each kernel of engine/backend/cuda is compiled to PTX for sm_100a (what SentryWard models), and N of its launches (of different shapes, spread
+over the list) are verified. Then barriers of a kernel that was proved are taken out in turn, N of them, and the verifier has to find
+the race that this plants; a barrier whose absence it calls free of races too is counted apart. FILE's lines between `<!-- cuda-proof -->` and `<!-- /cuda-proof -->` become the table.
 
 Exit status 1: a race or a barrier error was found. What the verifier declines is reported, not passed.
 """
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import json
 import pathlib
 import re
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,9 +24,10 @@ import tempfile
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BACKEND = SOURCE / 'engine' / 'backend' / 'cuda'
 ARCH = 'sm_100a'
-TIMEOUT = 60
+TIMEOUT = 40  # seconds a verdict
+MEMORY = 4096  # MiB
 BARRIER = re.compile(r'^\s*(?:@!?%p\d+\s+)?(?:bar\.sync|barrier\.sync|bar\.warp\.sync|barrier)\b.*$', re.M)
-WARP_BARRIER = re.compile(r'bar\.warp\.sync')
+UNDECIDED = ('unsupported', 'timeout', 'failed', 'memory_limit')
 
 
 def compile_ptx(source, folder):
@@ -74,7 +75,8 @@ def verify(verifier, ptx, launch, folder, tag):
         if launch['shared']:
             shape['dynamic_shared_bytes'] = launch['shared']
         input_file.write_text(json.dumps({'schema': 'spverify.kernel-input/v1', 'launch': shape, 'arguments': arguments}))
-        done = subprocess.run([verifier, ptx, '--input', input_file, '--timeout', str(TIMEOUT)], capture_output=True, text=True)
+        done = subprocess.run([verifier, ptx, '--input', input_file, '--timeout', str(TIMEOUT), '--memory-limit-mib', str(MEMORY)],
+                              capture_output=True, text=True)
         try:
             result = json.loads(done.stdout)
         except json.JSONDecodeError:
@@ -91,7 +93,7 @@ def verify(verifier, ptx, launch, folder, tag):
 def plant(text):
     """The kernel's text once for each of its barriers, without it."""
     for match in BARRIER.finditer(text):
-        yield bool(WARP_BARRIER.search(match.group(0))), text[:match.start()] + text[match.end():]
+        yield text[:match.start()] + text[match.end():]
 
 
 def demangle(name):
@@ -114,22 +116,34 @@ class Kernel:
     def proved(self):
         return sum(verdict == 'race_free' for verdict, _ in self.verdicts)
 
-    def check(self, verifier, text, folder):
+    def thin(self, count):
+        """Keeps so many launches, spread over those there are."""
+        step = max(1, -(-len(self.launches) // count))
+        self.launches = self.launches[::step][:count]
+
+    def check(self, options, text, folder):
         tag = f'{self.source}-{abs(hash(self.name)):x}'
         ptx = folder / f'{tag}.ptx'
         ptx.write_text(one_kernel(text, self.name))
-        self.verdicts = [verify(verifier, ptx, launch, folder, tag) for launch in self.launches]
+        self.verdicts = [verify(options.verifier, ptx, launch, folder, tag) for launch in self.launches]
         if not self.proved():
-            return self
+            return self.report()
         launch = self.launches[[verdict for verdict, _ in self.verdicts].index('race_free')]
-        for _, broken in plant(ptx.read_text()):
+        for broken in itertools.islice(plant(ptx.read_text()), options.planted):
             wrong = folder / f'{tag}-planted.ptx'
             wrong.write_text(broken)
-            verdict, _ = verify(verifier, wrong, launch, folder, tag + '-planted')
+            verdict, _ = verify(options.verifier, wrong, launch, folder, tag + '-planted')
             self.planted += 1
             self.unneeded += verdict == 'race_free'
-            self.found += verdict not in ('race_free', 'unsupported', 'timeout', 'failed')
-        return self
+            self.found += verdict not in UNDECIDED + ('race_free',)
+        self.report()
+
+    def report(self):
+        print(f'{self.source} {demangle(self.name)}: {self.proved()} of {len(self.launches)} race-free, {self.found} of {self.planted} planted'
+              f' found, {self.unneeded} not needed {self.declined()}', file=sys.stderr, flush=True)
+
+    def declined(self):
+        return collections.Counter(f'{verdict}: {why}' if why else verdict for verdict, why in self.verdicts if verdict != 'race_free')
 
 
 def read_launches(files):
@@ -153,8 +167,7 @@ def table(kernels, missing, versions):
              '| file | kernel | launches | race-free | declined | planted races found | barriers not needed |',
              '|---|---|---|---|---|---|---|']
     for kernel in sorted(kernels, key=lambda k: (k.source, demangle(k.name))):
-        declined = collections.Counter(f'{verdict}: {why}' if why else verdict for verdict, why in kernel.verdicts if verdict != 'race_free')
-        text = '; '.join(f'{count} × {why}' for why, count in declined.items()) or '0'
+        text = '; '.join(f'{count} × {why}' for why, count in kernel.declined().items()) or '0'
         planted = f'{kernel.found} of {kernel.planted}' if kernel.planted else '-'
         lines.append(f'| {kernel.source} | `{demangle(kernel.name)}` | {len(kernel.launches)} | {kernel.proved()} | {text} | {planted} | '
                      f'{kernel.unneeded if kernel.planted else "-"} |')
@@ -176,9 +189,13 @@ def main():
     parser.add_argument('launches', nargs='+')
     parser.add_argument('--verifier', default='sentryward')
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--shapes', type=int, default=3)
+    parser.add_argument('--planted', type=int, default=3)
     parser.add_argument('--readme', type=pathlib.Path)
     options = parser.parse_args()
     kernels = read_launches(options.launches)
+    for kernel in kernels.values():
+        kernel.thin(options.shapes)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         texts = {source.name: compile_ptx(source, folder).read_text() for source in sorted(BACKEND.glob('*.cu'))}
@@ -187,7 +204,7 @@ def main():
         if unknown:
             sys.exit(f'launched, but not in the PTX: {unknown}')
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda item: item[1].check(options.verifier, texts[item[0][0]], folder), kernels.items()))
+            list(pool.map(lambda item: item[1].check(options, texts[item[0][0]], folder), kernels.items()))
     missing = {demangle(entry) for source, entry in every - set(kernels)}
     compiler = subprocess.run(['nvcc', '--version'], capture_output=True, text=True, check=True).stdout
     release = re.search(r'release (\S+), (\S+)', compiler)
@@ -197,7 +214,7 @@ def main():
     print(text)
     if options.readme:
         write_readme(options.readme, text)
-    bad = [k for k in kernels.values() for verdict, _ in k.verdicts if verdict not in ('race_free', 'unsupported', 'timeout', 'failed')]
+    bad = [k for k in kernels.values() for verdict, _ in k.verdicts if verdict not in UNDECIDED + ('race_free',)]
     for kernel in bad:
         print(f'{kernel.source}: {demangle(kernel.name)}: {kernel.verdicts}', file=sys.stderr)
     return 1 if bad else 0
