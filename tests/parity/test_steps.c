@@ -22,6 +22,9 @@
 #define STEPS            10
 #define LOSS_TOLERANCE   1e-4
 #define CHANGE_TOLERANCE 1e-3
+/* Adam takes steps of one size whatever the gradient: where bf16 turns the sign of a small one, an element goes the other way. */
+#define BF16_LOSS_TOLERANCE   0.06
+#define BF16_CHANGE_TOLERANCE 0.3
 
 struct recipe {
 	const char *name;
@@ -49,14 +52,15 @@ static struct gn_opt_list *list_tensors(struct trial *t, const struct recipe *r)
 		const struct gn_tensor *tensor = &layout->tensors[i];
 
 		if (t->tuned[i])
-			list[count++] =
-			    (struct gn_opt_tensor){.weight = t->weights + tensor->offset,
-			                           .grad = t->gradients + tensor->offset,
-			                           .m = t->m + tensor->offset,
-			                           .v = r->optimizer == GN_ADAMW ? t->v + tensor->offset : NULL,
-			                           .n = tensor->numel,
-			                           .lr_scale = gn_layer_scale(tensor, &t->model->arch, r->layer_decay),
-			                           .decay = tensor->no_decay ? 0 : 0.05f};
+			list[count++] = (struct gn_opt_tensor){
+			    .weight = t->on.weights + tensor->offset,
+			    .grad = t->on.gradients + tensor->offset,
+			    .m = t->on.m + tensor->offset,
+			    .v = r->optimizer == GN_ADAMW ? t->on.v + tensor->offset : NULL,
+			    .mat = t->on.tensors[i] != t->on.weights + tensor->offset ? t->on.tensors[i] : NULL,
+			    .n = tensor->numel,
+			    .lr_scale = gn_layer_scale(tensor, &t->model->arch, r->layer_decay),
+			    .decay = tensor->no_decay ? 0 : 0.05f};
 	}
 	made = t->backend->opt_list_new(t->device->ctx, list, count, NULL);
 	assert_non_null(made);
@@ -75,11 +79,13 @@ static void step(struct trial *t, const struct recipe *r, const struct gn_opt_li
 	                                  .correct2 = 1 - pow((double)adamw.beta2, number + 1),
 	                                  .step = number + 1};
 
-	t->backend->grad_norm(t->device->ctx, &numbers, list);
+	struct gn_step_numbers *on = trial_numbers(t, &numbers);
+
+	t->backend->grad_norm(t->device->ctx, on, list);
 	if (r->optimizer == GN_ADAMW)
-		t->backend->adamw(t->device->ctx, list, &adamw, &numbers);
+		t->backend->adamw(t->device->ctx, list, &adamw, on);
 	else
-		t->backend->sgd(t->device->ctx, list, 0.9f, &numbers);
+		t->backend->sgd(t->device->ctx, list, 0.9f, on);
 }
 
 /* How far the tensor's summary (README.md) is off, relative to the norm of its change. */
@@ -116,7 +122,7 @@ static int check_changes(const struct trial *t, const struct recipe *r, const st
 		size_t numel = layout->tensors[i].numel, kept = 2 + (numel < 8 ? numel : 8);
 		double off = change_off(t, i, golden_get(ref, kept, "%s.step10.%s", r->name, tensor));
 
-		if (!(off <= (t->tuned[i] ? CHANGE_TOLERANCE : 0))) {
+		if (!(off <= (t->tuned[i] ? golden_tolerance(CHANGE_TOLERANCE, BF16_CHANGE_TOLERANCE) : 0))) {
 			print_message("%s, %s: change of %s off by %.1e\n", name, r->name, tensor, off);
 			wrong++;
 		}
@@ -143,7 +149,7 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 
 	assert_non_null(tuned);
 	assert_int_equal(gn_strategy_select(tuned, &model->layout, &strategy, &err), 0);
-	t = trial_new(model, tuned, ref, 1);
+	t = trial_new(model, tuned, ref);
 	list = list_tensors(&t, r);
 	for (int i = 0; i <= STEPS; i++) {
 		double loss, off;
@@ -159,7 +165,8 @@ static int check_recipe(const char *name, const struct recipe *r, const struct g
 		step(&t, r, list, i);
 	}
 	print_message("%-20s %-10s losses off by %.1e at most\n", name, r->name, worst);
-	wrong = !(worst <= LOSS_TOLERANCE);
+	wrong = !(worst <= golden_tolerance(LOSS_TOLERANCE, BF16_LOSS_TOLERANCE));
+	trial_pull(&t);
 	wrong += check_changes(&t, r, ref, name);
 	t.backend->opt_list_free(t.device->ctx, list);
 	trial_release(&t);
