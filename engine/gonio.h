@@ -626,6 +626,15 @@ struct gn_train_result {
 	uint64_t peak_memory_bytes;
 	int64_t images;
 };
+/* Where runs on one model and data set share the outputs of the frozen prefix. What decides their content is told apart by
+ * the engine but for the weights and the pictures: those are what identity stands for. */
+struct gn_shared {
+	const char *folder; /* exists; the files stay there */
+	const char *identity;
+	const int *stages; /* gn_plan.prefix_stage of the runs that will come: filled on the way */
+	int stage_count;
+	uint64_t disk_reserve; /* bytes that stay free; where they do not, nothing is shared */
+};
 struct gn_train_options {
 	struct gn_device *device;
 	const struct gn_model *model;
@@ -638,8 +647,9 @@ struct gn_train_options {
 	void (*on_event)(void *user,
 	                 const struct gn_event *event); /* from the calling thread; must not block for long */
 	void *user;
-	const volatile int *stop; /* != 0: write a checkpoint, return GN_CANCELLED. May be NULL */
-	bool discard_model;       /* leaves no model.safetensors: only the figures and the angles are wanted */
+	const volatile int *stop;       /* != 0: write a checkpoint, return GN_CANCELLED. May be NULL */
+	const struct gn_shared *shared; /* NULL: nothing is shared */
+	bool discard_model;             /* leaves no model.safetensors: only the figures and the angles are wanted */
 };
 /* Trains from the pre-trained weights, or from folder/checkpoint.bin if one is there, bit for bit as if never
  * interrupted. */

@@ -68,9 +68,10 @@ static int write_job_json(const struct gn_supervisor *s, const struct gn_job *jo
 
 	if (!models)
 		return -1;
-	whole = json_pack("{s:s,s:O,s:O,s:o,s:o,s:s,s:s,s:I,s:I,s:i}", "job", job->row.id, "request", job->row.request,
-	                  "members", job->row.members, "models", models, "dataset", dataset_path(job), "device",
-	                  s->options.device, "precision", gn_precision_name(s->options.precision), "threads",
+	whole = json_pack("{s:s,s:O,s:O,s:o,s:o,s:o,s:s,s:s,s:I,s:I,s:i}", "job", job->row.id, "request",
+	                  job->row.request, "members", job->row.members, "models", models, "dataset", dataset_path(job),
+	                  "shared", gn_sweep_shared(s, job), "device", s->options.device, "precision",
+	                  gn_precision_name(s->options.precision), "threads",
 	                  json_is_integer(threads) ? json_integer_value(threads) : (json_int_t)s->options.threads,
 	                  "max_pixels", (json_int_t)s->options.max_pixels, "attempt", job->row.attempts);
 	text = whole ? json_dumps(whole, JSON_INDENT(1)) : NULL;

@@ -1,6 +1,8 @@
 /* Sweeps, as the supervisor sees them: runs that name one sweep, and share DIR/sweeps/ID while one of them is queued or running. */
 #include <dirent.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "server/files.h"
 #include "server/log.h"
@@ -25,6 +27,70 @@ static const struct gn_job *active_run(const struct gn_supervisor *s, const char
 			return job;
 	return NULL;
 }
+
+/* ---------------------------------------------------------------- what runs share ------------------------------- */
+
+/* The stages at which the active runs start whose products have the shapes of this one's. New reference. */
+static json_t *stages_of(const struct gn_supervisor *s, const struct gn_job *job)
+{
+	const json_t *micro = json_object_get(job->row.request, "micro_batch_size");
+	json_t *stages = json_array();
+
+	for (const struct gn_job *other = s->active; other; other = other->active_next) {
+		json_t *stage = json_object_get(other->row.members, "prefix_stage");
+		if (is_of(other, gn_job_sweep(job)) && json_integer_value(stage) > 0 &&
+		    json_equal(json_object_get(other->row.request, "micro_batch_size"), micro))
+			json_array_append(stages, stage);
+	}
+	return stages;
+}
+
+/* The hash that the resource of a model or data set shows; "" where it has none. */
+static void content_hash(const struct gn_supervisor *s, enum gn_kind kind, const char *id, char hash[65])
+{
+	struct gn_row row;
+	const char *text;
+
+	hash[0] = '\0';
+	if (gn_store_get(s->options.store, kind, id, &row, NULL))
+		return;
+	text = json_string_value(json_object_get(row.fields, "sha256"));
+	snprintf(hash, 65, "%s", text ? text : "");
+	gn_row_release(&row);
+}
+
+/* The folder DIR/sweeps/ID, made where it is missing. */
+static int make_folder(const struct gn_supervisor *s, const char *sweep)
+{
+	char folder[PATH_MAX];
+
+	gn_store_sweep_folder(s->options.store, "", folder);
+	if (mkdir(folder, 0700) && errno != EEXIST)
+		return -1;
+	gn_store_sweep_folder(s->options.store, sweep, folder);
+	return mkdir(folder, 0700) && errno != EEXIST ? -1 : 0;
+}
+
+json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
+{
+	const char *sweep = gn_job_sweep(job), *model = gn_job_need(&job->row, "/model"),
+	           *dataset = gn_job_need(&job->row, "/dataset");
+	char model_hash[65], dataset_hash[65];
+
+	if (!sweep)
+		return json_null();
+	if (make_folder(s, sweep)) {
+		gn_log(GN_LOG_WARN, "jobs", "%s: no folder for what its runs share: %s", sweep, strerror(errno));
+		return json_null();
+	}
+	content_hash(s, GN_KIND_MODEL, model, model_hash);
+	content_hash(s, GN_KIND_DATASET, dataset, dataset_hash);
+	return json_pack("{s:o,s:o,s:o,s:I}", "folder", json_sprintf("../../sweeps/%s", sweep), "identity",
+	                 json_sprintf("%s %s %s %s", model, model_hash, dataset, dataset_hash), "stages",
+	                 stages_of(s, job), "disk_reserve", (json_int_t)gn_store_reserve(s->options.store));
+}
+
+/* ---------------------------------------------------------------- the end --------------------------------------- */
 
 static uint64_t remove_folder(struct gn_supervisor *s, const char *sweep)
 {

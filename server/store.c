@@ -198,6 +198,11 @@ uint64_t gn_store_free_bytes(const struct gn_store *store)
 	return statvfs(store->directory, &st) ? 0 : (uint64_t)st.f_bavail * st.f_frsize;
 }
 
+uint64_t gn_store_reserve(const struct gn_store *store)
+{
+	return store->reserve;
+}
+
 int gn_store_space(const struct gn_store *store, uint64_t bytes, struct gn_error *err)
 {
 	uint64_t available = gn_store_free_bytes(store);

@@ -37,6 +37,7 @@ void gn_store_folder(const struct gn_store *store, enum gn_kind kind, const char
 /* GN_NO_SPACE when fewer than reserve + bytes are free. */
 int gn_store_space(const struct gn_store *store, uint64_t bytes, struct gn_error *err);
 uint64_t gn_store_free_bytes(const struct gn_store *store);
+uint64_t gn_store_reserve(const struct gn_store *store); /* disk_reserve */
 
 /* ---------------------------------------------------------------- staging ---------------------------------------- */
 

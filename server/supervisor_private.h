@@ -106,6 +106,9 @@ bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job);
 /* job_sweeps.c: with change held, or before the thread starts */
 /* The sweep that the run belongs to; NULL: none. */
 const char *gn_job_sweep(const struct gn_job *job);
+/* What the run shares with the others of its sweep, as its worker reads it (see worker.h), with the folder made; null where it
+ * is alone or the folder cannot be had. New reference. */
+json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job);
 /* A run is not active any longer: the last one of its sweep takes along what they shared. */
 void gn_sweep_leave(struct gn_supervisor *s, const struct gn_job *job);
 /* Removes what is left of sweeps without active runs. */

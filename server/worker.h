@@ -3,7 +3,8 @@
  *
  * job.json: {"job":ID,"request":{the job's request with all defaults},"members":{see gn_job_row},"models":[[path,...],...],"dataset":path|null,"device":"cpu",
  * "threads":N,"max_pixels":N,"attempt":N}. Paths are relative to DIR; each of models is a chain: the model, its base, the base's base, ...
- * (of the request's "model", or one for each of "models").
+ * (of the request's "model", or one for each of "models"). Of a run in a sweep also "shared":{"folder","identity","stages":[N,...],"disk_reserve"}: see
+ * struct gn_shared.
  *
  * Leaves result.json, atomically: {"result":{...}} or {"error":{"type","detail"}}. The result of a run: {"val_accuracy","val_macro_f1",
  * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes"}; of the others see worker_soup.c and worker_evaluate.c. SIGTERM or

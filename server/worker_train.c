@@ -7,7 +7,7 @@
 #include "server/text.h"
 #include "server/worker_private.h"
 
-enum { STEP_EVENTS = 10000, STEP_SECONDS = 2 };
+enum { STEP_EVENTS = 10000, STEP_SECONDS = 2, STAGES_MAX = 256 };
 
 struct training {
 	struct gn_worker *worker;
@@ -75,14 +75,41 @@ static json_t *result_json(const struct gn_train_result *r)
 	                 "peak_memory_bytes", (json_int_t)r->peak_memory_bytes);
 }
 
+/* What the run shares with others of its sweep. */
+struct shared {
+	struct gn_shared options; /* folder NULL: nothing */
+	int stages[STAGES_MAX];
+};
+
+static int read_shared(struct shared *out, const struct gn_worker *w, struct gn_error *err)
+{
+	const json_t *object = json_object_get(w->job, "shared"), *stages = json_object_get(object, "stages");
+	size_t count = json_array_size(stages);
+
+	*out = (struct shared){.options = {.stages = out->stages}};
+	if (!object || json_is_null(object))
+		return 0;
+	out->options.folder = json_string_value(json_object_get(object, "folder"));
+	out->options.identity = json_string_value(json_object_get(object, "identity"));
+	out->options.disk_reserve = (uint64_t)json_integer_value(json_object_get(object, "disk_reserve"));
+	if (!out->options.folder || !out->options.identity || count > STAGES_MAX)
+		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON,
+		               "shared must have a folder, an identity and at most %d stages", STAGES_MAX);
+	for (size_t i = 0; i < count; i++)
+		out->stages[out->options.stage_count++] = (int)json_integer_value(json_array_get(stages, i));
+	return 0;
+}
+
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 {
 	struct training training = {.worker = w};
 	struct gn_run_request request;
 	struct gn_train_result result = {0};
+	struct shared shared;
 	json_t *value = NULL;
 
-	if (read_request(&request, w, err) == 0 && take_layers(&request, w, err) == 0) {
+	if (read_request(&request, w, err) == 0 && take_layers(&request, w, err) == 0 &&
+	    read_shared(&shared, w, err) == 0) {
 		const struct gn_train_options options = {
 		    .device = w->device,
 		    .model = w->models[0],
@@ -93,6 +120,7 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 		    .on_event = on_event,
 		    .user = &training,
 		    .stop = w->stop,
+		    .shared = shared.options.folder ? &shared.options : NULL,
 		};
 		int failed = request.guide.probe_epochs ? gn_train_guided(&result, &options, &request.guide, err)
 		                                        : gn_train(&result, &options, err);

@@ -4,6 +4,7 @@
  *   weights.c    the tuned tensors' buffers and the table of all tensors
  *   schedule.c   learning rates
  *   prefix.c     the frozen prefix's outputs, kept
+ *   shared.c     the same, shared with other runs
  *   evaluate.c   validation
  *   resume.c     checkpoint.bin
  *   step.c       one optimiser step
@@ -39,6 +40,8 @@ struct gn_progress {
 struct gn_prefix {
 	char *rows;
 	size_t row_bytes, bytes;
+	void *map; /* what is unmapped in the end: rows, or the file that they lie in */
+	size_t map_bytes;
 };
 
 struct gn_step {
@@ -132,6 +135,10 @@ double gn_layer_scale(const struct gn_tensor *tensor, const struct gn_arch *arch
 
 /* Computes the kept outputs with the current weights. Does nothing when the plan keeps none. */
 int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err);
+/* Runs every training and validation sample from the stage `from`, whose rows are in source (0: from the images), to
+ * the stage `to`; rows and row_bytes of out are set. */
+int gn_prefix_compute(struct gn_trainer *t, const struct gn_prefix *out, int to, int from,
+                      const struct gn_prefix *source, struct gn_error *err);
 /* Puts the kept rows of n samples into the pass's input. */
 void gn_prefix_load(struct gn_trainer *t, const int32_t *samples, int n);
 void gn_prefix_release(struct gn_trainer *t);

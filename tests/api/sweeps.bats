@@ -43,6 +43,11 @@ wait_sweep() {
     [ "$(head -1 "$BODY" | tr -d '\r')" = strategy,seed,run,status,tuned_parameters,tuned_fraction,val_accuracy,seconds,peak_memory_bytes ]
     [ "$(wc -l < "$BODY")" = 7 ]
     grep -q '^"linear",3,"run_' "$BODY"
+    # the second run that starts from the features finds them
+    call GET /v1/sweeps/all
+    call GET "/v1/runs/$(field '.rows[1].run')/log"
+    expect 200
+    grep -q 'frozen prefix: [0-9]* bytes from an earlier run' "$BODY"
     [ ! -e "$DATA/sweeps/$id" ]
 }
 
