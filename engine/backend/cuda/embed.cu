@@ -173,13 +173,31 @@ void gn_cuda_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, cons
 /* ---------------------------------------------------------------- backward --------------------------------------- */
 
 /* out[rows, C] = the gradients of patches first ..: without the tokens in front of them. */
-template <typename act>
+template <typename act, int n>
 static __global__ void __launch_bounds__(256, 4)
     gather_kernel(act *out, const act *dhidden, struct grid_of_patches s, int first, int rows)
 {
-	for (int row = (int)(blockIdx.y * LANES + threadIdx.y); row < rows; row += (int)gridDim.y * LANES)
-		for (int c = (int)(blockIdx.x * 32 + threadIdx.x); c < s.C; c += (int)gridDim.x * 32)
-			out[(size_t)row * (size_t)s.C + c] = dhidden[token_of(&s, first + row) * (size_t)s.C + c];
+	int col = (int)(blockIdx.x * 32 + threadIdx.x) * n;
+
+	if (col >= s.C)
+		return;
+	for (int row = (int)(blockIdx.y * LANES + threadIdx.y); row < rows; row += (int)gridDim.y * LANES) {
+		float v[n];
+		gn_load(v, dhidden + token_of(&s, first + row) * (size_t)s.C + col);
+		gn_store(out + (size_t)row * (size_t)s.C + col, v);
+	}
+}
+
+template <typename act>
+static void gather(struct gn_ctx *ctx, act *out, const act *dhidden, const struct grid_of_patches *s, int first,
+                   int rows)
+{
+	constexpr int n = gn_per16<act>;
+
+	if (gn_aligned16(dhidden) && s->C % n == 0)
+		GN_RUN(ctx, (gather_kernel<act, n>), grid_of(s->C, n, rows), block, 0, out, dhidden, *s, first, rows);
+	else
+		GN_RUN(ctx, (gather_kernel<act, 1>), grid_of(s->C, 1, rows), block, 0, out, dhidden, *s, first, rows);
 }
 
 struct prefix_gradients {
@@ -241,8 +259,7 @@ void gn_cuda_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *
 		rows = B * G * G - first < r.most ? B * G * G - first : r.most;
 		if (dw)
 			lay_out(ctx, &r, images, &s, first, rows);
-		GN_RUN(ctx, gather_kernel<act>, grid_of(C, 1, rows), block, 0, tokens, (const act *)dhidden, s, first,
-		       rows);
+		gather<act>(ctx, tokens, (const act *)dhidden, &s, first, rows);
 		gn_cuda_weight_gradient<act>(ctx, dw, dbias, tokens, r.data, r.ld, rows, C, 3 * P * P);
 	}
 }

@@ -214,6 +214,29 @@ static void run_slope(struct gn_ctx *ctx, act *dx, act *act_out, const act *g, c
 		       activation, count);
 }
 
+/* dx of p's rows, which lands in p->out; with z, dx = p->out * act'(z) and act_out = act(z) after it. */
+template <typename act>
+static void dx_rows(struct gn_ctx *ctx, struct gn_product *p, act *dx, act *act_out, const act *z,
+                    enum gn_activation activation)
+{
+	size_t count = (size_t)p->rows * (size_t)p->cols;
+
+	if (z && activation == GN_ACT_GELU_TANH && p->out == dx) {
+		p->aux = (void *)z;
+		p->finish = GN_FINISH_DGELU;
+		if (gn_cuda_product(ctx, p)) {
+			if (act_out)
+				run_slope<act>(ctx, NULL, act_out, NULL, z, activation, count);
+			return;
+		}
+	}
+	p->aux = NULL;
+	p->finish = GN_FINISH_NONE;
+	gn_cuda_product(ctx, p);
+	if (z)
+		run_slope<act>(ctx, dx, act_out, (const act *)p->out, z, activation, count);
+}
+
 template <typename act>
 void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const gn_mat *w, const gn_act *pre,
                        enum gn_activation activation, gn_act *act_out, int M, int N, int K)
@@ -227,31 +250,16 @@ void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const
 	p.depth = N;
 	p.right = {w, (size_t)K, false};
 	p.ld = (size_t)K;
+	p.out_float = sizeof(act) == 4;
 	for (int row = 0; row < M; row += (int)most) {
 		size_t at = (size_t)row * (size_t)K;
-		const act *z = pre ? (const act *)pre + at : NULL;
-		act *acts = act_out ? (act *)act_out + at : NULL, *to = (act *)dx + at;
+		act *to = (act *)dx + at;
 
 		p.rows = (size_t)(M - row) < most ? M - row : (int)most;
 		p.left = {(const act *)dout + (size_t)row * (size_t)N, (size_t)N, false};
 		p.out = in_place ? ctx->scratch[GN_SCRATCH_TOKENS] : to;
-		p.out_float = sizeof(act) == 4;
-		p.aux = NULL;
-		if (pre && activation == GN_ACT_GELU_TANH && !in_place) {
-			p.aux = (void *)z;
-			p.finish = GN_FINISH_DGELU;
-			if (gn_cuda_product(ctx, &p)) {
-				if (acts)
-					run_slope<act>(ctx, NULL, acts, NULL, z, activation,
-					               (size_t)p.rows * (size_t)K);
-				continue;
-			}
-			p.aux = NULL;
-		}
-		p.finish = GN_FINISH_NONE;
-		gn_cuda_product(ctx, &p);
-		if (pre)
-			run_slope<act>(ctx, to, acts, (const act *)p.out, z, activation, (size_t)p.rows * (size_t)K);
+		dx_rows<act>(ctx, &p, to, act_out ? (act *)act_out + at : NULL, pre ? (const act *)pre + at : NULL,
+		             activation);
 	}
 }
 
