@@ -16,7 +16,7 @@ struct gn_pack {
 	int count, at;              /* the file being packed; count: all are, and the archive is closed */
 	uint64_t done;              /* bytes of it */
 	int64_t time;
-	bool open, broken;
+	bool open, broken, dropped;
 	uint8_t *ready; /* [ready_size of ready_room]: bytes of the archive, given out from ready_at on */
 	size_t ready_at, ready_size, ready_room;
 	uint8_t block[BLOCK];
@@ -29,6 +29,8 @@ static la_ssize_t on_write(struct archive *writer, void *user, const void *bytes
 	struct gn_pack *pack = user;
 	size_t wanted = pack->ready_size + size;
 
+	if (pack->dropped) /* libarchive would fill up what is not packed yet; nobody reads that */
+		return -1;
 	if (wanted > pack->ready_room) {
 		uint8_t *grown = realloc(pack->ready, 2 * wanted);
 
@@ -147,8 +149,7 @@ void gn_pack_free(struct gn_pack *pack)
 {
 	if (!pack)
 		return;
-	if (pack->writer)
-		archive_write_fail(pack->writer); /* so that freeing does not try to end the archive */
+	pack->dropped = true;
 	archive_write_free(pack->writer);
 	free(pack->files);
 	free(pack->ready);
