@@ -48,7 +48,7 @@ export const enc = encodeURIComponent;
 
 export function query(path, params) {
   const given = Object.entries(params).filter(([, v]) => v !== null && v !== undefined && v !== '');
-  return given.length ? `${path}?${given.map(([k, v]) => `${k}=${enc(v)}`).join('&')}` : path;
+  return given.length ? `${path}${path.includes('?') ? '&' : '?'}${given.map(([k, v]) => `${k}=${enc(v)}`).join('&')}` : path;
 }
 
 async function send(method, path, { body, json, headers = {}, signal } = {}) {
@@ -134,7 +134,7 @@ export function upload(path, body, { onProgress, signal, type } = {}) {
 
 // --- live events -------------------------------------------------------------------------------------------------
 
-const EVENT_TYPES = ['status', 'step', 'epoch', 'angles', 'log'];
+const EVENT_TYPES = ['status', 'step', 'epoch', 'angles', 'selection', 'log'];
 const FINAL = ['succeeded', 'failed', 'cancelled'];
 const RETRY_MS = 3000;
 

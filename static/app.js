@@ -9,6 +9,14 @@ import { modelPage } from './pages/model.js';
 import { runsPage } from './pages/runs.js';
 import { newRunPage } from './pages/run_new.js';
 import { runPage } from './pages/run.js';
+import { comparePage } from './pages/compare.js';
+import { sweepsPage } from './pages/sweeps.js';
+import { newSweepPage } from './pages/sweep_new.js';
+import { sweepPage } from './pages/sweep.js';
+import { soupsPage } from './pages/soups.js';
+import { soupPage } from './pages/soup.js';
+import { evaluationsPage } from './pages/evaluations.js';
+import { evaluationPage } from './pages/evaluation.js';
 
 const ROUTES = [
   [/^\/datasets$/, datasetsPage],
@@ -18,6 +26,14 @@ const ROUTES = [
   [/^\/runs$/, runsPage],
   [/^\/runs\/new$/, newRunPage],
   [/^\/runs\/([^/]+)$/, runPage],
+  [/^\/compare$/, comparePage],
+  [/^\/sweeps$/, sweepsPage],
+  [/^\/sweeps\/new$/, newSweepPage],
+  [/^\/sweeps\/([^/]+)$/, sweepPage],
+  [/^\/soups$/, soupsPage],
+  [/^\/soups\/([^/]+)$/, soupPage],
+  [/^\/evaluations$/, evaluationsPage],
+  [/^\/evaluations\/([^/]+)$/, evaluationPage],
 ];
 
 const main = document.getElementById('main');

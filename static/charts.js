@@ -1,10 +1,12 @@
-// Line charts with Chart.js (a classic script, the global `Chart`), in the dashboard's colours. Without it the page says so and its tables remain.
+// Line and scatter charts with Chart.js (a classic script, the global `Chart`), in the dashboard's colours. Without it the page says so and its tables remain.
 import { h } from './dom.js';
 import { digits } from './format.js';
 import { colour, onTheme } from './theme.js';
 
 const POINTS = 600;
 const MOST_DOTS = 40;
+// Colours of groups of points, from the series and the memory bar.
+const PALETTE = ['--series-1', '--series-2', '--accent', '--bad', '--group-5', '--group-6', '--group-7', '--group-8'];
 
 const tick = (value, format) => (format ? format(value) : String(Number(value.toPrecision(4))));
 
@@ -40,17 +42,37 @@ function dataset(series) {
   };
 }
 
+function missing() {
+  return h('p.notice', {}, 'Charts need Chart.js (package libjs-chart.js), which the service did not find. The figures are in the tables.');
+}
+
+function tooltipColours() {
+  return { backgroundColor: colour('--ink'), titleColor: colour('--bg'), bodyColor: colour('--bg'), padding: 9 };
+}
+
+/** Chart.js on a canvas that follows the colour scheme and ends with `signal`: {element, canvas, chart}. make() gives its datasets and options. */
+function mount({ type, label, make, signal }) {
+  const canvas = h('canvas', { role: 'img', 'aria-label': label });
+  const element = h('div.chart', {}, canvas);
+  window.Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+  const { datasets, options } = make();
+  const chart = new window.Chart(canvas, { type, data: { datasets }, options });
+  onTheme(signal, () => {
+    const fresh = make(chart.data.datasets);
+    chart.data.datasets = fresh.datasets;
+    chart.options = fresh.options;
+    chart.update('none');
+  });
+  signal.addEventListener('abort', () => chart.destroy());
+  return { element, canvas, chart };
+}
+
 /**
  * series: [{label, colour: '--property' or () => colour, dash?, dots?, width?}]; x and y: {title, min, max, zero, whole, format (of ticks), exact (of tooltips)}.
  * Returns {element, set(index, points), draw(), describe(text)}; points are {x, y} in ascending x. The chart ends with `signal`.
  */
 export function lineChart({ label, series, x, y, legend = true, signal }) {
-  if (!window.Chart) {
-    const missing = h('p.notice', {}, 'Charts need Chart.js (package libjs-chart.js), which the service did not find. The figures are in the tables.');
-    return { element: missing, set() {}, draw() {}, describe() {} };
-  }
-  const canvas = h('canvas', { role: 'img', 'aria-label': label });
-  const element = h('div.chart', {}, canvas);
+  if (!window.Chart) return { element: missing(), set() {}, draw() {}, describe() {} };
   const options = () => ({
     animation: false,
     responsive: true,
@@ -61,7 +83,7 @@ export function lineChart({ label, series, x, y, legend = true, signal }) {
       legend: { display: legend, align: 'start', labels: { color: colour('--ink'), boxWidth: 18, boxHeight: 1, padding: 12, font: { size: 12 } } },
       decimation: { enabled: true, algorithm: 'lttb', samples: POINTS, threshold: POINTS },
       tooltip: {
-        backgroundColor: colour('--ink'), titleColor: colour('--bg'), bodyColor: colour('--bg'), displayColors: series.length < 5, padding: 9,
+        ...tooltipColours(), displayColors: series.length < 5,
         filter: (item, i) => i < 6,
         callbacks: {
           title: (items) => (items.length ? `${x.title} ${items[0].parsed.x}` : ''),
@@ -70,14 +92,12 @@ export function lineChart({ label, series, x, y, legend = true, signal }) {
       },
     },
   });
-  window.Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-  const chart = new window.Chart(canvas, { type: 'line', data: { datasets: series.map(dataset) }, options: options() });
-  onTheme(signal, () => {
-    chart.data.datasets = series.map((s, i) => ({ ...dataset(s), data: chart.data.datasets[i].data, pointRadius: chart.data.datasets[i].pointRadius }));
-    chart.options = options();
-    chart.update('none');
+  const { element, canvas, chart } = mount({
+    type: 'line',
+    label,
+    signal,
+    make: (old) => ({ datasets: series.map((s, i) => ({ ...dataset(s), ...(old ? { data: old[i].data, pointRadius: old[i].pointRadius } : {}) })), options: options() }),
   });
-  signal.addEventListener('abort', () => chart.destroy());
   return {
     element,
     set(index, points) {
@@ -87,5 +107,46 @@ export function lineChart({ label, series, x, y, legend = true, signal }) {
     },
     draw() { if (!signal.aborted) chart.update('none'); },
     describe(text) { canvas.setAttribute('aria-label', `${label}. ${text}`); },
+  };
+}
+
+/**
+ * Points to click. x and y as for lineChart; points: [{x, y, label, group}], group a number that picks the colour; onPick(point). Returns {element, set(points)}.
+ */
+export function scatterChart({ label, x, y, onPick, signal }) {
+  if (!window.Chart) return { element: missing(), set() {} };
+  const paint = (point) => colour(PALETTE[(point.group ?? 0) % PALETTE.length]);
+  const make = (old) => {
+    const points = old?.[0].data ?? [];
+    const paints = points.map(paint);
+    return {
+      datasets: [{ data: points, parsing: false, pointRadius: 6, pointHoverRadius: 8, pointBackgroundColor: paints, pointBorderColor: colour('--surface'), pointBorderWidth: 1.5 }],
+      options: {
+        animation: false,
+        responsive: true,
+        maintainAspectRatio: false,
+        interaction: { mode: 'nearest', intersect: true },
+        onClick: (event, hits) => { if (hits.length) onPick(chart.data.datasets[0].data[hits[0].index]); },
+        onHover: (event, hits) => { event.native.target.style.cursor = hits.length ? 'pointer' : ''; },
+        scales: { x: axis({ ...x, ticks: 6 }), y: axis(y) },
+        plugins: {
+          legend: { display: false },
+          tooltip: {
+            ...tooltipColours(), displayColors: false,
+            callbacks: { label: ({ raw }) => [raw.label, `${x.title}: ${(x.exact ?? digits)(raw.x)}`, `${y.title}: ${(y.exact ?? digits)(raw.y)}`] },
+          },
+        },
+      },
+    };
+  };
+  const { element, canvas, chart } = mount({ type: 'scatter', label, signal, make });
+  return {
+    element,
+    set(points) {
+      chart.data.datasets[0].data = points;
+      chart.data.datasets[0].pointBackgroundColor = points.map(paint);
+      if (!signal.aborted) chart.update('none');
+      canvas.setAttribute('aria-label', `${label}. ${points.length} points; the same figures are in the table.`);
+    },
   };
 }

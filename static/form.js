@@ -30,13 +30,6 @@ function normalise(property, root) {
   };
 }
 
-/** The names a strategy may have, wherever in the schema they are spelled. */
-function kindsOf(schema) {
-  const own = schema.enum ?? (schema.const === undefined ? [] : [schema.const]);
-  const nested = [...(schema.oneOf ?? []), ...(schema.anyOf ?? []), schema.properties?.kind].filter(Boolean).flatMap(kindsOf);
-  return [...new Set([...own, ...nested])].filter((k) => typeof k === 'string');
-}
-
 const number = (types) => types.includes('integer') || types.includes('number');
 
 function control(schema, id, choices) {
@@ -93,63 +86,6 @@ export function field(name, property, root, choices) {
       fill(error, text);
       if (text) input.setAttribute('aria-invalid', 'true');
       else input.removeAttribute('aria-invalid');
-    },
-  };
-}
-
-const STRATEGIES = {
-  full: 'Every weight of the network.',
-  linear: 'Only the new head: linear probing.',
-  attention: 'The attention layer of every block, and the head.',
-  ffn: 'The FFN layer of every block, and the head.',
-  first_third: 'The first third of the blocks, and the head.',
-  middle_third: 'The middle third of the blocks, and the head.',
-  last_third: 'The last third of the blocks, and the head. The blocks below are computed only once per image.',
-  odd: 'Every block with an odd number, and the head.',
-  even: 'Every block with an even number, and the head.',
-  norm: 'All layer norms, and the head.',
-  bias: 'All biases, and the head.',
-  custom: 'What you name: patterns over tensor names, one a line.',
-};
-
-/** The strategy: a menu of kinds, and for `custom` a box for its patterns. Same interface as `field`. */
-export function strategyField(property, root) {
-  const schema = normalise(property, root);
-  const id = uniqueId('strategy');
-  const kinds = [...new Set([...kindsOf(schema), ...schema.variants.flatMap(kindsOf)])];
-  const input = h('select', { id, name: 'strategy', 'aria-describedby': `${id}-hint ${id}-error` }, kinds.map((k) => h('option', { value: k }, k)));
-  const hint = h('span.hint', { id: `${id}-hint`, 'aria-live': 'polite' });
-  const error = h('span.error', { id: `${id}-error`, role: 'status' });
-  const patterns = h('textarea', { id: `${id}-tune`, rows: '4', spellcheck: 'false', placeholder: 'blocks.{8..11}.attn\nblocks.*.norm1.*\nhead' });
-  const custom = h('div.field', { hidden: true }, h('label', { for: `${id}-tune` }, 'Tensors to tune'), patterns);
-  const node = h('div.field.wide', {}, h('label', { for: id }, 'Strategy'), input, hint, error, custom);
-  const update = () => {
-    fill(hint, STRATEGIES[input.value] ?? '');
-    custom.hidden = input.value !== 'custom';
-  };
-  input.addEventListener('change', update);
-  const set = (value) => {
-    const kind = typeof value === 'string' ? value : value?.kind;
-    if (kinds.includes(kind)) input.value = kind;
-    if (Array.isArray(value?.tune)) patterns.value = value.tune.join('\n');
-    update();
-  };
-  set(kinds.includes('attention') ? 'attention' : kinds[0]);
-  return {
-    node,
-    input,
-    set,
-    get() {
-      if (input.value !== 'custom') return input.value;
-      const tune = patterns.value.split('\n').map((line) => line.trim()).filter(Boolean);
-      // Without a pattern there is nothing to ask about yet.
-      return tune.length ? { kind: 'custom', tune } : undefined;
-    },
-    fail(text) {
-      fill(error, text);
-      const target = input.value === 'custom' ? patterns : input;
-      for (const each of [input, patterns]) each.removeAttribute('aria-invalid');
-      if (text) target.setAttribute('aria-invalid', 'true');
     },
   };
 }

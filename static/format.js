@@ -73,9 +73,10 @@ export function slug(fileName) {
     .replace(/^[^a-z0-9]+/, '').replace(/[-._]+$/, '').slice(0, 64);
 }
 
-/** A run's strategy as text: its kind, and the patterns of a custom one. */
+/** A run's strategy as text: its kind, the patterns of a custom one, the choice of an angle-guided one. */
 export function strategyName(strategy) {
   if (typeof strategy === 'string') return strategy;
   const kind = strategy?.kind ?? NONE;
+  if (kind === 'angle') return `angle: ${strategy.order}, ${strategy.attention_layers} attention + ${strategy.ffn_layers} FFN`;
   return strategy?.tune?.length ? `${kind}: ${strategy.tune.join(', ')}` : kind;
 }

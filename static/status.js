@@ -17,9 +17,11 @@ export function timeLeft(run) {
   return typeof eta === 'number' ? `${duration(eta)} left` : '';
 }
 
+const PHASES = { probe: 'probe', trial_largest: 'trial of the largest angles', trial_smallest: 'trial of the smallest angles', tuning: 'tuning' };
+
 /** "epoch 3 of 10, step 52 of 210, 340 images/s, 2 min left" */
 export function progressText(run) {
   const p = run.progress ?? {};
-  return [p.epochs ? `epoch ${count(p.epoch)} of ${count(p.epochs)}` : '', p.steps ? `step ${count(p.step)} of ${count(p.steps)}` : '',
+  return [PHASES[p.phase] ?? '', p.epochs ? `epoch ${count(p.epoch)} of ${count(p.epochs)}` : '', p.steps ? `step ${count(p.step)} of ${count(p.steps)}` : '',
     p.images_per_second ? `${count(Math.round(p.images_per_second))} images/s` : '', isActive(run.status) ? timeLeft(run) : ''].filter(Boolean).join(', ');
 }

@@ -1,6 +1,7 @@
 // One data set: its classes with a bar of counts, its photographs by class and split, and what was refused.
-import { enc, get, query, remove, Problem } from '../api.js';
-import { h, fill, confirmDialog, facts, problemBox, rejectedTable, section, toast, uniqueId } from '../dom.js';
+import { button, destroy } from '../actions.js';
+import { enc, get, query, Problem } from '../api.js';
+import { h, fill, facts, problemBox, rejectedTable, section, uniqueId } from '../dom.js';
 import { bytes, count, plural, when } from '../format.js';
 
 const SPLITS = ['train', 'val', 'test'];
@@ -112,19 +113,6 @@ function refused(set) {
     set.rejected?.length ? rejectedTable(set.rejected, set.rejected_count) : null);
 }
 
-async function destroy(set, trouble) {
-  const name = set.name || set.id;
-  if (!await confirmDialog({ title: 'Delete this data set?', text: `${name} with its ${plural(set.images.train + set.images.val + set.images.test, 'image')} is removed from the disk.`, action: 'Delete' })) return;
-  try {
-    const { freed_bytes: freed } = await remove(`/v1/datasets/${enc(set.id)}`);
-    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
-    location.hash = '#/datasets';
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    fill(trouble, problemBox(error));
-  }
-}
-
 export async function datasetPage({ id, signal, setTitle }) {
   const set = await get(`/v1/datasets/${enc(id)}`, { signal });
   const name = set.name || set.id;
@@ -137,7 +125,10 @@ export async function datasetPage({ id, signal, setTitle }) {
         h('p.sub', {}, `${plural(set.classes.length, 'class', 'classes')}, ${plural(set.images.train, 'training image')}, ${count(set.images.val)} for validation`
           + (set.images.test ? `, ${count(set.images.test)} for tests` : ''))),
       h('div.row', {}, h('a.button.primary', { href: `#/runs/new?dataset=${enc(set.id)}` }, 'Fine-tune on it'),
-        h('button.button.danger', { type: 'button', on: { click: () => destroy(set, trouble) } }, 'Delete'))),
+        button('Delete', () => destroy({
+          what: 'data set', name, text: `${name} with its ${plural(set.images.train + set.images.val + set.images.test, 'image')} is removed from the disk.`,
+          path: `/v1/datasets/${enc(set.id)}`, back: '#/datasets', place: trouble,
+        }), '.danger'))),
     trouble,
     section('Classes', {}, classBars(set, photographs.choose)),
     photographs.element,

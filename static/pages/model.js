@@ -1,8 +1,9 @@
 // One model: classify with it, its architecture and preprocessing, what its import did, its layers, and its angles if it is tuned.
-import { enc, get, getOrNull, patch, query, remove, Problem } from '../api.js';
+import { button, destroy } from '../actions.js';
+import { enc, get, getOrNull, patch, query, Problem } from '../api.js';
 import { anglesPanel } from '../angles.js';
 import { classifyPanel } from '../classify.js';
-import { h, fill, confirmDialog, facts, problemBox, section, toast } from '../dom.js';
+import { h, fill, facts, problemBox, section, toast } from '../dom.js';
 import { bytes, compact, count, digits, plural, when } from '../format.js';
 import { textField } from '../upload.js';
 
@@ -45,11 +46,15 @@ function layersTable(layers) {
 }
 
 function downloads(model) {
-  const base = `/v1/models/${enc(model.id)}/checkpoint`;
-  const link = (text, params) => h('li', {}, h('a', { href: query(base, params), download: `${model.name || model.id}.safetensors` }, text));
+  const base = `/v1/models/${enc(model.id)}`;
+  const name = model.name || model.id;
+  const link = (text, path, file) => h('li', {}, h('a', { href: path, download: file }, text));
+  const classifies = model.architecture.classes > 0;
   return section('Download', {}, h('ul', {},
-    link('Whole checkpoint, safetensors in timm names', { format: 'timm', content: 'full' }),
-    model.kind === 'tuned' ? link('Only what differs from the base', { format: 'timm', content: 'delta' }) : null));
+    classifies ? link('For Hugging Face transformers: weights, configuration, preprocessing and model card, as zip', query(`${base}/export`, { format: 'huggingface', archive: 'zip' }), `${name}-huggingface.zip`) : null,
+    classifies ? link('For timm: the same in its names, as zip', query(`${base}/export`, { format: 'timm', archive: 'zip' }), `${name}-timm.zip`) : null,
+    link('Whole checkpoint, safetensors in timm names', query(`${base}/checkpoint`, { format: 'timm', content: 'full' }), `${name}.safetensors`),
+    model.kind === 'tuned' ? link('Only what differs from the base', query(`${base}/checkpoint`, { format: 'timm', content: 'delta' }), `${name}-delta.safetensors`) : null));
 }
 
 function renaming(model, trouble) {
@@ -70,26 +75,15 @@ function renaming(model, trouble) {
   return form;
 }
 
-async function destroy(model, trouble) {
-  const name = model.name || model.id;
-  if (!await confirmDialog({ title: 'Delete this model?', text: `${name} is removed from the disk.`, action: 'Delete' })) return;
-  try {
-    const { freed_bytes: freed } = await remove(`/v1/models/${enc(model.id)}`);
-    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
-    location.hash = '#/models';
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    fill(trouble, problemBox(error));
-  }
-}
-
 async function origin(model, signal) {
   if (model.kind !== 'tuned') return null;
-  const [base, run] = await Promise.all([
+  const [base, run, soup] = await Promise.all([
     model.base ? getOrNull(`/v1/models/${enc(model.base)}`, { signal }) : null,
-    model.run ? getOrNull(`/v1/runs/${enc(model.run)}`, { signal }) : null]);
+    model.run ? getOrNull(`/v1/runs/${enc(model.run)}`, { signal }) : null,
+    model.soup ? getOrNull(`/v1/soups/${enc(model.soup)}`, { signal }) : null]);
+  const maker = soup ? h('a', { href: `#/soups/${enc(soup.id)}` }, soup.name || 'a soup') : run ? h('a', { href: `#/runs/${enc(run.id)}` }, run.name || run.id) : model.soup ? 'a deleted soup' : 'a deleted run';
   return h('span', {}, 'Tuned from ', base ? h('a', { href: `#/models/${enc(base.id)}` }, base.name || base.id) : 'a deleted model',
-    ' by ', run ? h('a', { href: `#/runs/${enc(run.id)}` }, run.name || run.id) : 'a deleted run', '. ');
+    ' by ', maker, '. ');
 }
 
 export async function modelPage({ id, signal, setTitle }) {
@@ -112,7 +106,10 @@ export async function modelPage({ id, signal, setTitle }) {
       h('div', {}, h('p.crumb', {}, h('a', { href: '#/models' }, 'Models')), h('h1', { tabindex: '-1' }, name),
         h('p.sub', {}, from, `${compact(model.parameters)} parameters`, tuned ? `, ${count(model.tuned_parameters)} of them tuned` : '', `, ${model.format} checkpoint, ${bytes(model.bytes)} on disk`)),
       h('div.row', {}, h('a.button.primary', { href: `#/runs/new?model=${enc(model.id)}` }, 'Fine-tune it'),
-        h('button.button.danger', { type: 'button', on: { click: () => destroy(model, trouble) } }, 'Delete'))),
+        model.kind === 'tuned' ? h('a.button', { href: `#/evaluations?model=${enc(model.id)}` }, 'Evaluate it') : null,
+        button('Delete', () => destroy({
+          what: 'model', name, text: `${name} is removed from the disk.`, path: `/v1/models/${enc(model.id)}`, back: '#/models', place: trouble,
+        }), '.danger'))),
     trouble,
     model.architecture.classes > 0 ? classifyPanel(model.id, signal)
       : h('p.notice', {}, 'This checkpoint has no classification head. Fine-tune it on a data set, and the tuned model classifies.'),

@@ -1,10 +1,12 @@
 // One run: live curves, progress, result, angles, log, what it was asked to do; and, once it succeeded, classifying with its model.
-import { enc, followRun, get, getOrNull, getText, isFinal, post, query, remove, Problem } from '../api.js';
+import { attempt, button, destroy } from '../actions.js';
+import { enc, followRun, get, getOrNull, getText, isFinal, post, query, Problem } from '../api.js';
 import { anglesPanel } from '../angles.js';
 import { classifyPanel } from '../classify.js';
 import { learningCurves } from '../curves.js';
-import { h, fill, announce, confirmDialog, facts, problemBox, section, setText, toast } from '../dom.js';
+import { h, fill, announce, facts, problemBox, section, setText } from '../dom.js';
 import { bytes, count, digits, duration, percent, strategyName, when } from '../format.js';
+import { selectionPanel } from '../selection.js';
 import { isActive, pill, progressText, share } from '../status.js';
 
 const POLL_MS = 3000;
@@ -13,7 +15,7 @@ const LOG_LINES = 500;
 const LOG_MS = 100;
 // Shown elsewhere on the page, or no part of the request.
 const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
-  'result', 'error', 'model', 'dataset', 'strategy', 'flops'];
+  'result', 'error', 'model', 'dataset', 'strategy', 'flops', 'selection', 'sweep'];
 
 function settings(run) {
   const text = (v) => (v !== null && typeof v === 'object' ? JSON.stringify(v) : String(v));
@@ -21,6 +23,9 @@ function settings(run) {
   return section('Settings', {}, facts([...pairs.map(([key, v]) => [key.replaceAll('_', ' '), text(v)]), ['id', h('code', {}, run.id)]]),
     run.tuned_layers?.length ? h('details', {}, h('summary', {}, `Tuned layers: ${run.tuned_layers.length}`), h('ul.mono.plain', {}, run.tuned_layers.map((l) => h('li', {}, l)))) : null);
 }
+
+// The curves show the run itself, not the probe and the trials that chose its layers.
+const isCurve = (of) => !of?.phase || of.phase === 'tuning';
 
 /** The log's last lines; stays at its end unless someone scrolled up. */
 function logPanel(id, signal) {
@@ -64,41 +69,23 @@ function errorPanel(run) {
   return problemBox({ title: `The run failed: ${run.error.type}`, detail: run.error.detail });
 }
 
-async function destroy(run, trouble) {
-  const name = run.name || run.id;
-  if (!await confirmDialog({ title: 'Delete this run?', text: `${name} with its curves, angles and checkpoints is removed from the disk.`, action: 'Delete' })) return;
-  await attempt(trouble, async () => {
-    const { freed_bytes: freed } = await remove(`/v1/runs/${enc(run.id)}`);
-    toast(`${name} is deleted; ${bytes(freed)} are free again.`);
-    location.hash = '#/runs';
-  });
-}
-
-/** Does something that the service may refuse, and shows its reason. */
-async function attempt(place, action) {
-  fill(place);
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    fill(place, problemBox(error));
-  }
-}
-
 /** A finished run's past, in three requests instead of a replay of its events. */
-async function loadPast(run, { curves, angles, log, signal }) {
+async function loadPast(run, { curves, angles, chosen, log, signal }) {
   const base = `/v1/runs/${enc(run.id)}`;
-  const [metrics, turned, text] = await Promise.all([getOrNull(`${base}/metrics`, { signal }),
-    getOrNull(query(`${base}/angles`, { epoch: 'all' }), { signal }), getText(`${base}/log`, { signal }).catch(() => '')]);
+  const probed = run.selection && !run.selection.from;
+  const [metrics, turned, probe, text] = await Promise.all([getOrNull(`${base}/metrics`, { signal }), getOrNull(query(`${base}/angles`, { epoch: 'all' }), { signal }),
+    probed ? getOrNull(query(`${base}/angles`, { phase: 'probe' }), { signal }) : null, getText(`${base}/log`, { signal }).catch(() => '')]);
   metrics?.steps?.forEach(curves.step);
   metrics?.epochs?.forEach(curves.epoch);
   turned?.epochs?.forEach(angles.add);
+  if (probe?.epochs?.length) chosen.probe(probe.epochs.at(-1));
   log.add(text.split('\n').filter(Boolean));
 }
 
 function headLine(run, model, set) {
   const link = (thing, base) => (thing ? h('a', { href: `${base}/${enc(thing.id)}` }, thing.name || thing.id) : 'deleted');
-  return h('p.sub', {}, h('strong', {}, strategyName(run.strategy)), ' · ', link(model, '#/models'), ' on ', link(set, '#/datasets'), ' · created ', when(run.created_at));
+  return h('p.sub', {}, h('strong', {}, strategyName(run.strategy)), ' · ', link(model, '#/models'), ' on ', link(set, '#/datasets'),
+    run.sweep ? [' · in ', h('a', { href: `#/sweeps/${enc(run.sweep)}` }, 'a sweep')] : null, ' · created ', when(run.created_at));
 }
 
 export async function runPage({ id, signal, setTitle }) {
@@ -116,6 +103,7 @@ export async function runPage({ id, signal, setTitle }) {
   const outcome = h('div.stack', { hidden: true });
   const curves = learningCurves({ epochs: run.epochs, signal });
   const angles = anglesPanel(signal);
+  const chosen = selectionPanel(signal);
   const log = logPanel(run.id, signal);
   let shownStatus = null;
   let following = false;
@@ -129,18 +117,23 @@ export async function runPage({ id, signal, setTitle }) {
     timer = setTimeout(refresh, POLL_MS / 3);
   });
 
+  const destroyRun = () => destroy({
+    what: 'run', name, text: `${name} with its curves, angles and checkpoints is removed from the disk.`, path, back: '#/runs', place: trouble,
+  });
+
   function drawActions() {
-    const button = (title, onClick, kind = '') => h(`button.button${kind}`, { type: 'button', on: { click: onClick } }, title);
     fill(actions,
       isActive(run.status) ? button('Cancel', () => act('cancel'), '.danger') : null,
       run.status === 'failed' || run.status === 'cancelled' ? button('Resume', () => act('resume'), '.primary') : null,
       h('a.button', { href: `#/runs/new?from=${enc(run.id)}` }, 'Run again with changes'),
-      isActive(run.status) ? null : button('Delete', () => destroy(run, trouble), '.danger'));
+      run.status === 'succeeded' && !run.selection ? h('a.button', { href: `#/runs/new?angles=${enc(run.id)}` }, 'Tune by its angles') : null,
+      isActive(run.status) ? null : button('Delete', destroyRun, '.danger'));
   }
 
   function drawStatus() {
     bar.value = share(run.progress);
-    curves.scale(run.progress?.steps / run.progress?.epochs);
+    chosen.show(run.selection);
+    if (isCurve(run.progress)) curves.scale(run.progress?.steps / run.progress?.epochs);
     // Before its first step a run prepares, and its log says what.
     setText(text, [progressText(run), run.status === 'running' && !run.progress?.step ? log.last() : ''].filter(Boolean).join(' · '));
     progress.hidden = run.status === 'succeeded';
@@ -185,23 +178,26 @@ export async function runPage({ id, signal, setTitle }) {
     }
   }
 
-  // Past steps are replayed first: only news may move the bar.
+  // Past steps are replayed first: only news may move the bar. A later phase starts its steps anew.
   function advance(news) {
-    if (!(news.step > (run.progress?.step ?? 0))) return;
-    const known = ['step', 'steps', 'epoch', 'epochs', 'images_per_second', 'eta_seconds'].filter((key) => typeof news[key] === 'number');
+    if ((news.phase ?? null) === (run.progress?.phase ?? null) && !(news.step > (run.progress?.step ?? 0))) return;
+    const known = ['phase', 'step', 'steps', 'epoch', 'epochs', 'images_per_second', 'eta_seconds'].filter((key) => ['number', 'string'].includes(typeof news[key]));
     run.progress = { ...run.progress, ...Object.fromEntries(known.map((key) => [key, news[key]])) };
     drawStatus();
   }
 
   function onEvent(type, data) {
     if (type === 'step') {
-      curves.step(data);
+      if (isCurve(data)) curves.step(data);
       if (run.status === 'running') advance(data);
     } else if (type === 'log') {
       log.add([data.line]);
       if (!run.progress?.step) drawStatus();
-    } else if (type === 'epoch') curves.epoch(data);
-    else if (type === 'angles') angles.add(data);
+    } else if (type === 'angles' && data.phase === 'probe') {
+      chosen.probe(data);
+    } else if (type === 'epoch' || type === 'angles') {
+      if (isCurve(data)) (type === 'epoch' ? curves.epoch : angles.add)(data);
+    } else if (type === 'selection') chosen.show(data);
     else if (type === 'status') onStatus(data);
   }
 
@@ -212,14 +208,14 @@ export async function runPage({ id, signal, setTitle }) {
 
   signal.addEventListener('abort', () => { clearTimeout(timer); life.abort(); });
   drawStatus();
-  if (isFinal(run.status)) await loadPast(run, { curves, angles, log, signal });
+  if (isFinal(run.status)) await loadPast(run, { curves, angles, chosen, log, signal });
   else {
     follow();
     timer = setTimeout(refresh, POLL_MS);
   }
   return [
     h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/runs' }, 'Runs')), h('div.row', {}, h('h1', { tabindex: '-1' }, name), state), headLine(run, model, set)), actions),
-    trouble, progress, outcome, curves.element, angles.element,
+    trouble, progress, outcome, chosen.element, curves.element, angles.element,
     h('div.halves', {}, settings(run), log.element),
   ];
 }

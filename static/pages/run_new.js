@@ -1,9 +1,10 @@
 // Launching a run: a form from the service's schema, and beside it the plan of what is typed.
 import { enc, get, getAll, getOrNull, idempotencyKey, post, Problem } from '../api.js';
-import { field, showErrors, strategyField } from '../form.js';
+import { field, showErrors } from '../form.js';
 import { h, fill, problemBox, section, command } from '../dom.js';
 import { compact, count } from '../format.js';
 import { planPanel } from '../plan.js';
+import { kindsOf, strategyField } from '../strategy.js';
 
 // The order of the fields that this page knows; a field that the service adds later goes to the last group.
 const GROUPS = [
@@ -13,13 +14,13 @@ const GROUPS = [
   ['Running', false, ['seed', 'eval_every_epochs', 'checkpoint_every_seconds', 'micro_batch_size', 'priority', 'threads', 'precision']],
 ];
 
-function makeFields(schema, models, sets) {
+function makeFields(schema, models, sets, runs) {
   const choices = {
     model: models.map((m) => ({ value: m.id, text: `${m.name || m.id} · ${compact(m.parameters)}` })),
     dataset: sets.map((s) => ({ value: s.id, text: `${s.name || s.id} · ${count(s.classes.length)} classes` })),
   };
   return new Map(Object.entries(schema.properties).map(([name, property]) => [name,
-    name === 'strategy' ? strategyField(property, schema) : field(name, property, schema, choices[name])]));
+    name === 'strategy' ? strategyField(kindsOf(property), runs) : field(name, property, schema, choices[name])]));
 }
 
 function layout(fields) {
@@ -41,9 +42,11 @@ function missing(models, sets) {
   return h('div.card', {}, h('div.empty', {}, h('h2', {}, 'Not yet'), steps));
 }
 
-/** Fills the form from the address: ?model=, ?dataset=, or ?from= an earlier run. */
+/** Fills the form from the address: ?model=, ?dataset=, ?from= an earlier run, ?angles= the run whose angles choose the layers. */
 async function prefill(fields, params, signal) {
-  const from = params.get('from') ? await getOrNull(`/v1/runs/${enc(params.get('from'))}`, { signal }) : null;
+  const earlier = params.get('angles') ?? params.get('from');
+  const from = earlier ? await getOrNull(`/v1/runs/${enc(earlier)}`, { signal }) : null;
+  if (from && params.has('angles')) from.strategy = { kind: 'angle', from: from.id, order: 'largest', attention_layers: 4, ffn_layers: 4 };
   for (const [name, each] of fields) {
     if (from && name !== 'name' && from[name] !== undefined) each.set(from[name]);
     if (params.has(name)) each.set(params.get(name));
@@ -52,14 +55,14 @@ async function prefill(fields, params, signal) {
 
 export async function newRunPage({ params, signal, setTitle }) {
   setTitle('New run');
-  const [schema, models, sets] = await Promise.all([
-    get('/v1/schemas/run', { signal }), getAll('/v1/models', { signal }), getAll('/v1/datasets', { signal })]);
+  const [schema, models, sets, runs] = await Promise.all([get('/v1/schemas/run', { signal }), getAll('/v1/models', { signal }), getAll('/v1/datasets', { signal }),
+    getAll('/v1/runs?status=succeeded', { signal, most: 200 })]);
   const head = h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/runs' }, 'Runs')), h('h1', { tabindex: '-1' }, 'New run'),
     h('p.sub', {}, 'Choose what to tune; the plan says what it will cost before anything runs.')));
   const obstacle = missing(models, sets);
   if (obstacle) return [head, obstacle];
 
-  const fields = makeFields(schema, models, sets);
+  const fields = makeFields(schema, models, sets, runs);
   await prefill(fields, params, signal);
   const bases = models.filter((m) => m.kind === 'base');
   for (const [name, only] of [['model', bases], ['dataset', sets]]) if (only.length === 1 && !fields.get(name).input.value) fields.get(name).set(only[0].id);

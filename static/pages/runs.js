@@ -6,7 +6,7 @@ import { pagedTable } from '../list.js';
 import { isActive, pill, share, timeLeft } from '../status.js';
 
 const COLUMNS = [
-  { title: 'Name' }, { title: 'Status' }, { title: 'Strategy' }, { title: 'Model' }, { title: 'Data set' }, { title: 'Tuned', class: 'num' },
+  { title: 'Compare' }, { title: 'Name' }, { title: 'Status' }, { title: 'Strategy' }, { title: 'Model' }, { title: 'Data set' }, { title: 'Tuned', class: 'num' },
   { title: 'Val accuracy', class: 'num' }, { title: 'Created' },
 ];
 const BUSY_MS = 2500;
@@ -46,8 +46,21 @@ export async function runsPage({ signal, setTitle }) {
   const models = nameBook('/v1/models', signal);
   const sets = nameBook('/v1/datasets', signal);
   await Promise.all([models.load(), sets.load()]);
+  const marked = new Set();
+  const compare = h('a.button', { hidden: true }, 'Compare');
+  const mark = (run) => {
+    const box = h('input', { type: 'checkbox', checked: marked.has(run.id), 'aria-label': `Compare ${run.name || run.id}` });
+    box.addEventListener('change', () => {
+      if (box.checked) marked.add(run.id);
+      else marked.delete(run.id);
+      compare.hidden = marked.size < 2;
+      compare.href = `#/compare?runs=${[...marked].map(encodeURIComponent).join(',')}`;
+      compare.textContent = `Compare ${marked.size} runs`;
+    });
+    return box;
+  };
   const again = () => list.redraw();
-  const row = (run) => h('tr', {},
+  const row = (run) => h('tr', {}, h('td', {}, mark(run)),
     h('td.name', {}, h('a.ellipsis', { href: `#/runs/${encodeURIComponent(run.id)}` }, run.name || run.id)),
     h('td', {}, statusCell(run)), h('td', {}, h('span.ellipsis', { title: strategyName(run.strategy) }, strategyName(run.strategy))),
     h('td', {}, models.link(run.model, '#/models', again)), h('td', {}, sets.link(run.dataset, '#/datasets', again)),
@@ -57,7 +70,7 @@ export async function runsPage({ signal, setTitle }) {
   });
   return [
     h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Runs'), h('p.sub', {}, 'Newest first. A run goes on when this page is closed.')),
-      h('a.button.primary', { href: '#/runs/new' }, 'New run')),
+      h('div.row', {}, compare, h('a.button.primary', { href: '#/runs/new' }, 'New run'))),
     h('div.card', {}, list.element),
   ];
 }
