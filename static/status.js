@@ -6,9 +6,10 @@ export const isActive = (status) => status === 'queued' || status === 'running';
 
 export const pill = (status) => h(`span.pill.${status}`, {}, status);
 
-/** 0..1 */
+/** 0..1; runs count steps, the other jobs what they have done. */
 export function share(progress) {
-  return progress?.steps ? Math.min(1, progress.step / progress.steps) : 0;
+  const [done, total] = [progress?.step ?? progress?.done, progress?.steps ?? progress?.total];
+  return total ? Math.min(1, done / total) : 0;
 }
 
 export function timeLeft(run) {

@@ -43,7 +43,7 @@ export async function soupPage({ id, signal, setTitle }) {
 
   function draw(soup) {
     bar.value = share(soup.progress);
-    setText(text, soup.progress?.steps ? `${soup.progress.step} of ${plural(soup.progress.steps, 'step')}` : 'waiting for its turn');
+    setText(text, soup.progress?.total ? `${soup.progress.done} of ${plural(soup.progress.total, 'step')}` : 'waiting for its turn');
     progress.hidden = !isActive(soup.status);
     fill(list, ingredients(soup, titles));
     if (shown === soup.status) return;
