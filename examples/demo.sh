@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The whole job on synthetic pictures: demo.sh BUILD_FOLDER (make demo builds first, then runs this).
 #
-# Draws two domains, starts a service of its own, pre-trains a small ViT on the first domain, fine-tunes it partially
-# on the second, all through the HTTP API, and prints what came out. On a terminal the service then stays for the
-# dashboard until Ctrl-C; otherwise, or with DEMO_STAY=0, it is stopped.
+# Draws two domains, starts a service of its own, pre-trains a small ViT on the first domain, and tunes parts of it on the second: layers chosen by
+# the angles of a probe, then a sweep over strategies, then a greedy soup of everything that was tuned, which is evaluated and classifies. All of it
+# goes through the HTTP API. On a terminal the service then stays for the dashboard until Ctrl-C; otherwise, or with DEMO_STAY=0, it is stopped.
 set -euo pipefail
 
 build=$(cd "${1:?usage: demo.sh BUILD_FOLDER}" && pwd)
 folder=$build/demo
 strategies=(full attention ffn linear)
-declare -A lr=([full]=5e-4 [attention]=1e-3 [ffn]=1e-3 [linear]=3e-3)
+# What every run on domain b has in common. A model this small wants a higher rate than the ones that the defaults are for.
+settings='{"epochs":8,"batch_size":32,"lr":1e-3,"head":"random"}'
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -89,7 +90,7 @@ run() {
     post_json /v1/runs "$2" >"$folder/$name.json"
     curl -sSN "$base/v1/runs/$name/events" |
         sed -un '/^event: epoch/,/^data:/ s/^data: //p' |
-        jq --unbuffered -r '"  epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000), validation accuracy \(.val_accuracy * 1000 | round / 10) %"'
+        jq --unbuffered -r '"  \(if .phase then .phase + ", " else "" end)epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000), validation accuracy \(.val_accuracy * 1000 | round / 10) %"'
     api GET "/v1/runs/$name" >"$folder/$name.json"
     status=$(jq -r .status "$folder/$name.json")
     [ "$status" = succeeded ] || die "run $name $status: $(jq -r .error.detail "$folder/$name.json")"
@@ -102,42 +103,82 @@ pretrain() {
     model=$(jq -r .result.model "$folder/pretrain.json")
 }
 
-# tune NAME MODEL STRATEGY: a run on domain b.
-tune() {
-    say "fine-tuning on domain b: $1"
-    run "$1" "$(jq -n --arg name "$1" --arg model "$2" --arg strategy "$3" --argjson lr "${lr[$3]}" '{name: $name,
-        model: $model, dataset: "domain-b", strategy: $strategy, epochs: 12, batch_size: 32, lr: $lr, head: "random"}')"
+# Layers chosen by their angles: a short full fine-tuning measures them, then the run itself starts again from the pre-trained weights.
+guided() {
+    say "domain b: a probe, and the 3 attention and 3 FFN layers that turned most in it"
+    run guided "$(jq -n --arg model "$model" --argjson settings "$settings" '$settings + {name: "guided", model: $model, dataset: "domain-b",
+        strategy: {kind: "angle", probe: {epochs: 3, lr: 1e-3}, order: "largest", attention_layers: 3, ffn_layers: 3}}')"
+    jq -r '.selection.layers[] | "  \(.name): \(.degrees * 1000 | round / 1000) degrees, rank \(.rank) of its group"' "$folder/guided.json"
 }
 
-fine_tune() {
-    local strategy
-    for strategy in "${strategies[@]}"; do
-        tune "$strategy" "$model" "$strategy"
+# The comparison in one request; the answer of a GET says how far it is.
+sweep() {
+    local status=queued finished shown=
+    say "domain b: a sweep over ${strategies[*]}"
+    post_json /v1/sweeps "$(jq -n --arg model "$model" --argjson settings "$settings" '{name: "sweep", model: $model, dataset: "domain-b", seeds: [0],
+        strategies: $ARGS.positional, defaults: $settings}' --args "${strategies[@]}")" >"$folder/sweep.json"
+    while [ "$status" = queued ] || [ "$status" = running ]; do
+        sleep 1
+        api GET /v1/sweeps/sweep >"$folder/sweep.json"
+        status=$(jq -r .status "$folder/sweep.json")
+        finished=$(jq '[.rows[] | select(.status == "succeeded")] | length' "$folder/sweep.json")
+        [ "$finished" = "$shown" ] || echo "  $finished of ${#strategies[@]} runs done"
+        shown=$finished
     done
-    tune scratch untrained full
+    [ "$status" = succeeded ] || die "the sweep $status"
+    run scratch "$(jq -n --argjson settings "$settings" '$settings + {name: "scratch", model: "untrained", dataset: "domain-b", strategy: "full"}')"
+}
+
+# wait_for PATH: asks for a job until it has ended; fails unless it succeeded.
+wait_for() {
+    local status=queued
+    while [ "$status" = queued ] || [ "$status" = running ]; do
+        sleep 0.3
+        api GET "$1" >"$folder/job.json"
+        status=$(jq -r .status "$folder/job.json")
+    done
+    [ "$status" = succeeded ] || die "$1 $status: $(jq -r .error.detail "$folder/job.json")"
+}
+
+soup() {
+    local name
+    say "a greedy soup of the tuned models"
+    for name in guided $(jq -r '.rows[].run' "$folder/sweep.json"); do
+        api GET "/v1/runs/$name" | jq -r .result.model
+    done | jq -R . | jq -s '{name: "soup", method: "greedy", dataset: "domain-b", models: .}' >"$folder/request.json"
+    post_json /v1/soups "@$folder/request.json" >/dev/null
+    wait_for /v1/soups/soup
+    cp "$folder/job.json" "$folder/soup.json"
+    jq -r '.ingredients[] | "  \(.val_accuracy * 1000 | round / 10) %: \(if .kept then "kept" else "left out" end)"' "$folder/soup.json"
+    jq -r '"  the soup: \(.result.val_accuracy * 1000 | round / 10) %"' "$folder/soup.json"
+}
+
+# table: from lines of name, tuned parameters, accuracy, seconds and megabytes, with tabs between.
+table() {
+    printf '%-12s %17s %20s %9s %13s\n' strategy 'tuned parameters' 'validation accuracy' seconds 'peak memory'
+    while IFS=$'\t' read -r name tuned accuracy seconds memory; do
+        printf '%-12s %17d %18.1f %% %9.1f %10.0f MB\n' "$name" "$tuned" "$accuracy" "$seconds" "$memory"
+    done
 }
 
 report() {
     local strategy
     say "domain b by strategy"
-    printf '%-10s %17s %20s %9s %13s\n' strategy 'tuned parameters' 'validation accuracy' seconds 'peak memory'
-    for strategy in "${strategies[@]}" scratch; do
-        jq -r '[.name, .tuned_parameters, .result.val_accuracy * 100, .result.seconds,
-            .result.peak_memory_bytes / 1e6] | @tsv' "$folder/$strategy.json"
-    done | while IFS=$'\t' read -r name tuned accuracy seconds memory; do
-        printf '%-10s %17d %18.1f %% %9.1f %10.0f MB\n' "$name" "$tuned" "$accuracy" "$seconds" "$memory"
-    done
-    echo "(scratch: full, without the pre-training)"
+    {
+        jq -r '.rows[] | [.label, .tuned_parameters, .val_accuracy * 100, .seconds, .peak_memory_bytes / 1e6] | @tsv' "$folder/sweep.json"
+        for strategy in guided scratch; do
+            jq -r '[.name, .tuned_parameters, .result.val_accuracy * 100, .result.seconds, .result.peak_memory_bytes / 1e6] | @tsv' "$folder/$strategy.json"
+        done
+    } | table
+    echo "(guided: layers chosen by the probe's angles, its time included; scratch: full, without the pre-training)"
 
     say "how far each layer turned, in degrees"
     printf '%-14s' layer
     printf '%12s' "${strategies[@]}"
     echo
-    for strategy in "${strategies[@]}"; do
-        api GET "/v1/runs/$strategy/angles?epoch=last" >"$folder/angles-$strategy"
-    done
-    jq -rs '[.[].epochs[-1].layers] | transpose[] | [.[0].name, (.[].degrees * 1000 | round / 1000)] | @tsv' \
-        "${strategies[@]/#/$folder/angles-}" | while IFS=$'\t' read -r name degrees; do
+    jq -r '.rows[].run' "$folder/sweep.json" | while read -r name; do
+        api GET "/v1/runs/$name/angles?epoch=last"
+    done | jq -rs '[.[].epochs[-1].layers] | transpose[] | [.[0].name, (.[].degrees * 1000 | round / 1000)] | @tsv' | while IFS=$'\t' read -r name degrees; do
         printf '%-14s' "$name"
         # shellcheck disable=SC2086 # one number per strategy
         printf '%12.3f' $degrees
@@ -145,11 +186,21 @@ report() {
     done
 }
 
+evaluate() {
+    say "what the soup still takes for something else"
+    post_json /v1/evaluations "$(jq '{model: .result.model, dataset: "domain-b", split: "val"}' "$folder/soup.json")" >"$folder/evaluation.json"
+    wait_for "/v1/evaluations/$(jq -r .id "$folder/evaluation.json")"
+    jq -r '.result as $r | [$r.per_class[].class] as $names
+        | "  accuracy \($r.accuracy * 1000 | round / 10) %, calibration error \($r.ece * 1000 | round / 10) %",
+          ([$r.confusion | to_entries[] | .key as $row | .value | to_entries[] | select(.key != $row and .value > 0) | {row: $row, column: .key, n: .value}]
+           | sort_by(-.n)[:3][] | "  \($names[.row]) taken for \($names[.column]): \(.n)")' "$folder/job.json"
+}
+
 classify() {
     local picture
     picture=$(find "$folder/b/val" -name 00007.jpg | sort | head -n 1)
-    say "classifying ${picture#"$folder/"} with the model tuned by attention"
-    api POST "/v1/models/$(jq -r .result.model "$folder/attention.json")/classify?top=3" \
+    say "classifying ${picture#"$folder/"} with the soup"
+    api POST "/v1/models/$(jq -r .result.model "$folder/soup.json")/classify?top=3" \
         -H 'Content-Type: image/jpeg' --data-binary "@$picture" |
         jq -r '.predictions[] | "  \(.label): \(.probability * 1000 | round / 10) %"'
 }
@@ -158,8 +209,11 @@ draw
 serve
 upload
 pretrain
-fine_tune
+guided
+sweep
+soup
 report
+evaluate
 classify
 
 say "dashboard: $base/"
