@@ -58,8 +58,12 @@ async function show({ first = false } = {}) {
   const { path, params } = address();
   const section = path.split('/')[1];
   for (const link of document.querySelectorAll('nav [data-section]')) {
-    if (link.dataset.section === section) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (link.dataset.section === section) {
+      link.setAttribute('aria-current', 'page');
+      link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    } else {
+      link.removeAttribute('aria-current');
+    }
   }
   fill(main, h('p.loading', {}, 'Loading…'));
   const route = ROUTES.find(([pattern]) => pattern.test(path));

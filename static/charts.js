@@ -50,6 +50,13 @@ function tooltipColours() {
   return { backgroundColor: colour('--ink'), titleColor: colour('--bg'), bodyColor: colour('--bg'), padding: 9 };
 }
 
+/** Draws a chart; one whose page is still being put together has no size yet, and is drawn in the frame after. */
+function draw(chart, signal) {
+  if (signal.aborted) return;
+  if (chart.canvas.isConnected) chart.update('none');
+  else requestAnimationFrame(() => draw(chart, signal));
+}
+
 /** Chart.js on a canvas that follows the colour scheme and ends with `signal`: {element, canvas, chart}. make() gives its datasets and options. */
 function mount({ type, label, make, signal }) {
   const canvas = h('canvas', { role: 'img', 'aria-label': label });
@@ -105,13 +112,13 @@ export function lineChart({ label, series, x, y, legend = true, signal }) {
       line.data = points;
       line.pointRadius = series[index].dots && points.length <= MOST_DOTS ? 2.5 : 0;
     },
-    draw() { if (!signal.aborted) chart.update('none'); },
+    draw() { draw(chart, signal); },
     describe(text) { canvas.setAttribute('aria-label', `${label}. ${text}`); },
   };
 }
 
 /**
- * Points to click. x and y as for lineChart; points: [{x, y, label, group}], group a number that picks the colour; onPick(point). Returns {element, set(points)}.
+ * Points to click. x and y as for lineChart, and y.bounds(points) may give {min, max}; points: [{x, y, label, group}], group a number that picks the colour; onPick(point). Returns {element, set(points)}.
  */
 export function scatterChart({ label, x, y, onPick, signal }) {
   if (!window.Chart) return { element: missing(), set() {} };
@@ -145,7 +152,8 @@ export function scatterChart({ label, x, y, onPick, signal }) {
     set(points) {
       chart.data.datasets[0].data = points;
       chart.data.datasets[0].pointBackgroundColor = points.map(paint);
-      if (!signal.aborted) chart.update('none');
+      Object.assign(chart.options.scales.y, y.bounds?.(points));
+      draw(chart, signal);
       canvas.setAttribute('aria-label', `${label}. ${points.length} points; the same figures are in the table.`);
     },
   };

@@ -21,8 +21,7 @@ function table(labels, matrix, choose) {
     return h('td.cell', {}, press);
   };
   return h('div.scroll.matrix-box', { tabindex: '0', role: 'region', 'aria-label': 'Confusion matrix' }, h('table.matrix', {},
-    h('caption', {}, 'Rows: what the picture shows. Columns: what the model said. Numbers are pictures; a shade is the share of its row.'),
-    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, h('span.visually-hidden', {}, 'Class')), labels.map((l) => h('th.turned', { scope: 'col', title: l }, h('span', {}, l))))),
+    h('caption.visually-hidden', {}, 'Confusion matrix'), h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, h('span.visually-hidden', {}, 'Class')), labels.map((l) => h('th.turned', { scope: 'col', title: l }, h('span', {}, l))))),
     h('tbody', {}, matrix.map((row, r) => h('tr', {}, h('th.clamp-1', { scope: 'row', title: labels[r] }, labels[r]), row.map((n, c) => cell(n, r, c)))))));
 }
 
@@ -59,7 +58,7 @@ export function confusionMatrix({ labels, matrix, choose, signal }) {
   const draw = () => fill(place, labels.length <= MOST ? table(labels, matrix, choose) : canvas(labels, matrix, choose));
   draw();
   onTheme(signal, draw);
-  return { element: h('div.stack', {}, place, h('h3', {}, 'Most frequent confusions'), pairs(labels, matrix, choose)) };
+  return { element: h('div.stack', {}, h('p.muted', {}, 'Rows: what the picture shows. Columns: what the model said. Numbers are pictures; a shade is the share of its row.'), place, h('h3', {}, 'Most frequent confusions'), pairs(labels, matrix, choose)) };
 }
 
 /** How sure the model was against how often it was right, bin by bin. */

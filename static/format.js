@@ -80,3 +80,12 @@ export function strategyName(strategy) {
   if (kind === 'angle') return `angle: ${strategy.order}, ${strategy.attention_layers} attention + ${strategy.ffn_layers} FFN`;
   return strategy?.tune?.length ? `${kind}: ${strategy.tune.join(', ')}` : kind;
 }
+
+/** What to call models, by id: their own name, else that of the run that made them, else what that run tuned. */
+export function modelTitles(models, runs) {
+  const makers = new Map(runs.filter((r) => r.result?.model).map((r) => [r.result.model, r]));
+  return new Map(models.map((model) => {
+    const run = makers.get(model.id);
+    return [model.id, model.name || run?.name || (run ? `${strategyName(run.strategy)}, seed ${run.seed}` : model.id)];
+  }));
+}

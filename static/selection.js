@@ -6,7 +6,7 @@ import { GROUPS, heatMap } from './heatmap.js';
 function chosen(selection) {
   return GROUPS.map(([group, title]) => {
     const layers = selection.layers.filter((l) => l.group === group);
-    return layers.length ? h('div', {}, h('h3', {}, title), h('ul.chosen', {}, layers.map((l) => h('li', {}, h(`span.tag.${group}`, {}, `block ${l.block}`), ` ${degrees(l.degrees)} `, h('span.muted', {}, `#${l.rank}`))))) : null;
+    return layers.length ? h('div', {}, h('h3', {}, title), h('ul.chosen', {}, layers.map((l) => h('li', {}, h(`span.tag.${group}`, {}, `block ${l.block}`), ` ${degrees(l.degrees)}`)))) : null;
   });
 }
 

@@ -36,7 +36,7 @@ function pictures(evaluation, labels, signal) {
 
   function thumb(image) {
     const base = `/v1/datasets/${enc(evaluation.dataset)}/images/${enc(image.index)}`;
-    const text = image.class === image.predicted ? `${image.class}, ${percent(image.confidence)}` : `${image.class} taken for ${image.predicted}, ${percent(image.confidence)}`;
+    const text = image.label === image.predicted ? `${image.label}, ${percent(image.confidence)}` : `${image.label} taken for ${image.predicted}, ${percent(image.confidence)}`;
     return h('figure.thumb', {}, h('a', { href: base, target: '_blank', rel: 'noopener', title: `${image.path}: ${text}` },
       h('img', { src: query(base, { size: 192 }), alt: text, loading: 'lazy', width: '96', height: '96' })),
     h('figcaption.small', {}, h('span.clamp', {}, image.predicted), h('span.muted', {}, ` ${percent(image.confidence, 0)}`)));
@@ -57,7 +57,7 @@ function pictures(evaluation, labels, signal) {
   return {
     element,
     show(label, predicted) {
-      cell = label === undefined ? {} : { class: labels[label], predicted: labels[predicted] };
+      cell = label === undefined ? {} : { label: labels[label], predicted: labels[predicted] };
       setText(title, label === undefined ? 'The most confident mistakes first. Choose a cell of the matrix to see what is behind it.' : `${labels[label]} taken for ${labels[predicted]}, most confident first.`);
       load(true);
       if (label !== undefined) element.scrollIntoView({ block: 'nearest' });

@@ -2,7 +2,7 @@
 import { attempt } from '../actions.js';
 import { enc, getAll, idempotencyKey, post } from '../api.js';
 import { h, section } from '../dom.js';
-import { count, percent, when } from '../format.js';
+import { count, modelTitles, percent, when } from '../format.js';
 import { pagedTable } from '../list.js';
 import { isActive, pill } from '../status.js';
 
@@ -14,14 +14,14 @@ function empty() {
     h('p', {}, 'An evaluation measures a model on a split: accuracy by class, which classes are taken for which, with the pictures, and how well its probabilities are calibrated.'));
 }
 
-function evaluationForm({ models, sets, params, signal }) {
+function evaluationForm({ models, titles, sets, params, signal }) {
   if (!models.length || !sets.length) return h('p.notice', {}, 'An evaluation needs a model that classifies and a data set with its classes.');
   const select = (id, label, options, value) => {
     const input = h('select', { id }, options.map(([v, t]) => h('option', { value: v }, t)));
     if (value) input.value = value;
     return { input, node: h('div.field', {}, h('label', { for: id }, label), input) };
   };
-  const model = select('evaluation-model', 'Model', models.map((m) => [m.id, `${m.name || m.id} · ${count(m.architecture.classes)} classes`]), params.get('model'));
+  const model = select('evaluation-model', 'Model', models.map((m) => [m.id, `${titles.get(m.id)} · ${count(m.architecture.classes)} classes`]), params.get('model'));
   const dataset = select('evaluation-dataset', 'Data set', sets.map((s) => [s.id, s.name || s.id]), params.get('dataset'));
   const split = select('evaluation-split', 'Split', SPLITS);
   const trouble = h('div');
@@ -40,14 +40,14 @@ function evaluationForm({ models, sets, params, signal }) {
 
 export async function evaluationsPage({ params, signal, setTitle }) {
   setTitle('Evaluations');
-  const [models, sets] = await Promise.all([getAll('/v1/models', { signal }), getAll('/v1/datasets', { signal })]);
-  const titles = new Map([...models, ...sets].map((t) => [t.id, t.name || t.id]));
+  const [models, sets, runs] = await Promise.all([getAll('/v1/models', { signal }), getAll('/v1/datasets', { signal }), getAll('/v1/runs?status=succeeded', { signal })]);
+  const titles = new Map([...modelTitles(models, runs), ...sets.map((t) => [t.id, t.name || t.id])]);
   const row = (e) => h('tr', {}, h('td.name', {}, h('a.ellipsis', { href: `#/evaluations/${enc(e.id)}` }, e.name || titles.get(e.model) || e.id)), h('td', {}, pill(e.status)),
     h('td', {}, h('span.ellipsis', {}, titles.get(e.dataset) ?? 'deleted')), h('td', {}, e.split), h('td.num', {}, count(e.result?.images)), h('td.num', {}, percent(e.result?.accuracy)), h('td', {}, when(e.created_at)));
   const list = pagedTable({ path: '/v1/evaluations', caption: 'Evaluations', columns: COLUMNS, row, empty, signal, interval: (items) => (items.some((e) => isActive(e.status)) ? 2500 : 10000) });
   return [
     h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Evaluations'), h('p.sub', {}, 'What a model gets right, what it takes for what, and how sure it is.'))),
-    section('Evaluate a model', {}, evaluationForm({ models: models.filter((m) => m.architecture.classes > 0), sets, params, signal })),
+    section('Evaluate a model', {}, evaluationForm({ models: models.filter((m) => m.architecture.classes > 0), titles, sets, params, signal })),
     h('div.card', {}, list.element),
   ];
 }

@@ -15,7 +15,7 @@ const LOG_LINES = 500;
 const LOG_MS = 100;
 // Shown elsewhere on the page, or no part of the request.
 const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
-  'result', 'error', 'model', 'dataset', 'strategy', 'flops', 'selection', 'sweep'];
+  'result', 'error', 'model', 'dataset', 'strategy', 'flops', 'selection', 'sweep', 'total_parameters', 'prefix_stage'];
 
 function settings(run) {
   const text = (v) => (v !== null && typeof v === 'object' ? JSON.stringify(v) : String(v));

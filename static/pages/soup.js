@@ -2,7 +2,7 @@
 import { attempt, button, destroy, follow } from '../actions.js';
 import { enc, get, getAll, post } from '../api.js';
 import { h, fill, announce, facts, problemBox, section, setText } from '../dom.js';
-import { percent, plural, when } from '../format.js';
+import { modelTitles, percent, plural, when } from '../format.js';
 import { isActive, pill, share } from '../status.js';
 
 function ingredients(soup, titles) {
@@ -27,7 +27,7 @@ function result(soup) {
 export async function soupPage({ id, signal, setTitle }) {
   const first = await get(`/v1/soups/${enc(id)}`, { signal });
   const [models, runs] = await Promise.all([getAll('/v1/models', { signal }), getAll('/v1/runs?status=succeeded', { signal })]);
-  const titles = new Map([...models.map((m) => [m.id, m.name || m.id]), ...runs.filter((r) => r.result?.model && r.name).map((r) => [r.result.model, r.name])]);
+  const titles = modelTitles(models, runs);
   const name = first.name || first.id;
   const path = `/v1/soups/${enc(first.id)}`;
   setTitle(name);

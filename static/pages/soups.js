@@ -2,7 +2,7 @@
 import { attempt } from '../actions.js';
 import { enc, get, getAll, idempotencyKey, post } from '../api.js';
 import { h, fill, section, uniqueId } from '../dom.js';
-import { compact, count, percent, plural, when } from '../format.js';
+import { compact, count, modelTitles, percent, plural, when } from '../format.js';
 import { pagedTable } from '../list.js';
 import { isActive, pill } from '../status.js';
 import { textField } from '../upload.js';
@@ -25,15 +25,15 @@ function empty() {
 }
 
 /** The tuned models of one base, each with a box, its accuracy and a field for its weight. */
-function ingredientList(models, runs, chosen) {
+function ingredientList(models, runs, titles, chosen) {
   const accuracy = new Map(runs.filter((r) => r.result?.model).map((r) => [r.result.model, r]));
   return models.map((model) => {
     const id = uniqueId('ingredient');
     const run = accuracy.get(model.id);
     const input = h('input', { type: 'checkbox', id, checked: chosen.has(model.id) });
-    const weight = h('input', { type: 'number', min: '0', step: 'any', value: '1', 'aria-label': `Weight of ${model.name || model.id}`, hidden: true });
+    const weight = h('input', { type: 'number', min: '0', step: 'any', value: '1', 'aria-label': `Weight of ${titles.get(model.id)}`, hidden: true });
     return { model, input, weight, node: h('div.check.ingredient', {}, input,
-      h('label', { for: id }, run?.name || model.name || model.id, h('span.hint', {}, `${compact(model.tuned_parameters)} tuned${run ? `, validation accuracy ${percent(run.result.val_accuracy)}` : ''}`)), weight) };
+      h('label', { for: id }, titles.get(model.id), h('span.hint', {}, `${compact(model.tuned_parameters)} tuned${run ? `, validation accuracy ${percent(run.result.val_accuracy)}` : ''}`)), weight) };
   });
 }
 
@@ -42,7 +42,7 @@ function soupForm({ models, runs, sets, chosen, signal }) {
   for (const model of models.filter((m) => m.kind === 'tuned' && m.base)) bases.set(model.base, [...(bases.get(model.base) ?? []), model]);
   const usable = [...bases].filter(([, list]) => list.length > 1);
   if (!usable.length) return h('p.notice', {}, 'A soup needs at least two models tuned from the same base. Finish two runs first.');
-  const titles = new Map(models.map((m) => [m.id, m.name || m.id]));
+  const titles = modelTitles(models, runs);
   const preferred = usable.find(([, list]) => list.some((m) => chosen.has(m.id)))?.[0] ?? usable[0][0];
   const select = (id, label, options, value) => {
     const input = h('select', { id }, options.map(([v, t]) => h('option', { value: v }, t)));
@@ -60,7 +60,7 @@ function soupForm({ models, runs, sets, chosen, signal }) {
 
   const showWeights = () => { for (const each of list) each.weight.hidden = method.input.value !== 'weighted'; };
   function showBase() {
-    list = ingredientList(bases.get(base.input.value), runs, chosen);
+    list = ingredientList(bases.get(base.input.value), runs, titles, chosen);
     fill(place, list.map((each) => each.node));
     showWeights();
   }

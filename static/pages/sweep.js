@@ -30,6 +30,14 @@ function rowsTable(sweep, marked, changed) {
     head([['Compare'], ['Strategy'], ['Seed', 'num'], ['Status'], ['Tuned', 'num'], ['Val accuracy', 'num'], ['Time', 'num'], ['Peak memory', 'num']]), h('tbody', {}, rows)));
 }
 
+/** The range of the accuracies with some room, within 0 and 1. */
+function bounds(shown) {
+  const low = Math.min(1, ...shown.map((p) => p.y));
+  const high = Math.max(0, ...shown.map((p) => p.y));
+  const room = Math.max(0.02, 0.1 * (high - low));
+  return { min: Math.max(0, low - room), max: Math.min(1, high + room) };
+}
+
 const points = (sweep, key) => {
   const groups = sweep.summary.map((s) => s.label);
   return sweep.rows.filter((r) => typeof r.val_accuracy === 'number' && typeof r[key] === 'number')
@@ -53,7 +61,7 @@ export async function sweepPage({ id, signal, setTitle }) {
   const marked = new Set();
   const compare = h('a.button', { hidden: true }, 'Compare');
   const open = (point) => { location.hash = `#/runs/${enc(point.run)}`; };
-  const y = { title: 'Validation accuracy', format: (v) => percent(v, 0), exact: percent };
+  const y = { title: 'Validation accuracy', format: (v) => percent(v, 0), exact: percent, bounds };
   const byParameters = scatterChart({ label: 'Validation accuracy against tuned parameters, one point a run', x: { title: 'Tuned parameters', zero: true, format: compact, exact: count }, y, onPick: open, signal });
   const byTime = scatterChart({ label: 'Validation accuracy against training time, one point a run', x: { title: 'Training time', zero: true, format: duration, exact: duration }, y, onPick: open, signal });
   let shown = null;
