@@ -14,6 +14,7 @@
  *   soups.c                      soups
  *   evaluations.c                evaluations, and the pictures behind a cell of the matrix
  *   sweeps.c, sweep_views.c      runs by strategy and seed; their table
+ *   compare.c                    runs side by side
  */
 #ifndef GN_API_API_H
 #define GN_API_API_H
@@ -90,6 +91,7 @@ void gn_api_sweeps_list(struct gn_request *r);
 void gn_api_sweep_get(struct gn_request *r);
 void gn_api_sweep_delete(struct gn_request *r);
 void gn_api_sweep_cancel(struct gn_request *r);
+void gn_api_compare(struct gn_request *r);
 
 void gn_api_v2(struct gn_request *r);
 void gn_api_v2_live(struct gn_request *r);

@@ -63,6 +63,7 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/sweeps/{id}", gn_api_sweep_get, GN_BODY_NONE, 0, 0},
     {GN_DELETE, "/v1/sweeps/{id}", gn_api_sweep_delete, GN_BODY_NONE, 0, 0},
     {GN_POST, "/v1/sweeps/{id}/cancel", gn_api_sweep_cancel, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/compare", gn_api_compare, GN_BODY_NONE, 0, 0},
 
     {GN_GET, "/v2", gn_api_v2, GN_BODY_NONE, GN_INLINE, 0},
     {GN_GET, "/v2/health/live", gn_api_v2_live, GN_BODY_NONE, GN_INLINE, 0},
