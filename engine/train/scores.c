@@ -53,15 +53,15 @@ static bool all_finite(const float *logits, int K)
 static struct answer read_logits(const float *logits, int label, int K)
 {
 	struct answer a = {0};
-	double sum = 0;
+	double sum = 1; /* exp(0) of the largest */
 
 	for (int k = 0; k < K; k++) {
 		if (logits[k] > logits[a.predicted])
 			a.predicted = k;
-		a.above += logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
+		a.above += logits[k] > logits[label] || (k < label && logits[k] == logits[label]);
 	}
 	for (int k = 0; k < K; k++)
-		sum += exp((double)logits[k] - (double)logits[a.predicted]);
+		sum += k == a.predicted ? 0 : exp((double)logits[k] - (double)logits[a.predicted]);
 	a.confidence = 1 / sum;
 	a.loss = log(sum) + (double)logits[a.predicted] - (double)logits[label];
 	return a;
