@@ -785,6 +785,7 @@ struct gn_bench_row {
 	double value, reference; /* reference NAN: none */
 };
 struct gn_bench_options {
+	struct gn_device *device; /* what operations, steps and inference run on */
 	int threads;
 	double seconds;   /* per figure, about */
 	const char *only; /* a substring of section/name, or NULL */

@@ -198,8 +198,10 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	}
 	if (gn_trainer_open_pass(&t, err) == 0 &&
 	    time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
-		figures->planned = t.plan.memory.total;
-		figures->measured = gn_peak_memory();
+		bool gpu = !t.backend->unified;
+
+		figures->planned = gpu ? t.plan.memory.device : t.plan.memory.total;
+		figures->measured = gpu ? t.memory.size + t.backend->overhead_bytes : gn_peak_memory();
 		result = 0;
 	}
 done:
@@ -240,7 +242,8 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	snprintf(name, sizeof name, "%s %s batch %d", n->name, gn_strategy_name(kind), n->batch);
 	if (kind != GN_FULL && !gn_bench_wants(o, "step", name)) /* full is what the others are compared with */
 		return 0;
-	if (gn_plan_make(&plan, &m->arch, &config, CLASSES, n->batch, 0, 0, err) ||
+	if (gn_plan_make_on(&plan, device, device->backend->precision, &m->arch, &config, CLASSES, n->batch, 0, 0,
+	                    err) ||
 	    measure(&seconds, &f, device, m, n, kind, false, o->seconds, err))
 		return -1;
 	if (kind == GN_FULL)
@@ -348,27 +351,20 @@ static int bench_network(const struct gn_bench_options *o, struct gn_device *dev
 	return failed ? -1 : 0;
 }
 
-int gn_bench_steps(const struct gn_bench_options *o, struct gn_error *err)
+int gn_bench_steps(const struct gn_bench_options *o, double product_rate, struct gn_error *err)
 {
-	struct gn_device *device = NULL;
-	double sgemm;
 	bool any = false;
-	int result = -1;
 
 	for (size_t i = 0; i < COUNT; i++)
 		any |= steps_wanted(o, &networks[i]) || inference_wanted(o, &networks[i]);
 	if (!any)
 		return 0;
-	if (gn_device_open(&device, "cpu", o->threads, GN_PRECISION_AUTO, err))
+	if (!(product_rate > 0))
+		product_rate = gn_bench_sgemm_rate(o, o->device, err);
+	if (!(product_rate > 0))
 		return -1;
-	sgemm = gn_bench_sgemm_rate(o, device, err);
-	if (!(sgemm > 0))
-		goto done;
 	for (size_t i = 0; i < COUNT; i++)
-		if (bench_network(o, device, &networks[i], sgemm, err))
-			goto done;
-	result = 0;
-done:
-	gn_device_close(device);
-	return result;
+		if (bench_network(o, o->device, &networks[i], product_rate, err))
+			return -1;
+	return 0;
 }

@@ -9,13 +9,13 @@
 
 static const struct gn_cli_option options[] = {
     {"only", "TEXT", "only figures whose section/name has this in it"},
-    {"threads", "N", "threads; 0, which is taken unless said: all cores"},
     {"seconds", "S", "about how long each figure is measured; 1 unless said"},
 };
 static const struct gn_cli_command command = {
     .name = "bench",
     .usage = "[options]",
     .text = "Measures operations, training steps, inference and memory on this machine. --json gives one array.",
+    .computes = true,
     .options = options,
     .option_count = sizeof options / sizeof options[0],
 };
@@ -58,17 +58,18 @@ int gn_command_bench(int argc, char **argv)
 	struct gn_bench_options how = {.on_row = print_row, .user = &bench};
 	struct gn_error err = {0};
 	struct gn_cli cli;
-	long threads;
+	struct gn_cli_device device;
 	int status = gn_cli_parse(&cli, &command, argc, argv);
 
-	if (status < 0 && (gn_cli_integer(&threads, &cli, "threads", 0, 4096, 0) ||
-	                   gn_cli_real(&how.seconds, &cli, "seconds", 1e-3, 3600, 1)))
+	if (status < 0 && (gn_cli_device(&device, &cli) || gn_cli_real(&how.seconds, &cli, "seconds", 1e-3, 3600, 1)))
 		status = GN_CLI_USAGE;
 	if (status < 0) {
 		bench.json = gn_cli_flag(&cli, "json");
 		how.only = gn_cli_text(&cli, "only");
-		how.threads = (int)threads;
-		status = gn_bench(&how, &err) ? gn_cli_failed(&err) : GN_CLI_DONE;
+		how.threads = (int)device.threads;
+		status = gn_cli_device_open(&how.device, &device, &err) || gn_bench(&how, &err) ? gn_cli_failed(&err)
+		                                                                                : GN_CLI_DONE;
+		gn_device_close(how.device);
 		if (status == GN_CLI_DONE && bench.json)
 			puts(bench.rows ? "]" : "[]");
 	}
