@@ -9,7 +9,7 @@
 JOBS ?= $(shell nproc)
 CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
 
-.PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof packages-%
+.PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof gpu-check packages-%
 
 program: packages-build
 	cmake --preset release -DGONIO_TESTS=OFF
@@ -44,6 +44,12 @@ format: packages-lint
 # The CUDA kernels proved free of races, and their machine code read, with tools from PyPI; the table in the backend's README is written anew.
 cuda-proof: packages-build packages-test
 	tests/cuda/prove engine/backend/cuda/README.md
+
+# On a machine with a GPU: its tests, the kernels under compute-sanitizer, and the bench, into build/gpu-report.txt.
+gpu-check: packages-build packages-test
+	cmake --preset release -DGONIO_TESTS=ON
+	cmake --build --preset release -j $(JOBS)
+	tests/run/gpu-check $(CURDIR)/build/release $(CURDIR)/build/gpu-report.txt
 
 clean:
 	rm -rf build

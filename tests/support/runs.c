@@ -67,10 +67,11 @@ void runs_start(struct runs *f)
 {
 	struct gn_error err = {0};
 	struct gn_supervisor_options options = {
-	    .max_runs = 1, .device = "cpu", .program = f->program, .grace_seconds = 0.5};
+	    .max_runs = f->gpu_bytes ? 2 : 1, .device = "cpu", .program = f->program, .grace_seconds = 0.5};
 
 	assert_int_equal(gn_store_open(&f->store, f->folder, 0, &err), 0);
 	options.store = f->store;
+	options.gpu_bytes = f->gpu_bytes;
 	assert_int_equal(gn_supervisor_new(&f->supervisor, &options, &err), 0);
 	gn_supervisor_go(f->supervisor);
 }
@@ -120,7 +121,8 @@ void runs_submit_kind(struct runs *f, enum gn_kind kind, const char *mode, const
 	struct gn_error err = {0};
 	json_t *request = json_pack("{s:s,s:s,s:s,s:i,s:i}", "model", f->model, "dataset", f->dataset, "mode", mode,
 	                            "epochs", 1, "batch_size", 8);
-	json_t *members = json_pack("{s:[s],s:i}", "tuned_layers", "head", "tuned_parameters", 10);
+	json_t *members =
+	    json_pack("{s:[s],s:i,s:i}", "tuned_layers", "head", "tuned_parameters", 10, "gpu_bytes", f->job_gpu_bytes);
 	json_t *needs = json_pack("{s:s,s:s}", "/model", f->model, "/dataset", f->dataset);
 	struct gn_job_new job = {kind,  name,    priority, kind == GN_KIND_EVALUATION ? NULL : f->model,
 	                         needs, request, members};

@@ -10,6 +10,8 @@ struct runs {
 	struct gn_store *store;
 	struct gn_supervisor *supervisor;
 	char model[GN_ID_SIZE], dataset[GN_ID_SIZE];
+	uint64_t gpu_bytes; /* of the supervisor, which then may run two workers; 0: no bound, one worker */
+	int job_gpu_bytes;  /* of the jobs submitted from now on */
 };
 
 /* cmocka fixture: *state becomes a struct runs whose supervisor is going. */

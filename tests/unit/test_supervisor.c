@@ -261,6 +261,37 @@ static void test_queue_order(void **state)
 	assert_true(started(f, low) < started(f, low2));
 }
 
+// Two workers may run, but not where they need more of the GPU's memory than there is: the second waits, and so does what is
+// behind it. One that is too large for the GPU gets its chance alone.
+static void test_gpu_memory(void **state)
+{
+	struct runs *f = *state;
+	char first[GN_ID_SIZE], second[GN_ID_SIZE], small[GN_ID_SIZE], huge[GN_ID_SIZE];
+	int counts[GN_JOB_STATUS_COUNT];
+
+	runs_stop(f);
+	f->gpu_bytes = 1000;
+	runs_start(f);
+	f->job_gpu_bytes = 600;
+	runs_submit(f, "slow", "", 0, first);
+	runs_wait(f, first, GN_JOB_RUNNING);
+	runs_submit(f, "good", "", 0, second);
+	f->job_gpu_bytes = 100;
+	runs_submit(f, "good", "", 0, small);
+	f->job_gpu_bytes = 5000;
+	runs_submit(f, "good", "", 0, huge);
+	usleep(500000);
+	gn_supervisor_counts(f->supervisor, GN_KIND_RUN, counts);
+	assert_int_equal(counts[GN_JOB_RUNNING], 1);
+	assert_int_equal(counts[GN_JOB_QUEUED], 3);
+	touch(f, first, "go");
+	runs_wait(f, huge, GN_JOB_SUCCEEDED);
+	runs_wait(f, second, GN_JOB_SUCCEEDED);
+	runs_wait(f, small, GN_JOB_SUCCEEDED);
+	assert_true(started(f, second) <= started(f, small));
+	assert_true(started(f, small) <= started(f, huge));
+}
+
 static void test_clean_stop_and_start(void **state)
 {
 	struct runs *f = *state;
@@ -477,6 +508,7 @@ int main(void)
 	    CASE(test_crash_with_progress),
 	    CASE(test_cancel),
 	    CASE(test_queue_order),
+	    CASE(test_gpu_memory),
 	    CASE(test_clean_stop_and_start),
 	    CASE(test_start_after_a_kill),
 	    CASE(test_left_result),
