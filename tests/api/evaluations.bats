@@ -15,7 +15,7 @@ setup_file() {
     export MODEL
     MODEL=$(field .result.model)
     # slow enough to be caught at work
-    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"classes":3,"pool":"cls"}}'
+    post_json /v1/models '{"name":"slow","init":"random","labels":["blue","green","red"],"architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":2,"heads":6,"mlp_dim":1536,"classes":3,"pool":"cls"}}'
     expect 201
     evaluate ready "$MODEL" all
     wait_job evaluations ready succeeded

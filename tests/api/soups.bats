@@ -212,7 +212,7 @@ END
 
 @test "worker and service are killed at work: the soup goes on" {
     # slow enough to be caught at work
-    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":8,"heads":6,"mlp_dim":1536,"pool":"cls"}}'
+    post_json /v1/models '{"name":"slow","init":"random","architecture":{"image_size":64,"patch_size":8,"dim":384,"depth":2,"heads":6,"mlp_dim":1536,"pool":"cls"}}'
     expect 201
     local one two
     one=$(tuned slow-1 linear '"model":"slow","epochs":1')
