@@ -3,10 +3,16 @@
 
 #include <math.h>
 
-/* B, T, Q, H, D. Head widths 8 to 128, odd ones too; all queries or the first few; one token; more tokens than a block. */
+/*
+ * B, T, Q, H, D. Head widths 1 to 128: those that CUDA has code for (32, 64, 80, 96, 128), others that are rounded up to one of them, and some that are no
+ * multiple of 8; all queries or the first few; one token; just under and over a block's or a tile's rows (16, 32, 64).
+ */
 static const int shapes[][8] = {
-    {1, 1, 1, 1, 8},     {2, 5, 5, 3, 8},   {1, 17, 17, 2, 11}, {1, 197, 197, 2, 64}, {2, 50, 1, 2, 32},
-    {1, 197, 2, 1, 128}, {1, 33, 33, 1, 1}, {1, 65, 40, 2, 37}, {3, 16, 16, 1, 16},   {1, 300, 300, 1, 13},
+    {1, 1, 1, 1, 8},      {2, 5, 5, 3, 8},    {1, 17, 17, 2, 11},   {1, 197, 197, 2, 64}, {2, 50, 1, 2, 32},
+    {1, 197, 2, 1, 128},  {1, 33, 33, 1, 1},  {1, 65, 40, 2, 37},   {3, 16, 16, 1, 16},   {1, 300, 300, 1, 13},
+    {1, 1, 1, 2, 64},     {1, 17, 17, 2, 96}, {1, 50, 50, 2, 72},   {1, 65, 65, 1, 128},  {1, 63, 63, 1, 80},
+    {1, 129, 129, 1, 80}, {1, 97, 97, 1, 96}, {1, 257, 257, 1, 32}, {1, 1025, 3, 1, 32},  {2, 5, 1, 2, 128},
+    {1, 50, 2, 3, 104},   {1, 257, 1, 1, 96},
 };
 static const int fast[][8] = {
     {16, 197, 197, 3, 64}, {16, 197, 197, 12, 64}, {1, 197, 197, 3, 64}, {4, 1025, 1025, 6, 64}};

@@ -133,6 +133,10 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 
 /* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
 
+/* A warp keeps its keys in registers, and its values too where they fit beside two gradients; else they stay in shared memory, and tiles are shorter. */
+template <int DP> constexpr bool keep_values = DP <= 96;
+template <int DP> constexpr int key_stream_rows = keep_values<DP> ? gn_stream_rows<DP> : 16;
+
 /*
  * dk and dv[16, DP] of one warp's keys += their shares from 16 queries, whose lse and delta are given. Behind the last query all of it is 0:
  * then p = 1, and both products are 0.
@@ -140,12 +144,15 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 template <int DP>
 __device__ __forceinline__ void key_step_mma(float (&dk)[DP / 8][4], float (&dv)[DP / 8][4],
                                              const uint32_t (&k)[DP / 16][4], const uint32_t (&v)[DP / 16][4],
-                                             const gn_bf16 *q, const gn_bf16 *dout, const float *lse,
-                                             const float *delta, float c)
+                                             const gn_bf16 *v_at, const gn_bf16 *q, const gn_bf16 *dout,
+                                             const float *lse, const float *delta, float c)
 {
 	float p[2][4] = {}, ds[2][4] = {};
 	gn_mma_scores<DP>(p, k, gn_at_columns<DP>(q));
-	gn_mma_scores<DP>(ds, v, gn_at_columns<DP>(dout));
+	if constexpr (keep_values<DP>)
+		gn_mma_scores<DP>(ds, v, gn_at_columns<DP>(dout));
+	else
+		gn_mma_scores<DP>(ds, v_at, gn_at_columns<DP>(dout));
 #pragma unroll
 	for (int n = 0; n < 2; n++)
 #pragma unroll
@@ -172,8 +179,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
     keys_mma(gn_bf16 *dqkv, const float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const float *lse, int first,
              int T, int Q, int H, int D, float scale)
 {
-	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
-	__shared__ uint4 room[4 * tile / 8]; /* two stages of queries and output gradients */
+	constexpr int BN = key_stream_rows<DP>, tile = BN * gn_pitch<DP>, all = (keep_values<DP> ? 4 : 8) * tile;
+	__shared__ uint4 room[all / 8];      /* two stages of queries and output gradients; values */
 	__shared__ float numbers[2][2 * BN]; /* their lse and delta */
 	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
 	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
@@ -187,13 +194,15 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	delta += gn_rows(at.head - first, Q);
 	gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride,
 	                              T - at.row, D);
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride),
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles + all / 2, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride),
 	                              at.stride, T - at.row, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
 	gn_fragments<DP>(k, tiles + 16 * gn_warp() * gn_pitch<DP>);
-	gn_fragments<DP>(v, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
+	const gn_bf16 *values = tiles + all / 2 + 16 * gn_warp() * gn_pitch<DP>;
+	if constexpr (keep_values<DP>)
+		gn_fragments<DP>(v, values);
 	__syncthreads();
 	gn_tile_load<DP, BN>(tiles, queries, at.stride, Q, D);
 	gn_tile_load<DP, BN>(tiles + tile, dout, at.out_stride, Q, D);
@@ -212,7 +221,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 		gn_cp_async_commit();
 #pragma unroll 1
 		for (int r = 0; row < T && r < BN && i + r < Q; r += 16)
-			key_step_mma<DP>(dk, dv, k, v, tiles + stage * 2 * tile + r * gn_pitch<DP>,
+			key_step_mma<DP>(dk, dv, k, v, gn_at_rows<DP>(values),
+			                 tiles + stage * 2 * tile + r * gn_pitch<DP>,
 			                 tiles + (stage * 2 + 1) * tile + r * gn_pitch<DP>, numbers[stage] + r,
 			                 numbers[stage] + BN + r, scale * GN_LOG2E);
 		gn_cp_async_wait<0>();

@@ -104,6 +104,19 @@ __device__ __forceinline__ void gn_mma_scores(float (*c)[4], const uint32_t (&a)
 	}
 }
 
+/* The same with a's rows still in shared memory. a_at: gn_at_rows of the first of them. */
+template <int DP> __device__ __forceinline__ void gn_mma_scores(float (*c)[4], const gn_bf16 *a_at, const gn_bf16 *at)
+{
+#pragma unroll
+	for (int k = 0; k < DP / 16; k++) {
+		uint32_t a[4], b[4];
+		gn_ldmatrix_x4(a, a_at + 16 * k);
+		gn_ldmatrix_x4(b, at + 16 * k);
+		gn_mma_m16n8k16_bf16(c[0], a, b[0], b[1]);
+		gn_mma_m16n8k16_bf16(c[1], a, b[2], b[3]);
+	}
+}
+
 /* c[16,DP] += weights[16,16] tile[16,DP], weights given as what gn_mma_scores leaves. at: gn_at_rows of the tile's first row. */
 template <int DP>
 __device__ __forceinline__ void gn_mma_mix(float (&c)[DP / 8][4], const float (*weights)[4], const gn_bf16 *at)
