@@ -1,6 +1,16 @@
 /*
  * Attention forward: scores, softmax and weighted sum in one pass over the keys, with a running maximum and sum per query (online softmax:
  * Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao, arXiv 2307.08691). Only out and lse are written.
+ *
+ * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): 64 queries a block, keys 64 at a time for width 32, else 32. Registers a thread / bytes
+ * of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that fit a multiprocessor of 100 KiB:
+ *   width 32: 101-124 / 20480, 4   64: 113-126 / 18432, 4   80: 127-128 / 22528, 4   96: 148-160 / 26624, 3   128: 181-192 / 34816, 2
+ * What should bound it, computed, not measured: a warp reads each key and value from shared memory once for its 16 queries. At width 64 that is, for 64
+ * keys, 32 ldmatrix of 512 bytes (128 clocks at 128 bytes a clock), 64 mma (128 clocks at the 1024 multiply-adds a clock of an A100, 64 on an H100) and
+ * 1024 exponentials (64 clocks at 16 a clock): shared memory, at 2048 FLOP a clock and multiprocessor. With few queries (Q = 1) it is memory.
+ *
+ * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks or more on 100 KiB. Bound by the float32 units
+ * and by reading operands from shared memory: 6 loads of 16 bytes for 32 multiply-adds a thread.
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
@@ -67,8 +77,11 @@ __device__ __forceinline__ void step_mma(float (&o)[DP / 8][4], float (&max)[2],
 			gn_mma_mix<DP>(o, s + j / 8, v_at + j * gn_pitch<DP>);
 }
 
+/* Blocks that a multiprocessor has room for: as many as go without spills, and into 100 KiB. */
+template <int DP> constexpr int mma_blocks = DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
+
 template <int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
     attention_mma(gn_bf16 *out, float *lse, const gn_bf16 *qkv, int T, int Q, int H, int D, float scale)
 {
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
@@ -172,7 +185,7 @@ __device__ __forceinline__ void softmax_plain(float (&s)[PLAIN_ROWS / 16][PLAIN_
 }
 
 template <typename act, int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 1)
     attention_plain(act *out, float *lse, const act *qkv, int T, int Q, int H, int D, float scale)
 {
 	constexpr int R = PLAIN_ROWS;

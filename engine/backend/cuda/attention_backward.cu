@@ -5,6 +5,16 @@
  *   keys_*     a block per tile of keys passes over the queries:    dv = p^T dout,  dk = scale ds^T q
  * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where 5 would do. delta stays in scratch memory in
  * between; heads whose deltas do not fit there are left to another pair of launches.
+ *
+ * Tensor cores: 64 queries (or keys) a block, 16 a warp with their gradients in registers; the others pass by 64 at a time for width 32, 32 for wider
+ * heads, 16 in keys_mma for width 128. Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it
+ * spilled, and blocks that fit a multiprocessor of 100 KiB:
+ *   queries_mma  width 32: 92-96 / 20736, 4     64: 133-136 / 18688, 3   80: 150-162 / 22784, 3   96: 165-168 / 26880, 3   128: 209-217 / 35072, 2
+ *   keys_mma     width 32: 124-128 / 21504, 4   64: 168 / 18944, 3       80: 202-213 / 23040, 2   96: 232-242 / 27136, 2   128: 246-250 / 35072, 2
+ * What should bound them, computed, not measured: reading fragments from shared memory. At width 64, for 16 x 16 scores, 12 and 16 ldmatrix (48 and 64
+ * clocks) against 24 and 32 mma (48 and 64 clocks on an A100, half of that on an H100).
+ *
+ * Float32: 32 rows a block and a tile for widths up to 64, 16 for wider ones; at most 182 registers and 39680 bytes, 2 blocks or more on 100 KiB.
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
@@ -45,7 +55,7 @@ __device__ static inline void row_deltas(float *to, float *delta_to, const act *
 	}
 }
 
-/* Blocks that a multiprocessor's registers must have room for: as many as go without spills. */
+/* Blocks that a multiprocessor has room for: as many as go without spills, and into 100 KiB. */
 template <int DP> constexpr int queries_blocks = DP <= 32 ? 4 : DP <= 96 ? 3 : 2;
 template <int DP> constexpr int keys_blocks = DP <= 64 ? 3 : 2;
 
@@ -243,7 +253,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 template <int DP> constexpr int plain_rows = DP <= 64 ? 32 : 16;
 
 template <typename act, int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 2)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 1)
     queries_plain(act *dqkv, float *delta, const act *dout, const act *qkv, const act *out, const float *lse, int first,
                   int T, int Q, int H, int D, float scale)
 {
@@ -291,7 +301,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 2)
 }
 
 template <typename act, int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 3)
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 1)
     keys_plain(act *dqkv, const float *delta, const act *dout, const act *qkv, const float *lse, int first, int T,
                int Q, int H, int D, float scale)
 {

@@ -25,8 +25,8 @@ static inline bool gn_mma_takes(const struct gn_ctx *ctx, int D)
 	return ctx->precision == GN_PRECISION_BF16 && ctx->sm >= 80 && D % 8 == 0;
 }
 
-/* Rows of a streamed tile: two pairs of tiles stay under 48 KiB. */
-template <int DP> constexpr int gn_stream_rows = DP <= 64 ? 64 : 32;
+/* Rows of a streamed tile. */
+template <int DP> constexpr int gn_stream_rows = DP <= 32 ? 64 : 32;
 
 /* ---------------------------------------------------------------- tiles ------------------------------------------ */
 
