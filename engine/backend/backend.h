@@ -253,7 +253,7 @@ struct gn_device {
 	struct gn_ctx *ctx;
 	const struct gn_backend *(*entry)(int abi, enum gn_precision precision); /* NULL: a CPU */
 	int index;
-	char remark[480]; /* see gn_device_info */
+	char remark[480];       /* see gn_device_info */
 	struct gn_body *bodies; /* what the models on it share: vit/resident.h */
 	struct gn_weights *weights;
 };
