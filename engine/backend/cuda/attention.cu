@@ -84,6 +84,7 @@ template <int DP>
 static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
     attention_mma(gn_bf16 *out, float *lse, const gn_bf16 *qkv, int T, int Q, int H, int D, float scale)
 {
+#if GN_HAS_SM80
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
 	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
 	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
@@ -130,6 +131,9 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
 	}
 	gn_mma_store<DP>(out + at.out + gn_rows(row, at.out_stride), at.out_stride, rows, D,
 	                 tiles + 16 * gn_warp() * gn_pitch<DP>, o, 1.0F / sum[0], 1.0F / sum[1]);
+#else
+	__trap();
+#endif
 }
 
 static void forward_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H,

@@ -86,6 +86,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
     queries_mma(gn_bf16 *dqkv, float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const gn_bf16 *out,
                 const float *lse, int first, int T, int Q, int H, int D, float scale)
 {
+#if GN_HAS_SM80
 	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
 	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
 	__shared__ float deltas[GN_MMA_ROWS];
@@ -139,6 +140,9 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 	if (row < T)
 		gn_mma_store<DP>(dqkv + at.q + gn_rows(row, at.stride), at.stride, T - row, D,
 		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
+#else
+	__trap();
+#endif
 }
 
 /* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
@@ -189,6 +193,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
     keys_mma(gn_bf16 *dqkv, const float *delta, const gn_bf16 *dout, const gn_bf16 *qkv, const float *lse, int first,
              int T, int Q, int H, int D, float scale)
 {
+#if GN_HAS_SM80
 	constexpr int BN = key_stream_rows<DP>, tile = BN * gn_pitch<DP>, all = (keep_values<DP> ? 4 : 8) * tile;
 	__shared__ uint4 room[all / 8];      /* two stages of queries and output gradients; values */
 	__shared__ float numbers[2][2 * BN]; /* their lse and delta */
@@ -245,6 +250,9 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	                 scale);
 	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
 	                 rows + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
+#else
+	__trap();
+#endif
 }
 
 /* ---------------------------------------------------------------- float32 ----------------------------------------- */

@@ -15,11 +15,18 @@
 
 #include <stdint.h>
 
+/* False where device code is compiled for less: a kernel then leaves out what needs it, shared memory too. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define GN_HAS_SM80 1
+#else
+#define GN_HAS_SM80 0
+#endif
+
 #ifndef __NVCC__
 #include <host/ptx.h>
 #else
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#if GN_HAS_SM80
 #define GN_SM80(...) asm volatile(__VA_ARGS__)
 #else
 #define GN_SM80(...) __trap()
