@@ -4,6 +4,7 @@
 // event another) and what it has to wait for. A replay submits them again: branch 0 to the stream of the launch, the others to streams
 // of the executable graph that nobody else sees.
 #include <algorithm>
+#include <thread>
 
 #include "queue.h"
 
@@ -29,6 +30,7 @@ struct gn_host_capture {
 	std::vector<std::vector<size_t>> after; // by branch: what its next node waits for beside
 	bool invalid;
 	cudaStreamCaptureMode mode;
+	std::thread::id owner;
 };
 
 struct gn_host_graph_exec {
@@ -36,11 +38,17 @@ struct gn_host_graph_exec {
 	std::vector<gn_host_stream *> streams; // by branch; [0] is NULL
 };
 
-static size_t captures, strict_captures, graphs;
+static std::vector<gn_host_capture *> captures;
+static size_t graphs;
 
+// Whether a capture forbids the calling thread what would disturb it: its own, unless relaxed, and a global one of any thread.
 bool gn_host_any_capture()
 {
-	return strict_captures > 0;
+	for (const gn_host_capture *capture : captures)
+		if (capture->mode == cudaStreamCaptureModeGlobal ||
+		    (capture->mode == cudaStreamCaptureModeThreadLocal && capture->owner == std::this_thread::get_id()))
+			return true;
+	return false;
 }
 
 size_t gn_host_open_graphs()
@@ -121,9 +129,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
 		return gn_host_error(cudaErrorInvalidValue);
 	gn_host_capture *capture = new gn_host_capture{};
 	capture->mode = mode;
+	capture->owner = std::this_thread::get_id();
 	add_branch(capture, stream);
-	captures++;
-	strict_captures += mode != cudaStreamCaptureModeRelaxed;
+	captures.push_back(capture);
 	return gn_host_error(cudaSuccess);
 }
 
@@ -176,8 +184,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *graph)
 		(*graph)->tail = std::move(capture->after[0]);
 		graphs++;
 	}
-	captures--;
-	strict_captures -= capture->mode != cudaStreamCaptureModeRelaxed;
+	captures.erase(std::find(captures.begin(), captures.end(), capture));
 	delete capture;
 	return gn_host_error(error);
 }

@@ -79,9 +79,7 @@ void gn_host_thread_access(uintptr_t address, size_t bytes, enum gn_host_access 
 struct gn_host_running {
 	uint32_t first_serial, serials; /* its own */
 	uint32_t floor;                 /* operations with a smaller serial number all come before it */
-	int stream;
 	const gn_host_clock *clock;
-	const char *name;
 };
 extern struct gn_host_running gn_host_running;
 /* Whether the operation with this serial number, from floor on, is known to come before the running one. */

@@ -25,7 +25,6 @@ struct kernel_operation : gn_host_operation {
 	}
 	void run() override
 	{
-		gn_host_running.name = kernel.name;
 		gn_host_log_launch(kernel);
 		gn_host_run_kernel(kernel);
 	}
@@ -97,7 +96,6 @@ struct fill_operation : gn_host_operation {
 
 	void run() override
 	{
-		gn_host_running.name = "cudaMemset";
 		if (gn_host_touch(pointer, bytes, GN_HOST_WRITE, "cudaMemset"))
 			std::memset(pointer, value, bytes);
 	}
@@ -143,7 +141,6 @@ struct copy_operation : gn_host_operation {
 
 	void run() override
 	{
-		gn_host_running.name = "cudaMemcpy";
 		const unsigned char *source = staged.empty() ? from : staged.data();
 		const size_t source_pitch = staged.empty() ? from_pitch : width;
 

@@ -82,7 +82,6 @@ static void run_item(gn_host_stream *stream, const gn_host_item &item)
 	gn_host_running.floor = floor_of(item.clock);
 	gn_host_running.first_serial = state.next_serial;
 	gn_host_running.serials = serials;
-	gn_host_running.stream = (int)stream->index;
 	gn_host_running.clock = &item.clock;
 	state.next_serial += serials;
 	item.operation->run();
