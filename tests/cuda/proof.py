@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Proves the kernels of the CUDA backend free of races and of barrier errors, with SentryWard, a static verifier of PTX.
 
-    proof.py LAUNCHES... [--verifier FILE] [--jobs N] [--shapes N] [--planted N] [--readme FILE]
+    proof.py LAUNCHES... [--verifier FILE] [--jobs N] [--timeout S] [--shapes N] [--planted N] [--readme FILE]
 
 LAUNCHES: lines of JSON that the host runner wrote (GONIO_CUDA_HOST_LAUNCHES): the launches of real training steps, with their arguments.
-Each kernel of engine/backend/cuda is compiled to PTX for sm_100a (what SentryWard models), and N of its launches (of different shapes, spread
-over the list) are verified. Then barriers of a kernel that was proved are taken out in turn, N of them, and the verifier has to find
+Each kernel of engine/backend/cuda is compiled to PTX for sm_100a (what SentryWard models), and N of its launches (the
+smallest, and others spread by size) are verified. Then barriers of a kernel that was proved are taken out in turn, N of them, and the verifier has to find
 the race that this plants; a barrier whose absence it calls free of races too is counted apart. FILE's lines between `<!-- cuda-proof -->` and `<!-- /cuda-proof -->` become the table.
 
 Exit status 1: a race or a barrier error was found. What the verifier declines is reported, not passed.
@@ -15,6 +15,7 @@ import collections
 import concurrent.futures
 import itertools
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -24,7 +25,6 @@ import tempfile
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BACKEND = SOURCE / 'engine' / 'backend' / 'cuda'
 ARCH = 'sm_100a'
-TIMEOUT = 40  # seconds a verdict
 MEMORY = 4096  # MiB
 BARRIER = re.compile(r'^\s*(?:@!?%p\d+\s+)?(?:bar\.sync|barrier\.sync|bar\.warp\.sync|barrier)\b.*$', re.M)
 UNDECIDED = ('unsupported', 'timeout', 'failed', 'memory_limit')
@@ -60,7 +60,7 @@ def value_of(launch, parameter, offset, size):
     return int.from_bytes(argument[offset:offset + size], 'little')
 
 
-def verify(verifier, ptx, launch, folder, tag):
+def verify(options, ptx, launch, folder, tag):
     """One verdict. Values that steer control flow are given as the verifier asks for them."""
     given = {}
     input_file = folder / f'{tag}.json'
@@ -75,7 +75,7 @@ def verify(verifier, ptx, launch, folder, tag):
         if launch['shared']:
             shape['dynamic_shared_bytes'] = launch['shared']
         input_file.write_text(json.dumps({'schema': 'spverify.kernel-input/v1', 'launch': shape, 'arguments': arguments}))
-        done = subprocess.run([verifier, ptx, '--input', input_file, '--timeout', str(TIMEOUT), '--memory-limit-mib', str(MEMORY)],
+        done = subprocess.run([options.verifier, ptx, '--input', input_file, '--timeout', str(options.timeout), '--memory-limit-mib', str(MEMORY)],
                               capture_output=True, text=True)
         try:
             result = json.loads(done.stdout)
@@ -117,7 +117,9 @@ class Kernel:
         return sum(verdict == 'race_free' for verdict, _ in self.verdicts)
 
     def thin(self, count):
-        """Keeps so many launches, spread over those there are."""
+        """Keeps so many launches, spread over those there are by size, the smallest always."""
+        self.launches.sort(key=lambda launch: math.prod(launch['grid']) * math.prod(launch['block']))
+        self.seen = len(self.launches)
         step = max(1, -(-len(self.launches) // count))
         self.launches = self.launches[::step][:count]
 
@@ -125,14 +127,14 @@ class Kernel:
         tag = f'{self.source}-{abs(hash(self.name)):x}'
         ptx = folder / f'{tag}.ptx'
         ptx.write_text(one_kernel(text, self.name))
-        self.verdicts = [verify(options.verifier, ptx, launch, folder, tag) for launch in self.launches]
+        self.verdicts = [verify(options, ptx, launch, folder, tag) for launch in self.launches]
         if not self.proved():
             return self.report()
         launch = self.launches[[verdict for verdict, _ in self.verdicts].index('race_free')]
         for broken in itertools.islice(plant(ptx.read_text()), options.planted):
             wrong = folder / f'{tag}-planted.ptx'
             wrong.write_text(broken)
-            verdict, _ = verify(options.verifier, wrong, launch, folder, tag + '-planted')
+            verdict, _ = verify(options, wrong, launch, folder, tag + '-planted')
             self.planted += 1
             self.unneeded += verdict == 'race_free'
             self.found += verdict not in UNDECIDED + ('race_free',)
@@ -160,16 +162,17 @@ def read_launches(files):
     return kernels
 
 
-def table(kernels, missing, versions):
+def table(kernels, missing, versions, options):
     lines = [f'Made by `make cuda-proof` with {versions}, on PTX for {ARCH}, with the launches of training steps of ViT-Ti/16 and ViT-B/16',
              '(224 pixels) and of a ViT of width 100 with every option, each in float32 and bfloat16, batches of 2. A planted race is a',
-             'barrier taken out; one that the verifier still calls free of races is counted as not needed at that shape.', '',
-             '| file | kernel | launches | race-free | declined | planted races found | barriers not needed |',
+             'barrier taken out; one that the verifier still calls free of races is counted as not needed at that shape. A verdict had',
+             f'at most {options.timeout} seconds.', '',
+             '| file | kernel | launches looked at | race-free | declined | planted races found | barriers not needed |',
              '|---|---|---|---|---|---|---|']
     for kernel in sorted(kernels, key=lambda k: (k.source, demangle(k.name))):
         text = '; '.join(f'{count} × {why}' for why, count in kernel.declined().items()) or '0'
         planted = f'{kernel.found} of {kernel.planted}' if kernel.planted else '-'
-        lines.append(f'| {kernel.source} | `{demangle(kernel.name)}` | {len(kernel.launches)} | {kernel.proved()} | {text} | {planted} | '
+        lines.append(f'| {kernel.source} | `{demangle(kernel.name)}` | {len(kernel.launches)} of {kernel.seen} | {kernel.proved()} | {text} | {planted} | '
                      f'{kernel.unneeded if kernel.planted else "-"} |')
     if missing:
         lines += ['', 'Not launched by these steps, and so not looked at: ' + ', '.join(f'`{m}`' for m in sorted(missing)) + '.']
@@ -189,6 +192,7 @@ def main():
     parser.add_argument('launches', nargs='+')
     parser.add_argument('--verifier', default='sentryward')
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--timeout', type=int, default=60)
     parser.add_argument('--shapes', type=int, default=3)
     parser.add_argument('--planted', type=int, default=3)
     parser.add_argument('--readme', type=pathlib.Path)
@@ -210,7 +214,7 @@ def main():
     release = re.search(r'release (\S+), (\S+)', compiler)
     package = subprocess.run([str(pathlib.Path(options.verifier).with_name('pip')), 'show', 'sentryward'], capture_output=True, text=True)
     version = re.search(r'^Version: (\S+)', package.stdout, re.M)
-    text = table(kernels.values(), missing, f'SentryWard {version.group(1) if version else "?"} and nvcc {release.group(2)}')
+    text = table(kernels.values(), missing, f'SentryWard {version.group(1) if version else "?"} and nvcc {release.group(2)}', options)
     print(text)
     if options.readme:
         write_readme(options.readme, text)
