@@ -125,9 +125,8 @@ export function scatterChart({ label, x, y, onPick, signal }) {
   const paint = (point) => colour(PALETTE[(point.group ?? 0) % PALETTE.length]);
   const make = (old) => {
     const points = old?.[0].data ?? [];
-    const paints = points.map(paint);
     return {
-      datasets: [{ data: points, parsing: false, pointRadius: 6, pointHoverRadius: 8, pointBackgroundColor: paints, pointBorderColor: colour('--surface'), pointBorderWidth: 1.5 }],
+      datasets: [{ data: points, parsing: false, pointRadius: 6, pointHoverRadius: 8, pointBackgroundColor: points.map(paint), pointBorderColor: colour('--surface'), pointBorderWidth: 1.5 }],
       options: {
         animation: false,
         responsive: true,
@@ -135,7 +134,7 @@ export function scatterChart({ label, x, y, onPick, signal }) {
         interaction: { mode: 'nearest', intersect: true },
         onClick: (event, hits) => { if (hits.length) onPick(chart.data.datasets[0].data[hits[0].index]); },
         onHover: (event, hits) => { event.native.target.style.cursor = hits.length ? 'pointer' : ''; },
-        scales: { x: axis({ ...x, ticks: 6 }), y: axis(y) },
+        scales: { x: axis({ ...x, ticks: 6 }), y: axis({ ...y, ...(points.length ? y.bounds?.(points) : {}) }) },
         plugins: {
           legend: { display: false },
           tooltip: {
@@ -150,9 +149,9 @@ export function scatterChart({ label, x, y, onPick, signal }) {
   return {
     element,
     set(points) {
-      chart.data.datasets[0].data = points;
-      chart.data.datasets[0].pointBackgroundColor = points.map(paint);
-      Object.assign(chart.options.scales.y, y.bounds?.(points));
+      const fresh = make([{ data: points }]);
+      chart.data.datasets = fresh.datasets;
+      chart.options = fresh.options;
       draw(chart, signal);
       canvas.setAttribute('aria-label', `${label}. ${points.length} points; the same figures are in the table.`);
     },

@@ -12,7 +12,7 @@ const text = (key, value) => {
   if (key === 'strategy') return strategyName(value);
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 };
-const nameOf = (run) => run.name || run.id;
+const nameOf = (run) => run.name || `${strategyName(run.configuration.strategy)}, seed ${run.configuration.seed}`;
 const scroll = (label, table) => h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': label }, table);
 const columns = (runs, first) => h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, first), runs.map((r) => h('th', { scope: 'col' }, h('a', { href: `#/runs/${encodeURIComponent(r.id)}` }, nameOf(r))))));
 
