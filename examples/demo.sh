@@ -108,7 +108,7 @@ guided() {
     say "domain b: a probe, and the 3 attention and 3 FFN layers that turned most in it"
     run guided "$(jq -n --arg model "$model" --argjson settings "$settings" '$settings + {name: "guided", model: $model, dataset: "domain-b",
         strategy: {kind: "angle", probe: {epochs: 3, lr: 1e-3}, order: "largest", attention_layers: 3, ffn_layers: 3}}')"
-    jq -r '.selection.layers[] | "  \(.name): \(.degrees * 1000 | round / 1000) degrees, rank \(.rank) of its group"' "$folder/guided.json"
+    jq -r '.selection.layers[] | "  \(.name): \(.degrees * 1000 | round / 1000) degrees"' "$folder/guided.json"
 }
 
 # The comparison in one request; the answer of a GET says how far it is.
