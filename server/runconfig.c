@@ -95,7 +95,7 @@ static const struct gn_field FIELDS[] = {
     {"eval_every_epochs", GN_FIELD_INT, 0, CONFIG(eval_every_epochs), 1, 10000, 1,
      .help = "Epochs from one validation to the next; the last epoch is always validated."},
     {"checkpoint_every_seconds", GN_FIELD_NUMBER, 0, CONFIG(checkpoint_every_seconds), 0.1, 86400, 60,
-     .help = "Seconds from one checkpoint to the next; each epoch's end has one too."},
+     .help = "Seconds from one checkpoint to the next."},
     {"early_stop_epochs", GN_FIELD_INT, GN_FIELD_NULLABLE, CONFIG(early_stop_epochs), 1, 10000, 0,
      .help = "Stop after so many validations without a better accuracy; null: never."},
     {"class_weights", GN_FIELD_CHOICE, 0, CONFIG(class_weights), .fallback = GN_WEIGHTS_NONE, .choices = CLASS_WEIGHTS,
