@@ -164,10 +164,10 @@ static json_t *timm_model_args(const struct gn_arch *a)
 		args = with(args, json_pack("{s:f}", "init_values", 1.0));
 	if (a->distilled)
 		return args;
-	return with(args, json_pack("{s:b,s:s,s:b,s:i,s:b,s:b}", "class_token", a->class_token, "global_pool",
-	                            a->pool == GN_POOL_MEAN ? "avg" : "token", "fc_norm", a->norm_after_pool,
-	                            "reg_tokens", a->registers, "no_embed_class", !a->pos_on_prefix,
-	                            "pre_norm", a->norm_pre));
+	return with(args,
+	            json_pack("{s:b,s:s,s:b,s:i,s:b,s:b}", "class_token", a->class_token, "global_pool",
+	                      a->pool == GN_POOL_MEAN ? "avg" : "token", "fc_norm", a->norm_after_pool, "reg_tokens",
+	                      a->registers, "no_embed_class", !a->pos_on_prefix, "pre_norm", a->norm_pre));
 }
 
 static json_t *timm_pretrained_cfg(const struct gn_model *model)
