@@ -12,6 +12,7 @@
 #include "train/trainer.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,9 +104,11 @@ struct figures {              /* seconds of a step */
 	uint64_t planned, measured;
 };
 
-/* Makes the kernel forget the peak so far: what VmHWM says afterwards belongs to what comes now. */
+/* Makes the kernel forget the peak so far, and the allocator give back what it kept: what VmHWM says afterwards belongs to what
+ * comes now. */
 static void reset_peak(void)
 {
+	malloc_trim(0);
 	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
