@@ -187,7 +187,11 @@ static int check_outputs(struct infer *in, const json_t *body)
 		gn_v2_error(in->r, 400, "outputs must be an array with content, or left out");
 		return -1;
 	}
-	json_array_foreach(outputs, i, output) if (check_output(in, output, i)) return -1;
+	json_array_foreach(outputs, i, output)
+	{
+		if (check_output(in, output, i))
+			return -1;
+	}
 	return 0;
 }
 

@@ -196,7 +196,11 @@ static bool holds(const json_t *list, const char *name)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(list, i, item) if (!strcmp(json_string_value(item), name)) return true;
+	json_array_foreach(list, i, item)
+	{
+		if (!strcmp(json_string_value(item), name))
+			return true;
+	}
 	return false;
 }
 

@@ -283,7 +283,9 @@ void gn_api_sweep_cancel(struct gn_request *r)
 	} else {
 		/* those that have ended in the meantime need no cancelling */
 		json_array_foreach(row.runs, index, run)
-		    gn_supervisor_cancel(supervisor, GN_KIND_RUN, json_string_value(run), NULL);
+		{
+			gn_supervisor_cancel(supervisor, GN_KIND_RUN, json_string_value(run), NULL);
+		}
 		gn_reply_json(r, 200, gn_api_sweep_resource(r, &row, true));
 	}
 	gn_sweep_row_release(&row);

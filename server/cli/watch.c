@@ -92,8 +92,10 @@ static void show_record(struct watch *watch, const json_t *data)
 		gn_view_line(&watch->view,
 		             "chosen, %s angles:", json_string_value(json_object_get(selection, "order")));
 	json_array_foreach(layers, i, item)
-	    gn_view_line(&watch->view, "  %-16s %.6f degrees", json_string_value(json_object_get(item, "name")),
-	                 number(item, "degrees"));
+	{
+		gn_view_line(&watch->view, "  %-16s %.6f degrees", json_string_value(json_object_get(item, "name")),
+		             number(item, "degrees"));
+	}
 	json_array_foreach(ingredients, i, item)
 	{
 		double accuracy = number(item, "val_accuracy");
@@ -162,8 +164,10 @@ static void print_classes(const json_t *classes)
 	size_t i;
 
 	json_array_foreach(classes, i, item)
-	    printf("%-32s %8.4f of %.0f images\n", json_string_value(json_object_get(item, "class")),
-	           number(item, "accuracy"), number(item, "images"));
+	{
+		printf("%-32s %8.4f of %.0f images\n", json_string_value(json_object_get(item, "class")),
+		       number(item, "accuracy"), number(item, "images"));
+	}
 }
 
 static void print_result(json_t *result, const json_t *report)
