@@ -105,6 +105,7 @@ THREE = classes(['blue', 'green', 'red'], 8)
 
 def write_archives(folder):
     (folder / 'good.zip').write_bytes(zip_bytes(THREE))
+    (folder / 'renamed.zip').write_bytes(zip_bytes(classes(['cyan', 'green', 'red'], 8)))
     (folder / 'good.tar').write_bytes(tar_bytes(THREE))
     (folder / 'good.tar.gz').write_bytes(tar_bytes(THREE, 'w:gz'))
     (folder / 'good.tar.xz').write_bytes(tar_bytes(THREE, 'w:xz'))

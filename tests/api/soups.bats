@@ -143,13 +143,22 @@ END
     # another base, and other labels or shapes on the same one
     post_json /v1/models '{"name":"tiny2","init":"random","seed":1,"architecture":{"image_size":32,"patch_size":8,"dim":32,"depth":2,"heads":2,"mlp_dim":64,"pool":"cls"}}'
     expect 201
-    local other larger
+    local other larger renamed
     other=$(tuned other-base linear '"model":"tiny2"')
     post_json /v1/soups "{\"models\":[\"$A\",\"$other\"]}"
     expect_field /models/1
     larger=$(tuned larger linear '"image_size":48')
     post_json /v1/soups "{\"models\":[\"$A\",\"$B\",\"$larger\"]}"
     expect_field /models/2
+    upload '/v1/datasets?name=renamed' "$IN/renamed.zip"
+    expect 201
+    renamed=$(tuned renamed linear '"dataset":"renamed"')
+    post_json /v1/soups "{\"models\":[\"$A\",\"$renamed\"]}"
+    expect_field /models/1
+    [[ $(field '.errors[0].detail') == *cyan* || $(field '.errors[0].detail') == *blue* ]]
+    # a data set with other classes than the models have
+    soup '"method":"greedy","dataset":"renamed"'
+    expect_field /dataset
     post_json /v1/soups "{\"models\":[\"$A\"],\"name\":\"Not A Name\"}"
     expect_field /name
     post_json /v1/soups '{"models":['
