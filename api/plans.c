@@ -110,12 +110,27 @@ static double number(const json_t *object, const char *name)
 	return json_number_value(json_object_get(object, name));
 }
 
-/* Operations per second of the newest run of this model that went on for a while; 0 when there is none. */
-static double rate_seen(struct gn_request *r, const char *model)
+/* A run tells its device and precision once it is done; one of a former version took memory of a GPU or was on a CPU in float32. */
+static bool ran_alike(const json_t *run, const struct gn_device_info *device, enum gn_precision precision)
 {
-	struct gn_text *text =
-	    gn_supervisor_list(gn_request_service(r)->supervisor, GN_KIND_RUN, GN_JOB_SUCCEEDED, 20, NULL, NULL);
+	const json_t *result = json_object_get(run, "result");
+	const char *name = json_string_value(json_object_get(result, "device")),
+	           *how = json_string_value(json_object_get(result, "precision"));
+
+	if (!name || !how)
+		return !strcmp(device->backend, "cpu") && !(number(run, "gpu_bytes") > 0);
+	return !strcmp(name, device->name) && !strcmp(how, gn_precision_name(precision));
+}
+
+/* Operations per second of the newest run of this model, on this device in this precision, that went on for a while; 0 when there is
+ * none. */
+static double rate_seen(struct gn_request *r, const struct gn_run_request *request)
+{
+	const struct gn_service *service = gn_request_service(r);
+	struct gn_text *text = gn_supervisor_list(service->supervisor, GN_KIND_RUN, GN_JOB_SUCCEEDED, 20, NULL, NULL);
 	json_t *list = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL, *run;
+	enum gn_precision asked = (enum gn_precision)request->precision,
+	                  precision = asked == GN_PRECISION_AUTO ? service->device_info.precision : asked;
 	double rate = 0;
 	size_t index;
 
@@ -123,7 +138,8 @@ static double rate_seen(struct gn_request *r, const char *model)
 	{
 		const json_t *result = json_object_get(run, "result"), *progress = json_object_get(run, "progress");
 		double seconds = number(result, "seconds"), done = number(progress, "step") / number(progress, "steps");
-		if (strcmp(json_string_value(json_object_get(run, "model")), model) != 0 || seconds < LONG_ENOUGH)
+		if (strcmp(json_string_value(json_object_get(run, "model")), request->model) != 0 ||
+		    seconds < LONG_ENOUGH || !ran_alike(run, &service->device_info, precision))
 			continue;
 		rate = number(run, "flops") * done / seconds;
 		break;
@@ -133,12 +149,16 @@ static double rate_seen(struct gn_request *r, const char *model)
 	return isfinite(rate) && rate > 0 ? rate : 0;
 }
 
-/* How long the run would take: at the rate of an earlier run of this model, else at one taken from this machine's products. */
+/* How long the run would take: at the rate of an earlier run of this model, else at one taken from this machine's products. Those are
+ * the CPU's: what a GPU would take is not known (NAN) before such a run. */
 static double estimate(struct gn_request *r, const struct gn_prepared *p)
 {
-	double rate = rate_seen(r, p->request.model);
-	int threads = p->request.threads ? p->request.threads : gn_request_service(r)->device_info.threads;
+	const struct gn_device_info *device = &gn_request_service(r)->device_info;
+	double rate = rate_seen(r, &p->request);
+	int threads = p->request.threads ? p->request.threads : device->threads;
 
+	if (!(rate > 0) && strcmp(device->backend, "cpu") != 0)
+		return NAN;
 	if (!(rate > 0))
 		rate = gn_rate_flops(gn_api_of(r)->rate, threads);
 	return gn_api_run_flops(p) / rate;

@@ -7,8 +7,8 @@
  * struct gn_shared.
  *
  * Leaves result.json, atomically: {"result":{...}} or {"error":{"type","detail"}}. The result of a run: {"val_accuracy","val_macro_f1",
- * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes"}; of the others see worker_soup.c and worker_evaluate.c. SIGTERM or
- * SIGINT: a checkpoint where the job has one, then the end, nothing in result.json.
+ * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes","device","precision"}; of the others see worker_soup.c and
+ * worker_evaluate.c. SIGTERM or SIGINT: a checkpoint where the job has one, then the end, nothing in result.json.
  */
 #ifndef GN_SERVER_WORKER_H
 #define GN_SERVER_WORKER_H

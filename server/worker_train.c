@@ -67,12 +67,16 @@ static int take_layers(struct gn_run_request *request, const struct gn_worker *w
 	return 0;
 }
 
-static json_t *result_json(const struct gn_train_result *r)
+static json_t *result_json(const struct gn_train_result *r, const struct gn_device *device)
 {
-	return json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:I}", "val_accuracy", gn_json_real(r->val_accuracy), "val_macro_f1",
-	                 gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss), "best_epoch",
-	                 r->best_epoch, "train_loss", gn_json_real(r->train_loss), "seconds", gn_json_real(r->seconds),
-	                 "peak_memory_bytes", (json_int_t)r->peak_memory_bytes);
+	struct gn_device_info info;
+
+	gn_device_describe(device, &info);
+	return json_pack("{s:o,s:o,s:o,s:i,s:o,s:o,s:I,s:s,s:s}", "val_accuracy", gn_json_real(r->val_accuracy),
+	                 "val_macro_f1", gn_json_real(r->val_macro_f1), "val_loss", gn_json_real(r->val_loss),
+	                 "best_epoch", r->best_epoch, "train_loss", gn_json_real(r->train_loss), "seconds",
+	                 gn_json_real(r->seconds), "peak_memory_bytes", (json_int_t)r->peak_memory_bytes, "device",
+	                 info.name, "precision", gn_precision_name(info.precision));
 }
 
 /* What the run shares with others of its sweep. */
@@ -124,7 +128,7 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 		};
 		int failed = request.guide.probe_epochs ? gn_train_guided(&result, &options, &request.guide, err)
 		                                        : gn_train(&result, &options, err);
-		if (!failed && !(value = result_json(&result)))
+		if (!failed && !(value = result_json(&result, w->device)))
 			gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	}
 	gn_run_request_release(&request);

@@ -261,3 +261,44 @@ long_run() {
     call GET /v1/runs/through/metrics
     expect 200 '[.steps[].step] | . == (sort | unique)'
 }
+
+# Writes into the result of a run that is done, in the database of the stopped service: change_result RUN 'Python on the dict r'
+change_result() {
+    stop_server
+    python3 - "$DATA/gonio.db" "$1" "$2" << 'END'
+import json, sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+r = json.loads(db.execute("SELECT result FROM jobs WHERE name = ?", (sys.argv[2],)).fetchone()[0])
+exec(sys.argv[3])
+db.execute("UPDATE jobs SET result = ? WHERE name = ?", (json.dumps(r), sys.argv[2]))
+db.commit()
+END
+    launch
+}
+
+@test "the time that a plan estimates is that of a run on this device, or a CPU's own" {
+    local device unknown='.estimated_seconds > 0 and .estimated_seconds < 50'
+    local run='"model":"timed","dataset":"three","strategy":"attention","epochs":4,"batch_size":6'
+    stop_server # the test before has left it at an address that this one does not know
+    launch
+    call GET /v1/info
+    device=$(field .device.name)
+    [ "$(field .device.backend)" = cpu ] || unknown='.estimated_seconds == null'
+    new_model timed
+    post_json /v1/plans "{$run}"
+    expect 200 "$unknown"
+    post_json /v1/runs "{\"name\":\"timed\",$run}"
+    expect 201
+    wait_run timed succeeded
+    expect 200 ".result.device == \"$device\" and (.result.precision | test(\"fp32|tf32|bf16\"))"
+    change_result timed 'r["seconds"] = 100'
+    post_json /v1/plans "{$run}"
+    expect 200 '.estimated_seconds > 99.9 and .estimated_seconds < 100.1'
+    change_result timed 'r["device"] = "another"'
+    post_json /v1/plans "{$run}"
+    expect 200 "$unknown"
+    # of a run of a former version it is known whether it had a GPU, not which
+    change_result timed 'del r["device"], r["precision"]'
+    post_json /v1/plans "{$run}"
+    expect 200 "$([ "$unknown" = '.estimated_seconds == null' ] && echo "$unknown" || echo '.estimated_seconds > 99.9')"
+}
