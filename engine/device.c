@@ -5,6 +5,7 @@
 #include "backend/backend.h"
 #include "backend/plugin.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,7 @@ int gn_device_open(struct gn_device **out, const char *spec, int threads, enum g
 	device = calloc(1, sizeof *device);
 	if (!device)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a device");
+	device->threads = threads;
 	if (wanted.cuda)
 		failed = open_cuda(device, wanted.index, threads, precision, &why);
 	if (failed && wanted.cuda && wanted.cpu)
@@ -118,10 +120,12 @@ void gn_device_close(struct gn_device *device)
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info)
 {
 	device->backend->describe(device->ctx, info);
-	if (device->entry)
+	if (device->entry) {
 		snprintf(info->spec, sizeof info->spec, "cuda:%d", device->index);
-	else
+		info->threads = device->threads ? device->threads : omp_get_num_procs();
+	} else {
 		snprintf(info->spec, sizeof info->spec, "cpu");
+	}
 	info->overhead_bytes = device->backend->overhead_bytes;
 	snprintf(info->remark, sizeof info->remark, "%s", device->remark);
 }

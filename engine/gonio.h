@@ -408,9 +408,9 @@ struct gn_device_info {
 	enum gn_precision precision;
 	uint64_t memory_bytes, memory_free; /* of the device; free: 0 where that is not known */
 	uint64_t overhead_bytes;            /* of a GPU's memory: what each process takes by opening it */
-	int threads;
-	char software[96]; /* of a GPU: compute capability, driver and runtime; else "" */
-	char remark[480];  /* why "auto" is not a GPU; else "" */
+	int threads;                        /* of the host: they compute, or read and decode for a GPU */
+	char software[96];                  /* of a GPU: compute capability, driver and runtime; else "" */
+	char remark[480];                   /* why "auto" is not a GPU; else "" */
 };
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
 

@@ -253,6 +253,7 @@ struct gn_device {
 	struct gn_ctx *ctx;
 	const struct gn_backend *(*entry)(int abi, enum gn_precision precision); /* NULL: a CPU */
 	int index;
+	int threads;            /* as asked for; 0: all */
 	char remark[480];       /* see gn_device_info */
 	struct gn_body *bodies; /* what the models on it share: vit/resident.h */
 	struct gn_weights *weights;
