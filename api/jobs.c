@@ -18,7 +18,7 @@ static void reply_none(struct gn_request *r, enum gn_kind kind)
 
 /* ---------------------------------------------------------------- submitting ------------------------------------ */
 
-/* The GPU's memory that a soup or an evaluation takes: it measures models of one architecture, one at a time. */
+/* The GPU's memory that measuring takes, with a data set: models of one architecture, one at a time. */
 static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -35,6 +35,17 @@ static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
 	return bytes;
 }
 
+/* The GPU's memory that a soup or an evaluation takes. A soup measures and averages in turn. */
+static uint64_t job_bytes(struct gn_request *r, const struct gn_job_new *job)
+{
+	const struct gn_service *service = gn_request_service(r);
+	uint64_t measuring = measuring_bytes(r, job->needs), averaging = 0;
+
+	if (job->kind == GN_KIND_SOUP)
+		averaging = gn_soup_gpu_bytes(service->device, service->device_info.precision);
+	return measuring > averaging ? measuring : averaging;
+}
+
 void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 {
 	struct gn_error err = {0};
@@ -45,7 +56,7 @@ void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 	int failed;
 
 	if (!json_object_get(members, "gpu_bytes"))
-		json_object_set_new(members, "gpu_bytes", json_integer((json_int_t)measuring_bytes(r, given->needs)));
+		json_object_set_new(members, "gpu_bytes", json_integer((json_int_t)job_bytes(r, given)));
 	job.members = members;
 	failed = gn_supervisor_submit(supervisor_of(r), &job, 1, &id, &err);
 	json_decref(members);

@@ -745,7 +745,7 @@ struct gn_soup_options {
 	const double *weights;                /* [count] of WEIGHTED: finite, not negative, not all 0; otherwise NULL */
 	/* With a data set (and a device) ingredients and result are measured on its validation split; GREEDY needs both. */
 	const struct gn_dataset *dataset;
-	struct gn_device *device;
+	struct gn_device *device; /* averages are added up on it, too; NULL: on the CPU */
 	uint64_t max_pixels;
 	int loader_threads; /* 0: chosen */
 	/* model.safetensors, the soup's delta, is left here; soup.bin, from which a stopped or killed soup goes on, too. */
@@ -770,12 +770,15 @@ struct gn_soup_result {
 int gn_soup_check(const struct gn_soup_options *options, struct gn_error *err);
 /* Averages in float64, tensor by tensor, whatever the number of models in the memory of one piece of a tensor. A tensor
  * that is frozen in a model counts with the base's value; one that equals the base in all of them stays out of the delta.
- * The result does not depend on the order of the models. GREEDY sorts by validation accuracy (then loss), adds one model at a
- * time, and keeps it if the average's validation accuracy does not fall. Errors: those of the check; GN_CONFLICT with where
- * "soup.bin" when the folder holds the state of another soup; where "labels" or "split" as gn_evaluate_model. Caller
- * releases the result. */
+ * The average of given models does not depend on their order, nor on the device. GREEDY sorts by validation accuracy (then
+ * loss), adds one model at a time, and keeps it if the average's validation accuracy does not fall. Errors: those of the
+ * check; GN_CONFLICT with where "soup.bin" when the folder holds the state of another soup; where "labels" or "split" as
+ * gn_evaluate_model. Caller releases the result. */
 int gn_soup_make(struct gn_soup_result *result, const struct gn_soup_options *options, struct gn_error *err);
 void gn_soup_result_release(struct gn_soup_result *result);
+/* The GPU's memory that a process takes which opens the device in this precision and averages models on it; 0 on a CPU. What
+ * measuring takes is gn_infer_gpu_bytes's to say: the two come one after the other. */
+uint64_t gn_soup_gpu_bytes(const struct gn_device *device, enum gn_precision precision);
 
 /* ---------------------------------------------------------------- bench ------------------------------------------ */
 

@@ -1,6 +1,6 @@
 /*
- * The backend table: every operation that the ViT, the trainer and the angles need from a device. vit/, tune/ and
- * train/ are written once against it; each backend (cpu/, cuda/) fills one table, in one file per operation.
+ * The backend table: every operation that the ViT, the trainer, the angles and soups need from a device. vit/, tune/
+ * and train/ are written once against it; each backend (cpu/, cuda/) fills one table, in one file per operation.
  *
  * Rules:
  *   - A context belongs to one thread at a time, which calls enter() before it uses it. It holds what a device call
@@ -13,6 +13,8 @@
  *   - Argument order: outputs, inputs, sizes. "=" sets the output, "+=" adds to it. Outputs never overlap inputs
  *     unless the
  *     comment says "in place".
+ *   - Vectors' own operations, with sums in float64, come as what they are needed for: pair_sums is the dot product of
+ *     angles, grad_norm that of clipping, soup_add and soup_mean the axpy and the scaling of soups.
  *   - gn_act is an activation in the context's activation type (act_bytes each), gn_mat a weight in the type that
  *     matrix
  *     products read (mat_bytes each); float is always float32. On the CPU all three are float32.
@@ -30,7 +32,7 @@ extern "C" {
 #endif
 
 /* A plugin and the program that loads it must have been built with the same value. */
-#define GN_BACKEND_ABI 2
+#define GN_BACKEND_ABI 3
 
 typedef void gn_act;
 typedef void gn_mat;
@@ -237,6 +239,13 @@ struct gn_backend {
 	 * scale_b, both in double. sums is in host memory. Waits. */
 	void (*pair_sums)(struct gn_ctx *ctx, double *sums, const float *a, const float *b, size_t n, double scale_a,
 	                  double scale_b, bool difference);
+
+	/* ---- soups: sums in double, value by value, in the order of the calls ---- */
+	/* Every product, sum and quotient is rounded by itself, so that all backends give the same bits (of a NaN, that
+	 * it is one). sum[n] = weight * x[n] where first, else += it. x may stand at any multiple of 4 bytes. */
+	void (*soup_add)(struct gn_ctx *ctx, double *sum, const float *x, double weight, size_t n, bool first);
+	/* out[n] = (float)(sum[n] / total). */
+	void (*soup_mean)(struct gn_ctx *ctx, float *out, const double *sum, double total, size_t n);
 };
 
 extern const struct gn_backend gn_backend_cpu;

@@ -92,7 +92,8 @@ static int write_average(const struct gn_soup *s, const char *name, struct gn_er
 
 	if (gn_soup_path(path, s, name, err))
 		return -1;
-	return gn_blend_write(path, s->inputs, s->weights, s->options->count, s->options->stop, err);
+	return gn_blend_write(path, s->inputs, s->weights, s->options->count, s->options->device, s->options->stop,
+	                      err);
 }
 
 /* NAN without a data set. */

@@ -1,10 +1,12 @@
 /*
- * Averages of models. Every value is read once, where its file is mapped, and let go: the memory is that of one piece of
- * a tensor, however many models there are. Sums are in double; float32 values times 1 lose nothing there unless their
- * magnitudes lie far apart, so that the average of one model, or of copies of one, is that model bit for bit.
+ * Averages of models, added up on a device. Every value is read once, where its file is mapped, and let go: the memory is
+ * that of one piece of a tensor, however many models there are; a piece is on its way to a GPU while the one before it is
+ * added. Sums are in double; float32 values times 1 lose nothing there unless their magnitudes lie far apart, so that the
+ * average of one model, or of copies of one, is that model bit for bit. All devices give the same bits.
  */
 #include "tune/blend.h"
 
+#include "backend/arena.h"
 #include "checkpoint/model.h"
 #include "fileio.h"
 
@@ -20,8 +22,12 @@ struct blend {
 	struct share *shares; /* [count] weights above 0, in the order of the sum */
 	int count;
 	double total;
-	double *sum;   /* [GN_MODEL_PIECE] */
-	float *values; /* [GN_MODEL_PIECE] */
+	const struct gn_backend *backend;
+	struct gn_ctx *ctx, *own; /* own: opened for this average alone */
+	struct gn_arena memory;   /* of the device */
+	double *sum;              /* [GN_MODEL_PIECE] in memory */
+	float *piece;  /* [GN_MODEL_PIECE] in memory: a model's values, where they must be brought there; the average */
+	float *values; /* [GN_MODEL_PIECE] the average, for the file: piece where the host can read it */
 	const volatile int *stop;
 };
 
@@ -102,28 +108,45 @@ static bool is_tuned(const struct blend *b, int index)
 
 /* ---------------------------------------------------------------- the average ------------------------------------ */
 
+/* Counts, or places, what an average takes of a device's memory. */
+static void place(struct blend *b)
+{
+	b->sum = gn_arena_take(&b->memory, GN_MODEL_PIECE, sizeof *b->sum);
+	b->piece = gn_arena_take(&b->memory, GN_MODEL_PIECE, sizeof *b->piece);
+}
+
+uint64_t gn_soup_gpu_bytes(const struct gn_device *device, enum gn_precision precision)
+{
+	const struct gn_backend *backend = gn_device_table(device, precision);
+	struct blend count = {0};
+
+	place(&count);
+	return backend && !backend->unified ? backend->overhead_bytes + count.memory.used : 0;
+}
+
 static const float *average_piece(void *user, int tensor, size_t at, size_t n, struct gn_error *err)
 {
 	struct blend *b = user;
+	const struct gn_backend *be = b->backend;
 
 	if (check_stop(b->stop, err))
 		return NULL;
 	for (int i = 0; i < b->count; i++) {
 		const struct gn_model *model = b->shares[i].input->model;
 		const float *x = model->tensors[tensor] + at;
-		double weight = b->shares[i].weight;
 
-		if (i == 0) /* not added to 0, which would turn -0 into 0 */
-			for (size_t j = 0; j < n; j++)
-				b->sum[j] = weight * (double)x[j];
-		else
-			for (size_t j = 0; j < n; j++)
-				b->sum[j] += weight * (double)x[j];
+		if (!be->unified) {
+			be->upload(b->ctx, b->piece, x, n * sizeof *x);
+			x = b->piece;
+		}
+		/* the first is not added to 0, which would turn -0 into 0 */
+		be->soup_add(b->ctx, b->sum, x, b->shares[i].weight, n, i == 0);
 		gn_model_forget(model, tensor, at, n);
 	}
-	for (size_t j = 0; j < n; j++)
-		b->values[j] = (float)(b->sum[j] / b->total);
-	return b->values;
+	be->soup_mean(b->ctx, b->piece, b->sum, b->total, n);
+	if (!be->unified)
+		be->download(b->ctx, b->values, b->piece, n * sizeof *b->values);
+	return be->sync(b->ctx, err) ? NULL : b->values;
 }
 
 static int by_hash(const void *left, const void *right)
@@ -134,13 +157,11 @@ static int by_hash(const void *left, const void *right)
 	return order ? order : (a->weight > b->weight) - (a->weight < b->weight);
 }
 
-static int blend_init(struct blend *b, const struct gn_blend_input *inputs, const double *weights, int count,
-                      struct gn_error *err)
+static int weigh(struct blend *b, const struct gn_blend_input *inputs, const double *weights, int count,
+                 struct gn_error *err)
 {
 	b->shares = gn_alloc((size_t)count, sizeof *b->shares, err);
-	b->sum = gn_alloc(GN_MODEL_PIECE, sizeof *b->sum, err);
-	b->values = gn_alloc(GN_MODEL_PIECE, sizeof *b->values, err);
-	if (!b->shares || !b->sum || !b->values)
+	if (!b->shares)
 		return -1;
 	for (int i = 0; i < count; i++)
 		if (weights[i] > 0)
@@ -150,6 +171,31 @@ static int blend_init(struct blend *b, const struct gn_blend_input *inputs, cons
 	for (int i = 0; i < b->count; i++)
 		b->total += b->shares[i].weight;
 	return 0;
+}
+
+static int take_memory(struct blend *b, struct gn_device *device, struct gn_error *err)
+{
+	b->backend = device ? device->backend : &gn_backend_cpu;
+	if (!device && b->backend->open(&b->own, 0, 0, err))
+		return -1;
+	b->ctx = device ? device->ctx : b->own;
+	b->backend->enter(b->ctx);
+	place(b);
+	if (gn_arena_open(&b->memory, b->backend, b->ctx, err))
+		return -1;
+	place(b);
+	b->values = b->backend->unified ? b->piece : gn_alloc(GN_MODEL_PIECE, sizeof *b->values, err);
+	return b->values ? 0 : -1;
+}
+
+static void blend_release(struct blend *b)
+{
+	if (b->values != b->piece)
+		free(b->values);
+	gn_arena_release(&b->memory);
+	if (b->own)
+		b->backend->close(b->own);
+	free(b->shares);
 }
 
 static int blend_write(struct blend *b, const char *path, struct gn_error *err)
@@ -175,13 +221,13 @@ static int blend_write(struct blend *b, const char *path, struct gn_error *err)
 }
 
 int gn_blend_write(const char *path, const struct gn_blend_input *inputs, const double *weights, int count,
-                   const volatile int *stop, struct gn_error *err)
+                   struct gn_device *device, const volatile int *stop, struct gn_error *err)
 {
 	struct blend blend = {.stop = stop};
-	int result = blend_init(&blend, inputs, weights, count, err) ? -1 : blend_write(&blend, path, err);
+	int result = weigh(&blend, inputs, weights, count, err) || take_memory(&blend, device, err)
+	                 ? -1
+	                 : blend_write(&blend, path, err);
 
-	free(blend.shares);
-	free(blend.sum);
-	free(blend.values);
+	blend_release(&blend);
 	return result;
 }

@@ -13,9 +13,10 @@ int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct
 /* SHA-256 over all tensors of a base model. */
 int gn_blend_hash_base(char hash[65], const struct gn_model *base, struct gn_error *err);
 /* Writes the average, with these weights [count] (at least one above 0), as a delta on the models' base. The sums run in the
- * order of the hashes, so that the order of the inputs does not matter to a bit. stop may be NULL. */
+ * order of the hashes, so that the order of the inputs does not matter to a bit. device NULL: the CPU, all of its threads.
+ * stop may be NULL. */
 int gn_blend_write(const char *path, const struct gn_blend_input *inputs, const double *weights, int count,
-                   const volatile int *stop, struct gn_error *err);
+                   struct gn_device *device, const volatile int *stop, struct gn_error *err);
 /* The model's own tensors are not needed for now: their pages leave the memory. */
 void gn_blend_forget(const struct gn_model *model);
 

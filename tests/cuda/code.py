@@ -2,7 +2,7 @@
 """Reads the machine code of the CUDA backend, as nvcc left it for each architecture, by cuobjdump.
 
     code.py resources TREE      no kernel spills, and each fits as often on a multiprocessor as its __launch_bounds__ say
-    code.py instructions TREE   the matrix instructions and 16-byte accesses that the kernels are written for are there
+    code.py instructions TREE   the matrix instructions, 16-byte accesses and roundings that the kernels are written for are there
 
 TREE is what tests/cuda/compile built. Exit status 77: nothing is built there, or there is no cuobjdump here (it comes with the CUDA
 toolkit; `make cuda-proof` fetches one from PyPI).
@@ -126,6 +126,9 @@ CLAIMS = [
     (r'(?:place_kernel|patches_kernel)<float, 4>', 75, [LOAD, STORE]),
     (r'cast_kernel<8>', 75, [LOAD, STORE]),
     (r'pair_kernel<true>', 75, [LOAD]),
+    (r'(?:add_kernel<4, (?:true|false)>|mean_kernel<4>)', 75, [LOAD, STORE]),
+    # A soup's products are rounded before they are added.
+    (r'add_kernel<[14], false>', 75, [r'\bDMUL\b', r'\bDADD\b']),
     # Attention: products of bfloat16 by the matrix unit, operands by ldmatrix, tiles copied 16 bytes at a time.
     (r'\w+_mma<\d+>', 80, [r'\bHMMA\.16816\.F32\.BF16\b', r'\bLDSM\.16\.M(?:T)?88\.4\b', r'\bLDGSTS\.E\.BYPASS\.(?:\w+\.)*128\b']),
 ]

@@ -1,11 +1,13 @@
 /*
  * Trains a step of three ViTs - Ti and B on 224 pixels, and one with every option and a width that is no multiple of 8 - on a device,
- * so that the host runner can list the launches that they make (GONIO_CUDA_HOST_LAUNCHES; tests/cuda/proof.py reads the list).
+ * and averages two vectors as a soup does, so that the host runner can list the launches that they make (GONIO_CUDA_HOST_LAUNCHES; tests/cuda/proof.py reads the list).
  *
  *   cuda_launches DEVICE PRECISION
  */
 #include "tests/support/device.h"
 #include "tests/support/toy.h"
+
+#include "backend/backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,10 +105,34 @@ static void every_option(void **state)
 	train(&odd, GN_SGD);
 }
 
+/* A tensor's last piece: what goes in accesses of 16 bytes, and what is left. */
+static void soup(void **state)
+{
+	enum { N = 1003 };
+	const struct gn_backend *be = device->backend;
+	struct gn_error err = {0};
+	double *sum = be->alloc(device->ctx, N * sizeof *sum, &err);
+	float *x = be->alloc(device->ctx, N * sizeof *x, &err), mean[N], ones[N];
+
+	(void)state;
+	assert_true(sum && x);
+	for (int i = 0; i < N; i++)
+		ones[i] = 1;
+	be->upload(device->ctx, x, ones, sizeof ones);
+	be->soup_add(device->ctx, sum, x, 1, N, true);
+	be->soup_add(device->ctx, sum, x, 2, N, false);
+	be->soup_mean(device->ctx, x, sum, 3, N);
+	be->download(device->ctx, mean, x, sizeof mean);
+	assert_int_equal(be->sync(device->ctx, &err), 0);
+	assert_memory_equal(mean, ones, sizeof ones);
+	be->free(device->ctx, x, N * sizeof *x);
+	be->free(device->ctx, sum, N * sizeof *sum);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(vit_ti), cmocka_unit_test(vit_b),
-	                                   cmocka_unit_test(every_option)};
+	                                   cmocka_unit_test(every_option), cmocka_unit_test(soup)};
 
 	device = device_for_test(argc, argv);
 	const int failed = cmocka_run_group_tests(tests, NULL, NULL);

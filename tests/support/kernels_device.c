@@ -453,6 +453,26 @@ static void shim_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, con
 	done(s);
 }
 
+/* Doubles are two floats each. An odd number of values stands off 16 bytes, so that both ways of loading them are seen. */
+static enum kind any_place(size_t n)
+{
+	return n % 2 ? LOOSE : PLAIN;
+}
+
+static void shim_soup_add(struct gn_ctx *ctx, double *sum, const float *x, double weight, size_t n, bool first)
+{
+	struct shim *s = shim_of(ctx);
+	s->real->soup_add(s->ctx, out(s, sum, 2 * n, PLAIN), in(s, x, n, any_place(n)), weight, n, first);
+	done(s);
+}
+
+static void shim_soup_mean(struct gn_ctx *ctx, float *o, const double *sum, double total, size_t n)
+{
+	struct shim *s = shim_of(ctx);
+	s->real->soup_mean(s->ctx, out(s, o, n, any_place(n)), in(s, sum, 2 * n, PLAIN), total, n);
+	done(s);
+}
+
 /* ---------------------------------------------------------------- memory: device pointers as they are ------------ */
 
 static void shim_close(struct gn_ctx *ctx)
@@ -612,6 +632,8 @@ static const struct gn_backend shim_table = {
     .adamw = shim_adamw,
     .sgd = shim_sgd,
     .pair_sums = shim_pair_sums,
+    .soup_add = shim_soup_add,
+    .soup_mean = shim_soup_mean,
 };
 
 struct gn_ctx *kt_device_open(const struct gn_backend **table, const struct gn_device *device)

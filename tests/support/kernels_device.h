@@ -3,7 +3,8 @@
  * stands before the device's own copies each argument into a device block of exactly its size, in the type that the operation
  * takes, calls the operation, and copies back what it may have changed.
  *
- * Every device pointer is 128-byte aligned, as in a run, but those of prefix tokens and positions, which are 4-byte aligned.
+ * Every device pointer is 128-byte aligned, as in a run, but those of prefix tokens and positions, and of
+ * odd numbers of a soup's values, which are 4-byte aligned.
  */
 #ifndef KERNELS_DEVICE_H
 #define KERNELS_DEVICE_H

@@ -1,4 +1,4 @@
-/* Loss, optimisers, gradient norm; memory. */
+/* Loss, optimisers, gradient norm; sums of angles and soups; memory. */
 #include "tests/support/kernels.h"
 
 #include <math.h>
@@ -239,6 +239,77 @@ static void run_pair_sums(struct kt *t, const int *d)
 	}
 }
 
+/* ---------------------------------------------------------------- soups ------------------------------------------ */
+
+/* Values and models; kernels_device.c lets values stand off 16 bytes where their number is odd. */
+static const int soup_shapes[][8] = {{1, 1}, {3, 2}, {8, 1}, {1000, 3}, {1002, 2}, {1003, 5}, {16384, 2}, {100003, 3}};
+static const int soup_fast[][8] = {{262144, 4}, {7077888, 4}};
+
+/* Doubles between bands, as outputs are: NaN. */
+static double *double_output(struct kt *t, size_t n)
+{
+	return (double *)(void *)(kt_output(t, 2 * n + 1) + 1); /* one float off 64 bytes, and one more */
+}
+
+static void check_same_doubles(struct kt *t, const char *what, const double *got, const double *want, size_t n)
+{
+	kt_check_same(t, what, (const float *)(const void *)got, (const float *)(const void *)want, 2 * n);
+}
+
+/* Zeros of both signs, the largest floats, those without a full mantissa, and what lies between. */
+static float *soup_values(struct kt *t, size_t n)
+{
+	static const float factors[] = {1, -0.0F, 3e38F, 1e-42F, 1, 1e-20F, 1};
+	float *x = kt_input(t, n, 1);
+	for (size_t i = 0; i < n; i++)
+		x[i] *= factors[(i + (size_t)kt_below(t, 2)) % (sizeof factors / sizeof factors[0])];
+	return x;
+}
+
+/* volatile: no compiler joins a product and a sum, or keeps more bits than a double has. */
+static double referee_term(double weight, float x)
+{
+	volatile double term = weight * (double)x;
+	return term;
+}
+
+/* Every bit is the referee's. */
+static void run_soup_add(struct kt *t, const int *d)
+{
+	size_t n = (size_t)d[0];
+	double *sum = double_output(t, n), *want = kt_doubles(t, n);
+	for (int m = 0; m < d[1]; m++) {
+		double weight = d[1] == 1 ? 1 : m == 1 ? 1e9 / 7 : 0.37 + m;
+		float *x = soup_values(t, n);
+		for (size_t i = 0; i < n; i++) {
+			double term = referee_term(weight, x[i]);
+			want[i] = m == 0 ? term : want[i] + term;
+		}
+		KT_RUN(t, 0, (m == 0 ? 12.0 : 20.0) * (double)n)
+		t->backend->soup_add(t->ctx, sum, x, weight, n, m == 0);
+		if (t->mode == KT_TEST)
+			check_same_doubles(t, "sum", sum, want, n);
+	}
+}
+
+/* Of one model the mean is that model, signs of zeros included; of several, the float next to the quotient. */
+static void run_soup_mean(struct kt *t, const int *d)
+{
+	size_t n = (size_t)d[0];
+	double *sum = double_output(t, n), total = d[1] == 1 ? 0.3 : 1.7 * d[1];
+	float *x = soup_values(t, n), *out = kt_output(t, n), *want = kt_copy(t, x, n);
+	for (size_t i = 0; i < n; i++) {
+		volatile double quotient;
+		sum[i] = d[1] == 1 ? referee_term(total, x[i]) : referee_term(1.1 * d[1], x[i]);
+		quotient = sum[i] / total;
+		if (d[1] > 1)
+			want[i] = (float)quotient;
+	}
+	KT_RUN(t, 0, 12.0 * (double)n)
+	t->backend->soup_mean(t->ctx, out, sum, total, n);
+	kt_check_same(t, "out", out, want, n);
+}
+
 /* ---------------------------------------------------------------- memory ----------------------------------------- */
 
 /* Bytes. */
@@ -386,6 +457,8 @@ const struct kt_op kt_training[] = {
     {KT_SLOT(opt_list_new), .letters = "xyz", KT_SHAPES(opt_shapes), .run = run_grad_norm},
     {KT_SLOT(opt_list_free), .letters = "xyz", KT_SHAPES(opt_shapes), .run = run_grad_norm},
     {KT_SLOT(pair_sums), .letters = "n", KT_SHAPES(pair_shapes), KT_FAST(pair_fast), .run = run_pair_sums},
+    {KT_SLOT(soup_add), .letters = "nm", KT_SHAPES(soup_shapes), KT_FAST(soup_fast), .run = run_soup_add},
+    {KT_SLOT(soup_mean), .letters = "nm", KT_SHAPES(soup_shapes), KT_FAST(soup_fast), .run = run_soup_mean},
 };
 const int kt_training_count = sizeof kt_training / sizeof kt_training[0];
 

@@ -268,4 +268,6 @@ const struct gn_backend gn_backend_cpu = {
     .adamw = gn_cpu_adamw,
     .sgd = gn_cpu_sgd,
     .pair_sums = gn_cpu_pair_sums,
+    .soup_add = gn_cpu_soup_add,
+    .soup_mean = gn_cpu_soup_mean,
 };

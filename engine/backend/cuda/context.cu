@@ -342,6 +342,8 @@ static constexpr struct gn_backend table(enum gn_precision precision,
 	    .adamw = gn_cuda_adamw,
 	    .sgd = gn_cuda_sgd,
 	    .pair_sums = gn_cuda_pair_sums,
+	    .soup_add = gn_cuda_soup_add,
+	    .soup_mean = gn_cuda_soup_mean,
 	};
 }
 

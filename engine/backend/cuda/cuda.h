@@ -242,5 +242,7 @@ void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momen
                  const struct gn_step_numbers *step);
 void gn_cuda_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, const float *b, size_t n, double scale_a,
                        double scale_b, bool difference);
+void gn_cuda_soup_add(struct gn_ctx *ctx, double *sum, const float *x, double weight, size_t n, bool first);
+void gn_cuda_soup_mean(struct gn_ctx *ctx, float *out, const double *sum, double total, size_t n);
 
 #endif
