@@ -32,8 +32,12 @@ soup() {
 }
 
 @test "uniform, without a data set" {
+    local backend
+    call GET /v1/info
+    backend=$(field .device.backend)
     soup '"name":"mean"'
     expect 201 '.status == "queued" and .method == "uniform" and .result == null and (.ingredients | length) == 3'
+    expect 201 "(.gpu_bytes > 0) == (\"$backend\" != \"cpu\")"
     [ "$(header Location)" = "/v1/soups/$(field .id)" ]
     wait_job soups mean succeeded
     expect 200 '(.id | startswith("sop_")) and .progress.done == .progress.total and .result.val_accuracy == null and .result.kept == 3'
