@@ -117,6 +117,20 @@ void gn_device_close(struct gn_device *device)
 	free(device);
 }
 
+int gn_device_check(struct gn_device *device, struct gn_error *err)
+{
+	enum { BYTES = 128 };
+	const struct gn_backend *be = device->backend;
+	void *memory;
+
+	be->enter(device->ctx);
+	memory = be->alloc(device->ctx, BYTES, err);
+	if (!memory)
+		return err && err->code == GN_NO_MEMORY ? 0 : -1; /* full is not broken */
+	be->free(device->ctx, memory, BYTES);
+	return be->sync(device->ctx, err);
+}
+
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info)
 {
 	device->backend->describe(device->ctx, info);

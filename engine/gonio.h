@@ -413,6 +413,8 @@ struct gn_device_info {
 	char remark[480];                   /* why "auto" is not a GPU; else "" */
 };
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
+/* Whether the device still works: writes a little of its memory and waits for it. -1: its failure. */
+int gn_device_check(struct gn_device *device, struct gn_error *err);
 
 /* Leading blocks whose tensors, with the embedding's, are the same memory in all the models: those of tuned models that came with
  * their base. 0 for models of different shapes. */

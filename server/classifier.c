@@ -32,6 +32,7 @@ struct gn_classifier {
 	size_t images_size, logits_size;
 	struct gn_ticket **batch; /* [batch_max] */
 	char failure[520];        /* of the device, for good; set before `failed` is */
+	atomic_bool suspected;    /* the device has to be looked at */
 	atomic_bool failed;
 	uint64_t limit; /* of the pool */
 };
@@ -161,6 +162,25 @@ static int compute(struct gn_classifier *c, int count, struct gn_error *err)
 	return 0;
 }
 
+/* Notes the device's failure, if err is the first one. */
+static void note_failure(struct gn_classifier *c, const struct gn_error *err)
+{
+	if (err->code != GN_DEVICE || atomic_load(&c->failed))
+		return;
+	snprintf(c->failure, sizeof c->failure, "the device failed: %s", err->text);
+	gn_log(GN_LOG_ERROR, "classify", "%s", c->failure);
+	atomic_store(&c->failed, true);
+}
+
+static void look_at_device(struct gn_classifier *c)
+{
+	struct gn_error err = {0};
+
+	gn_modelpool_check_device(c->pool, &err);
+	note_failure(c, &err);
+	atomic_store(&c->suspected, false);
+}
+
 static void run_batch(struct gn_classifier *c, int count)
 {
 	struct gn_error err = {0};
@@ -168,11 +188,7 @@ static void run_batch(struct gn_classifier *c, int count)
 	double start = now();
 
 	compute(c, count, &err);
-	if (err.code == GN_DEVICE && !atomic_load(&c->failed)) {
-		snprintf(c->failure, sizeof c->failure, "the device failed: %s", err.text);
-		gn_log(GN_LOG_ERROR, "classify", "%s", c->failure);
-		atomic_store(&c->failed, true);
-	}
+	note_failure(c, &err);
 	double seconds = now() - start;
 	gn_metrics_classify_batch(metrics, count);
 	for (int m = 0; m < c->batch[0]->count; m++)
@@ -194,8 +210,14 @@ static void *compute_thread(void *user)
 
 	pthread_mutex_lock(&c->lock);
 	for (;;) {
-		while (!c->first && !c->stop)
+		while (!c->first && !c->stop && !atomic_load(&c->suspected))
 			pthread_cond_wait(&c->work, &c->lock);
+		if (atomic_load(&c->suspected)) {
+			pthread_mutex_unlock(&c->lock);
+			look_at_device(c);
+			pthread_mutex_lock(&c->lock);
+			continue;
+		}
 		if (!c->first)
 			break;
 		gather(c);
@@ -391,6 +413,19 @@ static void release(struct gn_classifier *c)
 const char *gn_classifier_failure(struct gn_classifier *c)
 {
 	return atomic_load(&c->failed) ? c->failure : NULL;
+}
+
+void gn_classifier_suspect_device(struct gn_classifier *c)
+{
+	pthread_mutex_lock(&c->lock);
+	atomic_store(&c->suspected, true);
+	pthread_cond_signal(&c->work);
+	pthread_mutex_unlock(&c->lock);
+}
+
+bool gn_classifier_device_usable(const struct gn_classifier *c)
+{
+	return !atomic_load(&c->suspected) && !atomic_load(&c->failed);
 }
 
 uint64_t gn_classifier_memory(const struct gn_classifier *c)

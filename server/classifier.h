@@ -17,6 +17,10 @@ struct gn_classifier;
 struct gn_modelpool *gn_classifier_pool(struct gn_classifier *classifier);
 /* Why the device computes no more; NULL while it does. A GPU that has failed stays so until the service is started again. */
 const char *gn_classifier_failure(struct gn_classifier *classifier);
+/* A worker says that the device failed: the compute thread looks whether it does so for this process too. Returns at once. */
+void gn_classifier_suspect_device(struct gn_classifier *classifier);
+/* Not while it is looked at, and not after it has failed. Never blocks. */
+bool gn_classifier_device_usable(const struct gn_classifier *classifier);
 /* Bytes that the models kept ready may take. */
 uint64_t gn_classifier_memory(const struct gn_classifier *classifier);
 /* Images that wait to be computed. */

@@ -205,6 +205,9 @@ static void reported_failure(struct gn_supervisor *s, struct gn_job *job)
 		fail_job(s, job, "internal", "the worker failed without saying why; see its log");
 		return;
 	}
+	const char *type = json_string_value(json_object_get(error, "type"));
+	if (s->options.suspect_device && type && !strcmp(type, gn_worker_error_type(GN_DEVICE)))
+		s->options.suspect_device(s->options.service);
 	set_error(job, error);
 	gn_job_set_status(s, job, GN_JOB_FAILED);
 }

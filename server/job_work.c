@@ -64,6 +64,8 @@ static void start_jobs(struct gn_supervisor *s, double now)
 {
 	struct gn_job *job;
 
+	if (s->options.device_usable && !s->options.device_usable(s->options.service))
+		return;
 	while (living(s) < s->options.max_runs && (job = next_job(s, now)) && fits(s, job))
 		if (!gn_job_start(s, job))
 			job->not_before = now + poll_seconds;

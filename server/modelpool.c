@@ -247,6 +247,16 @@ int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, i
 	return failed;
 }
 
+int gn_modelpool_check_device(struct gn_modelpool *pool, struct gn_error *err)
+{
+	int failed;
+
+	pthread_mutex_lock(&pool->device_lock);
+	failed = gn_device_check(pool->device, err);
+	pthread_mutex_unlock(&pool->device_lock);
+	return failed;
+}
+
 uint64_t gn_modelpool_bytes(struct gn_modelpool *pool, int *models)
 {
 	uint64_t bytes;

@@ -47,6 +47,8 @@ void gn_modelpool_forget(struct gn_modelpool *pool, const char *id);
  * share is computed once; each gets what it would get alone. Waits for the device. */
 int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, int count, const float *images,
                        int batch, float *const *logits, struct gn_error *err);
+/* See gn_device_check. */
+int gn_modelpool_check_device(struct gn_modelpool *pool, struct gn_error *err);
 /* Bytes now open, and how many models: each file once, what each model needs beside it, and the buffers that all share. */
 uint64_t gn_modelpool_bytes(struct gn_modelpool *pool, int *models);
 

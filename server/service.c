@@ -30,6 +30,16 @@ static uint64_t gpu_bytes_for_jobs(const struct gn_service *service)
 	return info->memory_bytes > own ? info->memory_bytes - own : 1;
 }
 
+static void suspect_device(struct gn_service *service)
+{
+	gn_classifier_suspect_device(service->classifier);
+}
+
+static bool device_usable(const struct gn_service *service)
+{
+	return gn_classifier_device_usable(service->classifier);
+}
+
 static int start_supervisor(struct gn_service *service, struct gn_error *err)
 {
 	const struct gn_config *config = &service->config;
@@ -43,6 +53,9 @@ static int start_supervisor(struct gn_service *service, struct gn_error *err)
 	    .threads = (int)config->threads,
 	    .max_pixels = (uint64_t)config->max_pixels,
 	    .describe_model = gn_api_describe_model,
+	    .suspect_device = suspect_device,
+	    .device_usable = device_usable,
+	    .service = service,
 	};
 
 	return gn_supervisor_new(&service->supervisor, &options, err);

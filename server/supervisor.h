@@ -22,6 +22,7 @@
 #include "server/text.h"
 
 struct gn_metrics;
+struct gn_service;
 struct gn_supervisor;
 
 struct gn_supervisor_options {
@@ -40,6 +41,11 @@ struct gn_supervisor_options {
 	 * job: the job's resource. New reference in *fields. On the supervisor's thread; may block. NULL: an empty object. */
 	int (*describe_model)(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *job,
 	                      struct gn_error *err);
+	/* The service's own view of the device. suspect: a worker ended with a failure of it. usable: false while that is looked into and
+	 * after the device is found broken; jobs wait in the queue then, rather than fail one after another. Neither blocks. NULL: it works. */
+	void (*suspect_device)(struct gn_service *service);
+	bool (*device_usable)(const struct gn_service *service);
+	struct gn_service *service; /* for both */
 };
 
 /* Loads every job; those that were running are queued again. Starts nothing before gn_supervisor_go. */

@@ -343,6 +343,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 	*found = 0;
 	if (!handle || !preference || wanted < 1)
 		return CUBLAS_STATUS_INVALID_VALUE;
+	if (gn_host_refuses(GN_HOST_CALL_CHOICE))
+		return CUBLAS_STATUS_NOT_SUPPORTED;
 	const cublasStatus_t status = make_product(&p, desc, a, b, c, d);
 	if (status != CUBLAS_STATUS_SUCCESS)
 		return status;
@@ -432,7 +434,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
 		gn_host_found(GN_HOST_BAD_CALL, __builtin_return_address(0), "cublasLtMatmul: %s", why);
 		return CUBLAS_STATUS_INVALID_VALUE;
 	}
-	if (gn_host_stuck() != cudaSuccess)
+	if (gn_host_refuses(GN_HOST_CALL_PRODUCT))
 		return CUBLAS_STATUS_EXECUTION_FAILED;
 	gn_host_enqueue(stream, operation);
 	return CUBLAS_STATUS_SUCCESS;

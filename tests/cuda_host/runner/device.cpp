@@ -43,8 +43,10 @@ cudaError_t cudaDriverGetVersion(int *version)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
+	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 	int driver = 0;
 
+	gn_host_want_faults();
 	*count = 0;
 	cudaDriverGetVersion(&driver);
 	if (driver / 1000 < CUDART_VERSION / 1000)

@@ -128,6 +128,12 @@ void gn_host_stick(cudaError_t error)
 		state.stuck = error;
 }
 
+void gn_host_unstick()
+{
+	if (!state.count)
+		state.stuck = state.last = cudaSuccess;
+}
+
 cudaError_t gn_host_error(cudaError_t error)
 {
 	if (error == cudaSuccess)

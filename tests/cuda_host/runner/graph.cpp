@@ -127,6 +127,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
 		return gn_host_error(cudaErrorStreamCaptureUnsupported);
 	if (stream->capture)
 		return gn_host_error(cudaErrorInvalidValue);
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_GRAPH))
+		return gn_host_error(error);
 	gn_host_capture *capture = new gn_host_capture{};
 	capture->mode = mode;
 	capture->owner = std::this_thread::get_id();
@@ -171,10 +173,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *graph)
 		return gn_host_error(cudaErrorInvalidValue);
 	if (stream->branch != 0)
 		return gn_host_error(cudaErrorStreamCaptureUnmatched);
-	cudaError_t error = cudaSuccess;
-	if (capture->invalid)
+	cudaError_t error = gn_host_refuses(GN_HOST_CALL_GRAPH); // the capture ends all the same
+	if (error == cudaSuccess && capture->invalid)
 		error = cudaErrorStreamCaptureInvalidated;
-	else if (!all_joined(*capture))
+	else if (error == cudaSuccess && !all_joined(*capture))
 		error = cudaErrorStreamCaptureUnjoined;
 	for (gn_host_stream *each : capture->streams)
 		each->capture = nullptr;
@@ -217,6 +219,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 
 	if (!graph)
 		return gn_host_error(cudaErrorInvalidValue);
+	*exec = nullptr;
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_GRAPH))
+		return gn_host_error(error);
 	*exec = new gn_host_graph_exec{*graph, {nullptr}};
 	for (size_t branch = 1; branch < graph->branches; branch++)
 		(*exec)->streams.push_back(gn_host_new_stream(false, true));
@@ -259,6 +264,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t handle)
 		return gn_host_error(cudaErrorInvalidResourceHandle);
 	if (stream->capture)
 		return gn_host_error(gn_host_capture_refuse(stream)); // a graph inside a graph: nothing here needs it
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_GRAPH))
+		return gn_host_error(error);
 	submit_nodes(exec, stream);
 	return gn_host_error(cudaSuccess);
 }

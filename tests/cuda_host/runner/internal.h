@@ -8,6 +8,7 @@
  *   hooks.cpp     loads and stores as the compiler reports them     block.cpp  threads, barriers   warp.cpp  warps
  *   ptx.cpp       instructions of ptx.h              product.cpp, cublaslt.cpp   matrix products
  *   symbols.cpp   the program's symbols              launches.cpp   a list of what was launched
+ *   faults.cpp    calls that fail because a test wants it
  */
 #ifndef GN_HOST_INTERNAL_H
 #define GN_HOST_INTERNAL_H
@@ -33,7 +34,26 @@ void gn_host_found(enum gn_host_finding_kind kind, const void *pc, const char *f
     __attribute__((format(printf, 3, 4)));
 cudaError_t gn_host_stuck();                  /* the error that stays; cudaSuccess while there is none */
 void gn_host_stick(cudaError_t error);        /* the first one stays */
+void gn_host_unstick();                       /* unless there are findings */
 cudaError_t gn_host_error(cudaError_t error); /* remembers it for cudaGetLastError and returns it */
+
+/* ---- faults ---- */
+enum gn_host_call {
+	GN_HOST_CALL_ALLOC,    /* cudaMalloc */
+	GN_HOST_CALL_PINNED,   /* cudaMallocHost, cudaHostAlloc */
+	GN_HOST_CALL_COPY,     /* copies and fills, when they are queued */
+	GN_HOST_CALL_LAUNCH,   /* a kernel, when it is queued */
+	GN_HOST_CALL_KERNEL,   /* a kernel, when it runs: shows at the next call that waits, and stays */
+	GN_HOST_CALL_PRODUCT,  /* cublasLtMatmul */
+	GN_HOST_CALL_CHOICE,   /* cublasLtMatmulAlgoGetHeuristic */
+	GN_HOST_CALL_GRAPH,    /* capturing, instantiating and launching graphs */
+	GN_HOST_CALL_EVENT,    /* making streams and events, recording and waiting in streams */
+	GN_HOST_CALL_WAIT,     /* the host waits for a stream or an event */
+	GN_HOST_CALLS
+};
+/* Counts a call. What it has to answer before it does anything: the error that stays, that of a wanted fault, or cudaSuccess. */
+cudaError_t gn_host_refuses(enum gn_host_call call);
+void gn_host_want_faults(); /* looks at the environment: another wanted fault is a device without the last one */
 
 /* ---- operations in streams ---- */
 enum gn_host_access { GN_HOST_READ, GN_HOST_WRITE, GN_HOST_ATOMIC };

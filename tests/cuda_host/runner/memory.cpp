@@ -11,6 +11,7 @@
 #include "memory.h"
 
 static const size_t arena_bytes = (size_t)32 << 30;
+static const size_t huge_page = (size_t)2 << 20;
 static const size_t alignment = 512, gap = 512; // what cudaMalloc aligns to; inaccessible bytes behind each allocation
 
 static struct {
@@ -33,6 +34,7 @@ static void init()
 		std::abort();
 	}
 	state.arena = static_cast<unsigned char *>(map);
+	madvise(map, arena_bytes, MADV_HUGEPAGE); // fewer page faults where there are such pages
 	state.next = alignment; // something before the first piece too
 	state.device = new std::map<uintptr_t, size_t>;
 	state.pinned = new std::map<uintptr_t, size_t>;
@@ -54,6 +56,20 @@ size_t gn_host_memory_total()
 {
 	init();
 	return state.total;
+}
+
+void gn_host_give_back(void *from, size_t bytes)
+{
+	const uintptr_t page = 4096, start = reinterpret_cast<uintptr_t>(from), end = start + bytes;
+	const uintptr_t first = (start + page - 1) & ~(page - 1), last = end & ~(page - 1);
+
+	if (first >= last) {
+		std::memset(from, 0, bytes);
+		return;
+	}
+	std::memset(from, 0, first - start);
+	madvise(reinterpret_cast<void *>(first), last - first, MADV_DONTNEED);
+	std::memset(reinterpret_cast<void *>(last), 0, end - last);
 }
 
 bool gn_host_is_device(const void *address)
@@ -132,8 +148,8 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes)
 
 	init();
 	*pointer = nullptr;
-	if (gn_host_stuck() != cudaSuccess)
-		return gn_host_error(gn_host_stuck());
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_ALLOC))
+		return gn_host_error(error);
 	if (gn_host_any_capture())
 		return gn_host_error(cudaErrorStreamCaptureUnsupported);
 	if (!bytes)
@@ -173,7 +189,7 @@ cudaError_t cudaFree(void *pointer)
 	}
 	gn_host_wait_all();
 	gn_host_shadow_close(pointer, piece->second);
-	madvise(pointer, (piece->second + 4095) / 4096 * 4096, MADV_DONTNEED);
+	gn_host_give_back(pointer, piece->second);
 	state.used -= piece->second;
 	state.device->erase(piece);
 	return gn_host_error(cudaSuccess);
@@ -191,12 +207,14 @@ cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int)
 
 	init();
 	*pointer = nullptr;
-	if (gn_host_stuck() != cudaSuccess)
-		return gn_host_error(gn_host_stuck());
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_PINNED))
+		return gn_host_error(error);
 	if (!bytes)
 		return cudaSuccess;
-	if (posix_memalign(&piece, 4096, bytes) != 0)
+	if (posix_memalign(&piece, bytes < huge_page ? 4096 : huge_page, bytes) != 0)
 		return gn_host_error(cudaErrorMemoryAllocation);
+	if (bytes >= huge_page)
+		madvise(piece, bytes, MADV_HUGEPAGE);
 	(*state.pinned)[reinterpret_cast<uintptr_t>(piece)] = bytes;
 	std::memset(piece, 0xff, bytes);
 	*pointer = piece;

@@ -25,6 +25,8 @@ struct kernel_operation : gn_host_operation {
 	}
 	void run() override
 	{
+		if (gn_host_refuses(GN_HOST_CALL_KERNEL))
+			return;
 		gn_host_log_launch(kernel);
 		gn_host_run_kernel(kernel);
 	}
@@ -76,8 +78,8 @@ void gn_host_submit(const gn_host_kernel *kernel, cudaStream_t stream)
 	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 	auto operation = std::make_shared<kernel_operation>(*kernel);
 
-	if (gn_host_stuck() != cudaSuccess) {
-		gn_host_error(gn_host_stuck());
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_LAUNCH)) {
+		gn_host_error(error);
 	} else if (!launch_allowed(*kernel)) {
 		gn_host_error(cudaErrorInvalidConfiguration);
 	} else {
@@ -106,8 +108,8 @@ cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t
 {
 	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 
-	if (gn_host_stuck() != cudaSuccess)
-		return gn_host_error(gn_host_stuck());
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_COPY))
+		return gn_host_error(error);
 	if (!bytes)
 		return cudaSuccess;
 	if (!gn_host_is_allocated(pointer, bytes)) {
@@ -220,8 +222,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 {
 	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 
-	if (gn_host_stuck() != cudaSuccess)
-		return gn_host_error(gn_host_stuck());
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_COPY))
+		return gn_host_error(error);
 	if (!width || !height)
 		return cudaSuccess;
 	if (width > to_pitch || width > from_pitch)

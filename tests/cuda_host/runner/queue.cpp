@@ -230,8 +230,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags)
 {
 	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 
-	*stream =
-	    gn_host_stuck() == cudaSuccess ? gn_host_new_stream(!(flags & cudaStreamNonBlocking), false) : nullptr;
+	*stream = nullptr;
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_EVENT))
+		return gn_host_error(error);
+	*stream = gn_host_new_stream(!(flags & cudaStreamNonBlocking), false);
 	return gn_host_error(cudaSuccess);
 }
 
@@ -256,6 +258,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle)
 		return gn_host_error(cudaErrorInvalidResourceHandle);
 	if (stream->capture)
 		return gn_host_error(gn_host_capture_refuse(stream));
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_WAIT))
+		return gn_host_error(error);
 	order_with_default(stream);
 	for (const gn_host_dependency &first : stream->next)
 		drain(first.stream, first.number);
@@ -324,6 +328,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags)
 {
 	std::lock_guard<std::recursive_mutex> guard(gn_host_lock());
 
+	*event = nullptr;
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_EVENT))
+		return gn_host_error(error);
 	*event = new gn_host_event{nullptr, !(flags & cudaEventDisableTiming)};
 	state.events++;
 	return gn_host_error(cudaSuccess);
@@ -347,6 +354,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle)
 
 	if (!stream || !event)
 		return gn_host_error(cudaErrorInvalidResourceHandle);
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_EVENT))
+		return gn_host_error(error);
 	event->mark = std::make_shared<gn_host_mark>();
 	event->mark->stream = stream;
 	if (stream->capture) {
@@ -367,6 +376,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
 
 	if (!stream || !event)
 		return gn_host_error(cudaErrorInvalidResourceHandle);
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_EVENT))
+		return gn_host_error(error);
 	if (!event->mark)
 		return gn_host_error(cudaSuccess);
 	if (event->mark->capture || stream->capture)
@@ -385,6 +396,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 		return gn_host_error(cudaSuccess);
 	if (event->mark->capture)
 		return gn_host_error(cudaErrorStreamCaptureUnsupported);
+	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_WAIT))
+		return gn_host_error(error);
 	drain(event->mark->stream, event->mark->number);
 	host_joins(event->mark->clock);
 	return gn_host_error(cudaSuccess);

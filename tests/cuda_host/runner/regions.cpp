@@ -23,6 +23,7 @@ static void *reserve(size_t bytes)
 		std::perror("host runner: address space for the shadow");
 		std::abort();
 	}
+	madvise(map, bytes, MADV_HUGEPAGE);
 	return map;
 }
 

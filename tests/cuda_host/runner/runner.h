@@ -5,11 +5,13 @@
  * also becomes a CUDA error that stays (as a fault on a GPU does), so that a test that knows nothing of the runner fails too. When the
  * process ends with findings that nobody took, or with leaks, its exit status is 86.
  *
- * Environment, read at the first call:
+ * Environment, read at the first call where it does not say otherwise:
  *   GONIO_CUDA_HOST_DEVICES     how many devices there are (1)
  *   GONIO_CUDA_HOST_MEMORY      bytes of device memory (8 GiB)
  *   GONIO_CUDA_HOST_CAPABILITY  compute capability as "9.0" (that)
  *   GONIO_CUDA_HOST_DRIVER      the driver's CUDA version as 13000 (that); less than the runtime's is a driver that is too old
+ *   GONIO_CUDA_HOST_FAULT       a call that fails, as "copy:3", the third one; read at every call, counted from when it last changed. The
+ *                               calls: enum gn_host_call in internal.h
  *   GONIO_CUDA_HOST_LAUNCHES    a file that gets a line of JSON for each different launch (tests/cuda/proof.py reads it)
  */
 #ifndef GN_HOST_RUNNER_H

@@ -243,11 +243,11 @@ void gn_host_shadow_close(const void *address, size_t bytes)
 	const size_t first = (reinterpret_cast<uintptr_t>(address) - region->base) / GN_HOST_GRAIN;
 	const size_t grains = (bytes + GN_HOST_GRAIN - 1) / GN_HOST_GRAIN;
 
-	std::memset(region->state + first, 0, grains);
+	gn_host_give_back(region->state + first, grains);
 	if (!gn_host_checked)
 		return;
-	std::memset(region->writes + first, 0, grains * sizeof(uint64_t));
-	std::memset(region->reads + first, 0, grains * sizeof(uint64_t));
+	gn_host_give_back(region->writes + first, grains * sizeof(uint64_t));
+	gn_host_give_back(region->reads + first, grains * sizeof(uint64_t));
 }
 
 static bool range_fault(gn_host_finding_kind kind, const char *who, gn_host_access access, uintptr_t address,
