@@ -340,20 +340,24 @@ static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err
 	return NULL;
 }
 
+static int refuse_job(const struct gn_worker *w, const struct gn_error *err)
+{
+	gn_worker_say(w, "gonio: %s: %s", err->where, err->text);
+	return GN_WORKER_USAGE;
+}
+
 /* From the inputs to result.json. Returns the exit status. */
 static int do_job(struct gn_worker *w, enum gn_kind kind)
 {
 	struct gn_error err = {0};
 	json_t *result = NULL;
 
-	if (load_job(w, &err) == 0 && open_events(w, &err) == 0 && open_inputs(w, &err) == 0)
+	if (open_events(w, &err) == 0 && open_inputs(w, &err) == 0)
 		result = work(w, kind, &err);
 	if (result && write_result("result", result, &err) == 0)
 		return GN_WORKER_DONE;
-	if (!strcmp(err.where, GN_WORKER_JOB_JSON)) {
-		gn_worker_say(w, "gonio: %s: %s", err.where, err.text);
-		return GN_WORKER_USAGE;
-	}
+	if (!strcmp(err.where, GN_WORKER_JOB_JSON))
+		return refuse_job(w, &err);
 	if (err.code == GN_CANCELLED && !w->write_failed) {
 		gn_worker_say(w, "stopped on request");
 		return GN_WORKER_STOPPED;
@@ -366,6 +370,7 @@ static int do_job(struct gn_worker *w, enum gn_kind kind)
 int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker_watch *watch)
 {
 	struct gn_worker w = {.events = -1, .stop = &stop_requested, .watch = watch};
+	struct gn_error err = {0};
 	int lock, status;
 
 	if (chdir(folder)) {
@@ -375,13 +380,17 @@ int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker
 	catch_signals();
 	if (follow_parent())
 		return GN_WORKER_STOPPED;
+	if (load_job(&w, &err)) /* before the lock: a folder that holds no job stays as it is */
+		return refuse_job(&w, &err);
 	lock = take_lock();
 	if (lock < 0) {
 		gn_worker_say(&w, "gonio: %s: another worker is at it", folder);
-		return GN_WORKER_BUSY;
+		status = GN_WORKER_BUSY;
+	} else {
+		status = do_job(&w, kind);
 	}
-	status = do_job(&w, kind);
 	worker_release(&w);
-	close(lock);
+	if (lock >= 0)
+		close(lock);
 	return status;
 }

@@ -219,6 +219,11 @@ refuses() {
     mkdir empty
     gonio 2 train empty
     says "job.json"
+    [ -z "$(ls -A empty)" ] # nothing is left in it
+    mkdir other
+    echo '{"job":' > other/job.json
+    gonio 2 train other
+    [ "$(ls -A other)" = job.json ]
     gonio 2 soup nothing
     says "nothing"
 }
