@@ -72,7 +72,10 @@ static void take_event(struct gn_supervisor *s, struct gn_job *job, const struct
 {
 	if (record->id > job->last_event)
 		job->last_event = record->id;
-	if (!strcmp(record->kind, "start")) {
+	if (!strcmp(record->kind, "status")) {
+		const char *status = json_string_value(json_object_get(record->data, "status"));
+		job->says_queued = status && !strcmp(status, gn_job_status_name(GN_JOB_QUEUED));
+	} else if (!strcmp(record->kind, "start")) {
 		take_phase(job, record->data);
 		job->step = member(record->data, "step");
 		take_progress(job, record->data);
@@ -158,4 +161,13 @@ void gn_job_append_status(struct gn_supervisor *s, struct gn_job *job)
 		close(fd);
 	free(line);
 	gn_job_tail(s, job);
+}
+
+void gn_job_tell_queued(struct gn_supervisor *s, struct gn_job *job)
+{
+	gn_job_tail(s, job);
+	if (!job->says_queued)
+		gn_job_append_status(s, job);
+	job->loaded = false;
+	gn_job_publish(s, job);
 }

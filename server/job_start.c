@@ -151,17 +151,17 @@ static int spawn(struct gn_supervisor *s, struct gn_job *job, struct gn_error *e
 	return 0;
 }
 
-/* 0 when no worker holds the folder; a worker of a service that was killed may still be writing its checkpoint. */
-static int folder_free(const struct gn_supervisor *s, const struct gn_job *job)
+bool gn_job_folder_free(const struct gn_supervisor *s, const struct gn_job *job)
 {
 	char path[PATH_MAX];
-	int fd, result;
+	bool result;
+	int fd;
 
 	gn_job_path(s, job, "lock", path);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return -1;
-	result = flock(fd, LOCK_EX | LOCK_NB);
+		return errno == ENOENT;
+	result = flock(fd, LOCK_EX | LOCK_NB) == 0;
 	close(fd);
 	return result;
 }
@@ -170,8 +170,10 @@ bool gn_job_start(struct gn_supervisor *s, struct gn_job *job)
 {
 	struct gn_error err = {0};
 
-	if (folder_free(s, job))
+	if (!gn_job_folder_free(s, job))
 		return false;
+	if (job->loaded)
+		gn_job_tell_queued(s, job);
 	if (gn_job_adopt_result(s, job))
 		return true;
 	job->row.attempts++;

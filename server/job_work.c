@@ -71,6 +71,19 @@ static void start_jobs(struct gn_supervisor *s, double now)
 			job->not_before = now + poll_seconds;
 }
 
+/* After a start of the service: what waits says so. True while the last worker of some job still holds its folder. */
+static bool tell_loaded(struct gn_supervisor *s)
+{
+	bool left = false;
+
+	for (struct gn_job *job = s->active; job; job = job->active_next) {
+		if (job->loaded && job->row.status == GN_JOB_QUEUED && gn_job_folder_free(s, job))
+			gn_job_tell_queued(s, job);
+		left = left || job->loaded;
+	}
+	return left;
+}
+
 /* ---------------------------------------------------------------- following -------------------------------------- */
 
 static void press_stop(struct gn_supervisor *s, struct gn_job *job, double now)
@@ -135,6 +148,7 @@ static bool delayed(const struct gn_supervisor *s)
 void *gn_supervisor_thread(void *supervisor)
 {
 	struct gn_supervisor *s = supervisor;
+	bool loaded = true;
 	double ticked = 0;
 	sigset_t all;
 
@@ -148,15 +162,17 @@ void *gn_supervisor_thread(void *supervisor)
 			if (job->pid)
 				follow_job(s, job, now);
 		}
-		if (s->going && !s->stopping)
+		if (s->going && !s->stopping) {
+			loaded = loaded && tell_loaded(s);
 			start_jobs(s, now);
+		}
 		if (s->stopping && !living(s))
 			break;
 		if (now - ticked >= 1) {
 			wake_all_listeners(s);
 			ticked = now;
 		}
-		wait_a_little(s, living(s) || delayed(s) ? poll_seconds : idle_seconds);
+		wait_a_little(s, living(s) || delayed(s) || loaded ? poll_seconds : idle_seconds);
 	}
 	pthread_mutex_unlock(&s->change);
 	return NULL;

@@ -52,6 +52,7 @@ static int load_jobs(struct gn_supervisor *s, struct gn_error *err)
 	if (loading.failed)
 		return gn_fail(err, GN_NO_MEMORY, "jobs", "out of memory");
 	for (struct gn_job *job = s->active; job; job = job->active_next) {
+		job->loaded = true;
 		if (job->row.status == GN_JOB_RUNNING) {
 			job->row.status = GN_JOB_QUEUED;
 			gn_log(GN_LOG_INFO, "jobs", "%s was running: queued again", job->row.id);

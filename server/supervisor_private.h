@@ -35,6 +35,8 @@ struct gn_job {
 	int64_t checkpoint_step; /* the furthest of the phase */
 	char phase[16];          /* of a run with a probe; "" otherwise */
 	int64_t step;            /* of the last step event; for counting images */
+	bool says_queued;        /* the last status event */
+	bool loaded;             /* active since the service started; its file may not tell yet that it is queued */
 	bool dirty;              /* progress or members changed since text was made */
 
 	/* worker */
@@ -91,8 +93,13 @@ void gn_job_path(const struct gn_supervisor *s, const struct gn_job *job, const 
 void gn_job_tail(struct gn_supervisor *s, struct gn_job *job);
 /* Appends a status event; the file has been read to its end first. */
 void gn_job_append_status(struct gn_supervisor *s, struct gn_job *job);
+/* The service before may have died before it could tell that the job is queued (again): tells it where the last status event is
+ * another. No worker may hold the job's folder. */
+void gn_job_tell_queued(struct gn_supervisor *s, struct gn_job *job);
 
 /* job_start.c: with change held, on the supervisor's thread */
+/* No worker holds the job's folder; one of a service that was killed may still be writing its checkpoint. */
+bool gn_job_folder_free(const struct gn_supervisor *s, const struct gn_job *job);
 /* Returns whether the job was dealt with: a worker lives, or the job ended in another way. False while the last worker still holds the
  * job's folder. */
 bool gn_job_start(struct gn_supervisor *s, struct gn_job *job);

@@ -1,10 +1,12 @@
 // The supervisor, with a shell script as worker: every way in which a worker can end, the queue, and restarts of the service.
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -332,6 +334,71 @@ static void test_start_after_a_kill(void **state)
 	gn_store_close(f->store);
 	runs_start(f);
 	runs_wait(f, id, GN_JOB_SUCCEEDED);
+	expect_story(f, id, "queued running succeeded ");
+}
+
+static void remove_from(struct runs *f, const char *id, const char *file)
+{
+	char folder[PATH_MAX], path[PATH_MAX + 32];
+
+	gn_store_folder(f->store, GN_KIND_RUN, id, folder);
+	snprintf(path, sizeof path, "%s/%s", folder, file);
+	assert_int_equal(unlink(path), 0);
+}
+
+// What waits in the queue tells it once, whether the service before had come to telling it or not, and tells it while it waits.
+static void test_queued_through_a_restart(void **state)
+{
+	struct runs *f = *state;
+	char slow[GN_ID_SIZE], told[GN_ID_SIZE], untold[GN_ID_SIZE];
+
+	runs_submit(f, "slow", "", 0, slow);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	runs_submit(f, "good", "", 0, told);
+	runs_submit(f, "good", "", 0, untold);
+	gn_supervisor_free(f->supervisor);
+	remove_from(f, untold, "events.ndjson"); // as if killed between the row and its event
+	gn_store_close(f->store);
+	runs_start(f);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	expect_story(f, told, "queued ");
+	expect_story(f, untold, "queued ");
+	runs_stop(f);
+	runs_start(f);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	touch(f, slow, "go");
+	runs_wait(f, untold, GN_JOB_SUCCEEDED);
+	expect_story(f, slow, "queued running queued running queued running succeeded ");
+	expect_story(f, told, "queued running succeeded ");
+	expect_story(f, untold, "queued running succeeded ");
+}
+
+// A service that was killed, and a worker that still writes: nobody else writes into its events until it is gone.
+static void test_queued_behind_a_worker(void **state)
+{
+	struct runs *f = *state;
+	char slow[GN_ID_SIZE], id[GN_ID_SIZE], folder[PATH_MAX], path[PATH_MAX + 32];
+	int lock;
+
+	runs_submit(f, "slow", "", 0, slow);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	runs_submit(f, "good", "", 0, id);
+	gn_supervisor_free(f->supervisor);
+	remove_from(f, id, "events.ndjson");
+	gn_store_folder(f->store, GN_KIND_RUN, id, folder);
+	snprintf(path, sizeof path, "%s/lock", folder);
+	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	gn_store_close(f->store);
+	runs_start(f);
+	runs_wait(f, slow, GN_JOB_RUNNING);
+	usleep(300000);
+	assert_false(run_has(f, id, "events.ndjson"));
+	close(lock);
+	expect_story(f, id, "queued ");
+	touch(f, slow, "go");
+	runs_wait(f, id, GN_JOB_SUCCEEDED);
+	expect_story(f, id, "queued running succeeded ");
 }
 
 // The service died after the worker's success and before the model was registered: nothing is trained again.
@@ -511,6 +578,8 @@ int main(void)
 	    CASE(test_gpu_memory),
 	    CASE(test_clean_stop_and_start),
 	    CASE(test_start_after_a_kill),
+	    CASE(test_queued_through_a_restart),
+	    CASE(test_queued_behind_a_worker),
 	    CASE(test_left_result),
 	    CASE(test_list),
 	    CASE(test_names_and_missing_parts),
