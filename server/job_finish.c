@@ -104,7 +104,7 @@ static int describe(struct gn_supervisor *s, struct gn_job *job, const char *fil
 		snprintf(paths[i] + used, PATH_MAX - used, "/model.safetensors");
 		borrowed[i + 1] = paths[i];
 	}
-	if (gn_chain_open_paths(&chain, count + 1, borrowed, err))
+	if (gn_chain_open_paths(&chain, count + 1, borrowed, true, err))
 		return -1;
 	resource = job->text ? json_loadb(job->text->data, job->text->bytes, 0, NULL) : json_object();
 	result = s->options.describe_model(fields, file, &chain, resource, err);

@@ -161,7 +161,7 @@ static struct gn_held *open_one(struct gn_modelpool *pool, const char *id, struc
 	gn_store_folder(pool->store, GN_KIND_MODEL, id, path);
 	size_t used = strlen(path);
 	snprintf(path + used, sizeof path - used, "/model.safetensors");
-	if (gn_model_open(&held->model, path, base ? base->model : NULL, err)) {
+	if (gn_model_open_known(&held->model, path, base ? base->model : NULL, err)) {
 		free(held);
 		return NULL;
 	}

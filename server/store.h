@@ -82,12 +82,12 @@ int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, u
 
 /* The model and its bases, the model first: ids[0] is id itself. Returns how many (1 for a base model), or -1. */
 int gn_store_chain(struct gn_store *store, const char *id, char ids[GN_CHAIN_MAX][GN_ID_SIZE], struct gn_error *err);
-/* A model opened with its bases, from the paths of their files, the model first. */
+/* A model opened with its bases, from the paths of their files, the model first. known: that they belong together. */
 struct gn_chain {
 	int count;
 	struct gn_model *models[GN_CHAIN_MAX];
 };
-int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *paths, struct gn_error *err);
+int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *paths, bool known, struct gn_error *err);
 void gn_chain_close(struct gn_chain *chain);
 
 /* ---------------------------------------------------------------- rows of jobs (for the supervisor) -------------- */

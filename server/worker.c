@@ -125,7 +125,8 @@ static struct gn_model *open_file(struct gn_worker *w, const char *path, const s
 		return NULL;
 	}
 	w->opened = grown;
-	if (gn_model_open(&model, path, base, err))
+	/* the service knows its models' bases by id */
+	if ((gn_worker_supervised() ? gn_model_open_known : gn_model_open)(&model, path, base, err))
 		return NULL;
 	grown[w->opened_count++] = (struct gn_opened){path, model};
 	return model;

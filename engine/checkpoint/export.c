@@ -38,6 +38,7 @@ static json_t *make_metadata(const struct gn_model *model, const struct gn_expor
 	    .layout = &model->layout,
 	    .labels = (const char *const *)model->labels,
 	    .label_count = model->label_count,
+	    .base = options->delta_only ? model->base_hash : NULL,
 	};
 	json_t *metadata = gn_metadata_make(&parts, err);
 

@@ -237,6 +237,7 @@ json_t *gn_metadata_make(const struct gn_model_parts *parts, struct gn_error *er
 	    json_object_set_new(metadata, "gonio.pos_resample", json_string(resample_names[parts->pos_resample])) ||
 	    set_text(metadata, "gonio.architecture", arch_object(parts->arch)) ||
 	    set_text(metadata, "gonio.preprocessing", preprocess_object(parts->preprocess)) ||
+	    (parts->base && parts->base[0] && json_object_set_new(metadata, "gonio.base", json_string(parts->base))) ||
 	    (parts->label_count > 0 && set_text(metadata, "gonio.labels", label_array(parts)))) {
 		json_decref(metadata);
 		gn_fail(err, GN_NO_MEMORY, "", "no memory for a file's metadata");
@@ -288,6 +289,19 @@ static int read_labels(struct gn_metadata *out, const struct gn_st_file *file, s
 	return result;
 }
 
+/* Files of former versions do not name their base. */
+static int read_base(struct gn_metadata *out, const struct gn_st_file *file, struct gn_error *err)
+{
+	const char *hash = gn_st_metadata(file, "gonio.base");
+
+	if (!hash)
+		return 0;
+	if (strlen(hash) != sizeof out->base - 1 || strspn(hash, "0123456789abcdef") != sizeof out->base - 1)
+		return gn_fail(err, GN_INVALID, "gonio.base", "gonio.base is not a SHA-256");
+	memcpy(out->base, hash, sizeof out->base);
+	return 0;
+}
+
 int gn_metadata_read(struct gn_metadata *out, const struct gn_st_file *file, struct gn_error *err)
 {
 	const char *format = gn_st_metadata(file, "gonio.format");
@@ -305,7 +319,8 @@ int gn_metadata_read(struct gn_metadata *out, const struct gn_st_file *file, str
 	out->pos_resample = (enum gn_pos_resample)resample;
 	if (!read_object(&arch, file, "gonio.architecture", err) &&
 	    !read_object(&preprocess, file, "gonio.preprocessing", err) && !arch_read(&out->arch, arch, err) &&
-	    !preprocess_read(&out->preprocess, preprocess, err) && !read_labels(out, file, err))
+	    !preprocess_read(&out->preprocess, preprocess, err) && !read_base(out, file, err) &&
+	    !read_labels(out, file, err))
 		result = 0;
 	json_decref(arch);
 	json_decref(preprocess);

@@ -14,6 +14,7 @@ struct gn_metadata {
 	enum gn_pos_resample pos_resample;
 	char **labels; /* [label_count] */
 	int label_count;
+	char base[65]; /* the hash of its base; "": not said */
 };
 /* A new __metadata__ object of strings; the caller owns it. NULL with *err. */
 json_t *gn_metadata_make(const struct gn_model_parts *parts, struct gn_error *err);

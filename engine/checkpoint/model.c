@@ -2,6 +2,7 @@
  * gonio's own model files: opening them (alone, or as a delta on a base) and writing them. The file is mapped and
  * stays so as long as the model is open; nothing is copied but names and labels.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,45 @@
 
 struct gn_model_map {
 	struct gn_file_map file;
+	pthread_mutex_t lock; /* of hash; held while it is computed */
+	char hash[65];        /* "": not computed yet */
 };
+
+/* ---------------------------------------------------------------- hashing --------------------------------------- */
+
+/* Tensor by tensor, which then leave the memory: the whole of a large model need not fit in. */
+static int compute_hash(char hash[65], const struct gn_model *model, struct gn_error *err)
+{
+	struct gn_sha256 state;
+
+	if (gn_sha256_begin(&state, err))
+		return -1;
+	for (int i = 0; i < model->layout.count; i++) {
+		size_t size = model->layout.tensors[i].numel * sizeof(float);
+
+		gn_sha256_update(&state, model->tensors[i], size);
+		if (model->map)
+			gn_file_forget(model->tensors[i], size);
+	}
+	gn_sha256_end(&state, hash);
+	return 0;
+}
+
+int gn_model_hash(char hash[65], const struct gn_model *model, struct gn_error *err)
+{
+	struct gn_model_map *map = model->map;
+	int result = 0;
+
+	if (!map) /* of no file */
+		return compute_hash(hash, model, err);
+	pthread_mutex_lock(&map->lock);
+	if (!map->hash[0])
+		result = compute_hash(map->hash, model, err);
+	if (result == 0)
+		memcpy(hash, map->hash, sizeof map->hash);
+	pthread_mutex_unlock(&map->lock);
+	return result;
+}
 
 /* ---------------------------------------------------------------- opening --------------------------------------- */
 
@@ -86,7 +125,22 @@ static int take_metadata(struct gn_model *model, const struct gn_st_file *file, 
 	model->pos_resample = metadata.pos_resample;
 	model->labels = metadata.labels;
 	model->label_count = metadata.label_count;
+	memcpy(model->base_hash, metadata.base, sizeof model->base_hash);
 	return gn_layout_init(&model->layout, &model->arch, err);
+}
+
+static int check_base(const struct gn_model *model, const char *path, struct gn_error *err)
+{
+	char hash[65];
+
+	if (!model->base || !model->base_hash[0])
+		return 0;
+	if (gn_model_hash(hash, model->base, err))
+		return -1;
+	return strcmp(hash, model->base_hash) == 0
+	           ? 0
+	           : gn_fail(err, GN_INVALID, path, "was tuned from another base: %.12s, and this one is %.12s",
+	                     model->base_hash, hash);
 }
 
 static int open_file(struct gn_model *model, const char *path, struct gn_error *err)
@@ -95,7 +149,10 @@ static int open_file(struct gn_model *model, const char *path, struct gn_error *
 	int result = -1;
 
 	model->map = gn_alloc(1, sizeof *model->map, err);
-	if (model->map && !gn_file_map(&model->map->file, path, err) &&
+	if (!model->map)
+		return -1;
+	pthread_mutex_init(&model->map->lock, NULL);
+	if (!gn_file_map(&model->map->file, path, err) &&
 	    !gn_st_parse(&file, model->map->file.bytes, model->map->file.size, err) &&
 	    !take_metadata(model, &file, err) && !take_tensors(model, &file, err))
 		result = 0;
@@ -103,14 +160,15 @@ static int open_file(struct gn_model *model, const char *path, struct gn_error *
 	return result;
 }
 
-int gn_model_open(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err)
+static int open_model(struct gn_model **out, const char *path, const struct gn_model *base, bool known,
+                      struct gn_error *err)
 {
 	struct gn_model *model = gn_alloc(1, sizeof *model, err);
 
 	if (!model)
 		return -1;
 	model->base = base;
-	if (open_file(model, path, err)) {
+	if (open_file(model, path, err) || (!known && check_base(model, path, err))) {
 		gn_model_close(model);
 		return -1;
 	}
@@ -118,12 +176,24 @@ int gn_model_open(struct gn_model **out, const char *path, const struct gn_model
 	return 0;
 }
 
+int gn_model_open(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err)
+{
+	return open_model(out, path, base, false, err);
+}
+
+int gn_model_open_known(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err)
+{
+	return open_model(out, path, base, true, err);
+}
+
 void gn_model_close(struct gn_model *model)
 {
 	if (!model)
 		return;
-	if (model->map)
+	if (model->map) {
 		gn_file_unmap(&model->map->file);
+		pthread_mutex_destroy(&model->map->lock);
+	}
 	free(model->map);
 	gn_layout_release(&model->layout);
 	free(model->tensors);

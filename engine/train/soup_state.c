@@ -49,7 +49,7 @@ static int make_key(char key[65], const struct gn_soup *soup, struct gn_error *e
 	char base[65], text[64];
 	struct gn_sha256 hash;
 
-	if (gn_blend_hash_base(base, o->models[0]->base, err) || gn_sha256_begin(&hash, err))
+	if (gn_model_hash(base, o->models[0]->base, err) || gn_sha256_begin(&hash, err))
 		return -1;
 	snprintf(text, sizeof text, "%s %d %d", gn_soup_method_name(o->method), o->count,
 	         o->models[0]->arch.image_size);

@@ -287,10 +287,10 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 	const char **labels = gn_alloc((size_t)t->arch.classes, sizeof *labels, err);
 	float *copy = NULL;
 	const float **values = current_values(t, &copy, err);
-	char path[4096];
+	char path[4096], base[65];
 	int result = -1;
 
-	if (labels && values && t->backend->sync(t->ctx, err) == 0) {
+	if (labels && values && t->backend->sync(t->ctx, err) == 0 && gn_model_hash(base, model, err) == 0) {
 		for (int k = 0; k < t->arch.classes; k++)
 			labels[k] = t->dataset->classes[k].name;
 		snprintf(path, sizeof path, "%s/model.safetensors", t->options->folder);
@@ -302,7 +302,8 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 		                                                 .layout = &t->layout,
 		                                                 .tensors = values,
 		                                                 .labels = labels,
-		                                                 .label_count = t->arch.classes},
+		                                                 .label_count = t->arch.classes,
+		                                                 .base = base},
 		                        err);
 	}
 	free(copy);

@@ -60,18 +60,6 @@ int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct
 	return result;
 }
 
-int gn_blend_hash_base(char hash[65], const struct gn_model *base, struct gn_error *err)
-{
-	struct gn_sha256 state;
-
-	if (gn_sha256_begin(&state, err))
-		return -1;
-	for (int i = 0; i < base->layout.count; i++)
-		gn_sha256_update(&state, base->tensors[i], base->layout.tensors[i].numel * sizeof(float));
-	gn_sha256_end(&state, hash);
-	return 0;
-}
-
 void gn_blend_forget(const struct gn_model *model)
 {
 	for (int i = 0; i < model->layout.count; i++)
@@ -201,13 +189,15 @@ static void blend_release(struct blend *b)
 static int blend_write(struct blend *b, const char *path, struct gn_error *err)
 {
 	const struct gn_model *model = b->shares[0].input->model;
+	char base[65];
 	const struct gn_model_parts parts = {.arch = &model->arch,
 	                                     .preprocess = &model->preprocess,
 	                                     .scheme = model->scheme,
 	                                     .pos_resample = model->pos_resample,
 	                                     .layout = &model->layout,
 	                                     .labels = (const char *const *)model->labels,
-	                                     .label_count = model->label_count};
+	                                     .label_count = model->label_count,
+	                                     .base = base};
 	bool *has = gn_alloc((size_t)model->layout.count, sizeof *has, err);
 	int result;
 
@@ -215,7 +205,9 @@ static int blend_write(struct blend *b, const char *path, struct gn_error *err)
 		return -1;
 	for (int i = 0; i < model->layout.count; i++)
 		has[i] = is_tuned(b, i);
-	result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){average_piece, b}, err);
+	result = gn_model_hash(base, model->base, err);
+	if (result == 0)
+		result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){average_piece, b}, err);
 	free(has);
 	return result;
 }

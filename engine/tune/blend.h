@@ -10,8 +10,6 @@ struct gn_blend_input {
 };
 /* Fills in the hash. */
 int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct gn_error *err);
-/* SHA-256 over all tensors of a base model. */
-int gn_blend_hash_base(char hash[65], const struct gn_model *base, struct gn_error *err);
 /* Writes the average, with these weights [count] (at least one above 0), as a delta on the models' base. The sums run in the
  * order of the hashes, so that the order of the inputs does not matter to a bit. device NULL: the CPU, all of its threads.
  * stop may be NULL. */

@@ -105,7 +105,7 @@ static int measure(const struct gn_cli *cli, const struct gn_cli_chain *chain)
 
 	if (chain->count < 2)
 		return gn_cli_usage(cli->command, "BASE is missing");
-	if (gn_chain_open_paths(&models, chain->count, (const char *const *)chain->paths, &err) ||
+	if (gn_chain_open_paths(&models, chain->count, (const char *const *)chain->paths, false, &err) ||
 	    gn_angles_compute(&angles, models.models[0], models.models[1], &err))
 		status = gn_cli_failed(&err);
 	else

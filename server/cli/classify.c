@@ -123,7 +123,7 @@ static int open_model(struct classify *c, const char *name, const struct gn_cli_
 	const struct gn_model *model;
 	size_t side;
 
-	if (gn_chain_open_paths(&c->chain, chain->count, (const char *const *)chain->paths, err) ||
+	if (gn_chain_open_paths(&c->chain, chain->count, (const char *const *)chain->paths, false, err) ||
 	    gn_cli_device_open(&c->device, device, err))
 		return -1;
 	model = c->chain.models[0];

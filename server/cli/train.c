@@ -105,7 +105,7 @@ static int choose_from(struct gn_cli_job *job, const struct gn_cli *cli, const c
 		result =
 		    gn_fail(err, GN_INVALID, "/strategy/from", "%s is no run on the model that --model names", from);
 	if (result == 0)
-		result = gn_chain_open_paths(&models, chain.count, (const char *const *)chain.paths, err);
+		result = gn_chain_open_paths(&models, chain.count, (const char *const *)chain.paths, false, err);
 	if (result == 0)
 		result = gn_angles_compute(&angles, models.models[0], models.models[1], err);
 	if (result == 0)

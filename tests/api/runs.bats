@@ -43,6 +43,7 @@ long_run() {
     expect 200
     local delta
     delta=$(stat -c %s "$BODY")
+    grep -aEq '"gonio\.base":"[0-9a-f]{64}"' "$BODY" # as in the file that the run wrote
     call GET "/v1/models/$model/checkpoint?content=full&dtype=f16"
     expect 200
     [ "$delta" -lt 100000 ]

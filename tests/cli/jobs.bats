@@ -133,6 +133,23 @@ refuses() {
     [[ $output == *"head.weight"* && $output != *"cls_token"* ]]
 }
 
+@test "a tuned file with the base of another is refused" {
+    train a
+    train b --model "$GOLDEN/method_soup_1.model.safetensors"
+    gonio 0 angles a/model.safetensors "${MODEL[1]}" --heads 2
+    gonio 1 angles a/model.safetensors "$GOLDEN/method_soup_1.model.safetensors" --heads 2
+    says "a/model.safetensors: was tuned from another base: "
+    unzip -p "$GOLDEN/method.zip" val/class2/03.png > picture.png
+    gonio 0 classify a/model.safetensors picture.png --base "${MODEL[1]}" --heads 2
+    gonio 1 classify a/model.safetensors picture.png --base "$GOLDEN/method_soup_1.model.safetensors" --heads 2
+    says "another base"
+    gonio 4 evaluate --model a/model.safetensors --base "$GOLDEN/method_soup_1.model.safetensors" --heads 2 --data a/dataset
+    says "another base"
+    gonio 0 soup a a --out soup
+    gonio 1 angles soup/model.safetensors "$GOLDEN/method_soup_1.model.safetensors" --heads 2
+    says "another base"
+}
+
 @test "soups that are refused" {
     train a
     train b --data "$GOLDEN/method.zip" --image-size 16

@@ -55,11 +55,13 @@ static int set_up(void **state)
 	struct gn_arch five = arch_of(5), two = arch_of(2);
 	struct gn_layout layout;
 	const float **tensors;
+	char hash[65];
 	float *values;
 
 	st_folder(w.folder);
 	assert_int_equal(gn_model_write_random(path_of(&w, "base"), &five, 3, NULL, NULL), 0);
 	assert_int_equal(gn_model_open(&w.base, path_of(&w, "base"), NULL, NULL), 0);
+	assert_int_equal(gn_model_hash(hash, w.base, NULL), 0);
 	assert_int_equal(gn_layout_init(&layout, &two, NULL), 0);
 	tensors = calloc((size_t)layout.count, sizeof *tensors);
 	values = malloc(layout.floats * sizeof *values);
@@ -80,7 +82,8 @@ static int set_up(void **state)
 	                                                         .layout = &layout,
 	                                                         .tensors = tensors,
 	                                                         .labels = labels,
-	                                                         .label_count = 2},
+	                                                         .label_count = 2,
+	                                                         .base = hash},
 	                                NULL),
 	                 0);
 	assert_int_equal(gn_model_open(&w.tuned, path_of(&w, "tuned"), w.base, NULL), 0);
@@ -139,6 +142,7 @@ static void test_full_holds_every_tensor(void **state)
 		assert_int_equal(file.count, w->tuned->layout.count);
 		assert_int_equal((size_t)(file.tensors[0].data - bytes) % 128, 0);
 		assert_string_equal(gn_st_metadata(&file, "format"), "pt");
+		assert_null(gn_st_metadata(&file, "gonio.base"));
 		for (int i = 0; i < file.count; i++) {
 			const struct gn_tensor *t = &w->tuned->layout.tensors[i];
 			uint8_t *want = malloc(t->numel * 4);
@@ -189,9 +193,12 @@ static void test_delta_holds_what_differs(void **state)
 	size_t size;
 	uint8_t *bytes = export(w->tuned, true, GN_F32, &size);
 	struct gn_st_file file;
+	char hash[65];
 
 	assert_int_equal(gn_st_parse(&file, bytes, size, NULL), 0);
 	assert_int_equal(file.count, 5);
+	assert_int_equal(gn_model_hash(hash, w->base, NULL), 0);
+	assert_string_equal(gn_st_metadata(&file, "gonio.base"), hash);
 	for (int i = 0; i < 5; i++)
 		assert_string_equal(file.tensors[i].name, want[i]);
 	gn_st_release(&file);

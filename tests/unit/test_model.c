@@ -82,9 +82,9 @@ static struct gn_model *write_random(const char *name, const struct gn_arch *arc
 	return open_model(name, NULL);
 }
 
-/* A delta of arch that holds the tensors whose names contain one of the parts, all filled with value. */
-static int write_delta(const char *name, const struct gn_arch *arch, const char *const *parts, float value,
-                       const char *const *labels)
+/* A delta of arch that holds the tensors whose names contain one of the parts, all filled with value; base: what it says of its base. */
+static int write_delta_of(const char *name, const struct gn_arch *arch, const char *const *parts, float value,
+                          const char *const *labels, const char *base)
 {
 	static const struct gn_preprocess preprocess = {{0.1f, 0.2f, 0.3f}, {0.4f, 0.5f, 0.6f}, 0.875f, GN_BILINEAR};
 	struct gn_layout layout;
@@ -111,7 +111,8 @@ static int write_delta(const char *name, const struct gn_arch *arch, const char 
 	                                                 .layout = &layout,
 	                                                 .tensors = tensors,
 	                                                 .labels = labels,
-	                                                 .label_count = labels ? arch->classes : 0},
+	                                                 .label_count = labels ? arch->classes : 0,
+	                                                 .base = base},
 	                        &err);
 	if (result)
 		fail_msg("[%s] %s", err.where, err.text);
@@ -119,6 +120,12 @@ static int write_delta(const char *name, const struct gn_arch *arch, const char 
 	free(tensors);
 	gn_layout_release(&layout);
 	return result;
+}
+
+static int write_delta(const char *name, const struct gn_arch *arch, const char *const *parts, float value,
+                       const char *const *labels)
+{
+	return write_delta_of(name, arch, parts, value, labels, NULL);
 }
 
 static struct gn_error refuse(const char *name, const struct gn_model *base)
@@ -259,6 +266,49 @@ static void test_deltas_that_do_not_fit(void **state)
 	gn_model_close(base);
 }
 
+/* Two bases of the same shapes: a delta that names one is not taken for the other's. */
+static void test_delta_names_its_base(void **state)
+{
+	static const char *const head[] = {"head.", NULL};
+	struct gn_arch five = small(5);
+	struct gn_model *base = write_random("named", &five, 1), *other = write_random("other", &five, 2),
+	                *copy = write_random("copy", &five, 1), *m;
+	char hash[65], second[65], of_delta[65];
+	struct gn_error err;
+
+	(void)state;
+	assert_int_equal(gn_model_hash(hash, base, NULL), 0);
+	assert_int_equal(strspn(hash, "0123456789abcdef"), 64);
+	assert_int_equal(gn_model_hash(second, base, NULL), 0); /* known by now */
+	assert_string_equal(second, hash);
+	assert_int_equal(gn_model_hash(second, other, NULL), 0);
+	assert_string_not_equal(second, hash);
+	write_delta_of("tuned", &five, head, 1, NULL, hash);
+	err = refuse("tuned", other);
+	assert_int_equal(err.code, GN_INVALID);
+	assert_string_equal(err.where, path_of("tuned"));
+	hash[12] = second[12] = 0;
+	assert_non_null(strstr(err.text, hash));
+	assert_non_null(strstr(err.text, second));
+	m = open_model("tuned", base);
+	assert_int_equal(strncmp(m->base_hash, hash, 12), 0);
+	gn_model_close(m);
+	gn_model_close(open_model("tuned", copy)); /* what counts is the content */
+	assert_int_equal(gn_model_open_known(&m, path_of("tuned"), other, NULL), 0);
+	assert_int_equal(gn_model_hash(of_delta, m, NULL), 0); /* with the base's tensors, and with its own */
+	assert_int_not_equal(strncmp(of_delta, second, 12), 0);
+	gn_model_close(m);
+	write_delta("unnamed", &five, head, 1, NULL); /* as former versions wrote it */
+	m = open_model("unnamed", other);
+	assert_string_equal(m->base_hash, "");
+	gn_model_close(m);
+	write_delta_of("odd", &five, head, 1, NULL, "0123");
+	assert_string_equal(refuse("odd", base).where, "gonio.base");
+	gn_model_close(copy);
+	gn_model_close(other);
+	gn_model_close(base);
+}
+
 static void test_delta_with_its_own_positions(void **state)
 {
 	static const char *const parts[] = {"head.", "pos_embed", NULL};
@@ -335,6 +385,7 @@ int main(void)
 	    cmocka_unit_test(test_data_starts_at_a_multiple_of_128),
 	    cmocka_unit_test(test_delta_on_a_chain),
 	    cmocka_unit_test(test_deltas_that_do_not_fit),
+	    cmocka_unit_test(test_delta_names_its_base),
 	    cmocka_unit_test(test_delta_with_its_own_positions),
 	    cmocka_unit_test(test_metadata_is_not_believed),
 	    cmocka_unit_test(test_a_label_that_is_not_utf8),

@@ -183,7 +183,7 @@ static void test_frozen_is_frozen(void **state)
 		struct gn_run_config config = toy_config((enum gn_strategy_kind)kind);
 		struct gn_train_result result;
 		struct watch watch = {0};
-		char *folder = new_run_folder(), path[600];
+		char *folder = new_run_folder(), path[600], hash[65];
 		struct gn_model *tuned;
 		bool *want = calloc((size_t)toy.model->layout.count, sizeof *want);
 		struct gn_angles angles;
@@ -192,6 +192,8 @@ static void test_frozen_is_frozen(void **state)
 		must_train(folder, &config, &watch, &result);
 		snprintf(path, sizeof path, "%s/model.safetensors", folder);
 		assert_int_equal(gn_model_open(&tuned, path, toy.model, &err), 0);
+		assert_int_equal(gn_model_hash(hash, toy.model, &err), 0);
+		assert_string_equal(tuned->base_hash, hash);
 		assert_int_equal(gn_strategy_select(want, &tuned->layout, &config.strategy, &err), 0);
 		for (int i = 0; i < tuned->layout.count; i++) {
 			size_t bytes = tuned->layout.tensors[i].numel * sizeof(float);
