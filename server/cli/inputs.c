@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,6 +93,27 @@ static int read_heads(int *heads, const struct gn_cli *cli, struct gn_error *err
 	return 0;
 }
 
+/* out[3]: NAN where the option is not given. */
+static int read_triple(float out[3], const struct gn_cli *cli, const char *name, double low, double high,
+                       struct gn_error *err)
+{
+	const char *text = gn_cli_text(cli, name);
+	char where[16];
+
+	for (int i = 0; i < 3; i++) {
+		char *end;
+		double value = text ? strtod(text, &end) : NAN;
+
+		if (text && (end == text || *end != (i < 2 ? ',' : '\0') || !(value >= low && value <= high))) {
+			snprintf(where, sizeof where, "--%s", name);
+			return gn_fail(err, GN_INVALID, where, "must be three numbers from %g to %g, R,G,B", low, high);
+		}
+		out[i] = (float)value;
+		text = text && i < 2 ? end + 1 : text;
+	}
+	return 0;
+}
+
 static int import(const char *to, const char *from, const struct gn_cli *cli, const char *beside, struct gn_error *err)
 {
 	struct companion files[3] = {
@@ -99,26 +121,23 @@ static int import(const char *to, const char *from, const struct gn_cli *cli, co
 	    {.option = "preprocessor", .name = "preprocessor_config.json"},
 	    {.option = "labels"},
 	};
+	struct gn_import_options options = {.activation = -1, .norm_eps = NAN, .crop_pct = NAN};
 	struct gn_import_report report = {0};
-	int heads = 0, result = read_heads(&heads, cli, err);
+	int result = read_heads(&options.heads, cli, err);
 
+	if (result == 0)
+		result = read_triple(options.mean, cli, "mean", 0, 1, err);
+	if (result == 0)
+		result = read_triple(options.std, cli, "std", 1e-4, 10, err);
 	for (int i = 0; i < 3 && result == 0; i++)
 		result = load_companion(&files[i], cli, beside, err);
 	if (result == 0) {
-		const struct gn_import_options options = {
-		    .heads = heads,
-		    .activation = -1,
-		    .norm_eps = NAN,
-		    .mean = {NAN, NAN, NAN},
-		    .std = {NAN, NAN, NAN},
-		    .crop_pct = NAN,
-		    .config_json = files[0].data,
-		    .config_bytes = files[0].size,
-		    .preprocessor_json = files[1].data,
-		    .preprocessor_bytes = files[1].size,
-		    .labels_json = files[2].data,
-		    .labels_bytes = files[2].size,
-		};
+		options.config_json = files[0].data;
+		options.config_bytes = files[0].size;
+		options.preprocessor_json = files[1].data;
+		options.preprocessor_bytes = files[1].size;
+		options.labels_json = files[2].data;
+		options.labels_bytes = files[2].size;
 		result = gn_model_import(to, from, &options, &report, err);
 	}
 	gn_import_report_release(&report);

@@ -12,6 +12,8 @@
 	{"config", "FILE", "config.json of a foreign checkpoint"},                                                     \
 	    {"preprocessor", "FILE", "preprocessor_config.json of a foreign checkpoint"},                              \
 	    {"labels", "FILE", "class names of a foreign checkpoint: a JSON array"},                                   \
+	    {"mean", "R,G,B", "mean of the pixels (0..1) for a foreign checkpoint, over what its files say"},          \
+	    {"std", "R,G,B", "standard deviation of the pixels (0..1), likewise"},                                     \
 	{                                                                                                              \
 		"heads", "N", "attention heads of a foreign checkpoint, where its tensors do not tell"                 \
 	}

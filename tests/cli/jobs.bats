@@ -34,6 +34,25 @@ refuses() {
     json_line '.predictions | map(.label) | index("class2") != null'
 }
 
+@test "what a foreign checkpoint does not say of its preprocessing" {
+    for wrong in 0.5 0.5,0.5 0.5,0.5,0.5,0.5 0.5,0.5,2 a,b,c 0.5,,0.5 nan,0,0 ''; do
+        refuses 1 train "${MODEL[@]}" --data "$GOLDEN/method.zip" --strategy full --out out "--mean=$wrong"
+        says "--mean: must be three numbers from 0 to 1"
+    done
+    refuses 1 train "${MODEL[@]}" --data "$GOLDEN/method.zip" --strategy full --out out --std 1,1,0
+    says "--std: must be three numbers from 0.0001 to 10"
+    train out --mean 0.1,0.25,0.5 --std 0.75,0.625,0.5
+    # in the file the JSON is a string of the metadata
+    python3 - << 'END'
+import json, struct
+f = open("out/model.safetensors", "rb")
+said = json.loads(json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))["__metadata__"]["gonio.preprocessing"])
+assert [round(x, 6) for x in said["mean"]] == [0.1, 0.25, 0.5] and said["std"] == [0.75, 0.625, 0.5], said
+END
+    train usual
+    ! cmp -s out/model.safetensors usual/model.safetensors
+}
+
 @test "the same run from a folder of pictures, from a link to it, and from the packed data" {
     train a
     mkdir pictures
