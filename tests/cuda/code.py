@@ -5,7 +5,7 @@
     code.py instructions TREE   the matrix instructions, 16-byte accesses and roundings that the kernels are written for are there
 
 TREE is what tests/cuda/compile built. Exit status 77: nothing is built there, or there is no cuobjdump here (it comes with the CUDA
-toolkit; `make cuda-proof` fetches one from PyPI).
+toolkit, else tests/cuda/compile gets it from PyPI).
 """
 import collections
 import os
@@ -30,7 +30,7 @@ def find_tools():
     path = os.pathsep.join([os.environ['PATH'], '/usr/local/cuda/bin', *map(str, fetched)])
     os.environ['PATH'] = path
     if not shutil.which('cuobjdump') or not shutil.which('nvdisasm'):
-        print('no cuobjdump and nvdisasm here: the machine code is not looked at')
+        print('no cuobjdump and nvdisasm here, nor from PyPI (run tests/cuda/tools): the machine code is not looked at')
         sys.exit(77)
     return 'cuobjdump'
 
@@ -94,7 +94,8 @@ def check_resources(tool, files):
     wrong, seen, claims = [], 0, 0
     for file in files:
         source = SOURCE / 'engine' / 'backend' / 'cuda' / pathlib.Path(file).name[:-len('.o')]
-        bounds, kernels = launch_bounds(source), usage(tool, file)
+        kernels = usage(tool, file)
+        bounds = launch_bounds(source) if kernels else {}
         names = demangle(sorted({name for _, name in kernels}))
         for (arch, name), takes in sorted(kernels.items()):
             seen += 1
@@ -135,15 +136,16 @@ CLAIMS = [
 
 
 def code(tool, file):
-    """(arch, kernel) -> how often it has each instruction."""
-    found, arch, name = collections.defaultdict(collections.Counter), None, None
-    for line in dump(tool, '-sass', file).splitlines():
-        if match := re.match(r'arch = sm_(\d+)', line):
-            arch = int(match.group(1))
-        elif match := re.match(r'\s*Function : (\w+)', line):
-            name = match.group(1)
-        elif match := re.match(r'\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)', line):
-            found[arch, name][match.group(1)] += 1
+    """(arch, kernel) -> the instructions that it has."""
+    line = re.compile(r'^\s*(?:/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)|arch = sm_(\d+)|Function : (\w+))', re.M)
+    found, arch, known = {}, None, None
+    for instruction, other_arch, name in line.findall(dump(tool, '-sass', file)):
+        if instruction:
+            known.add(instruction)
+        elif name:
+            known = found.setdefault((arch, name), set())
+        else:
+            arch = int(other_arch)
     return found
 
 
