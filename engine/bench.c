@@ -28,10 +28,11 @@ void gn_bench_row(const struct gn_bench_options *options, const char *section, c
 int gn_bench(const struct gn_bench_options *options, struct gn_error *err)
 {
 	struct gn_device_info info;
-	double rate;
+	struct gn_bench_ceilings ceilings;
 
 	gn_device_describe(options->device, &info);
 	if (strcmp(info.spec, "cpu") != 0)
-		return gn_bench_device(&rate, options, err) || gn_bench_steps(options, rate, err) ? -1 : 0;
-	return gn_bench_ops(options, err) || gn_bench_images(options, err) || gn_bench_steps(options, 0, err) ? -1 : 0;
+		return gn_bench_device(&ceilings, options, err) || gn_bench_steps(options, &ceilings, err) ? -1 : 0;
+	return gn_bench_ops(options, err) || gn_bench_images(options, err) || gn_bench_steps(options, NULL, err) ? -1
+	                                                                                                         : 0;
 }

@@ -13,10 +13,15 @@ void gn_bench_row(const struct gn_bench_options *options, const char *section, c
 int gn_bench_ops(const struct gn_bench_options *options,
                  struct gn_error *err); /* backend/cpu/: products and every operation of the table */
 int gn_bench_images(const struct gn_bench_options *options, struct gn_error *err); /* data/: decoding and resizing */
-/* train/: steps, inference and memory of whole networks; product_rate: see below. */
-int gn_bench_steps(const struct gn_bench_options *options, double product_rate, struct gn_error *err);
-/* train/: a GPU's ceilings and operations. product_rate: of a large product in the device's precision, in FLOP/s. */
-int gn_bench_device(double *product_rate, const struct gn_bench_options *options, struct gn_error *err);
+/* A GPU's rates of a large product in the device's precision, in FLOP/s, and of a large copy, in bytes/s. */
+struct gn_bench_ceilings {
+	double product, copy;
+};
+/* train/: a GPU's ceilings and operations. */
+int gn_bench_device(struct gn_bench_ceilings *ceilings, const struct gn_bench_options *options, struct gn_error *err);
+/* train/: steps, inference and memory of whole networks. ceilings: NULL on a CPU. */
+int gn_bench_steps(const struct gn_bench_options *options, const struct gn_bench_ceilings *ceilings,
+                   struct gn_error *err);
 
 /* The rate of a float32 product of 2048 cubed on this device, in FLOP/s: what steps are compared with. */
 double gn_bench_sgemm_rate(const struct gn_bench_options *options, struct gn_device *device, struct gn_error *err);

@@ -530,7 +530,9 @@ struct gn_plan {
 	} memory;
 	/* Multiplies and adds counted apart; forward and backward of one whole batch, once the prefix is kept ... */
 	double flops_per_step;
-	double flops_first_epoch_step;  /* ... and with the frozen prefix computed */
+	double flops_first_epoch_step; /* ... and with the frozen prefix computed */
+	/* What these operations and the optimiser read and write of memory at least, each operand once. */
+	double bytes_per_step, bytes_first_epoch_step;
 	double ideal_units, full_units; /* METHOD 7: block passes; full tuning costs 3 a block */
 	double ideal_units_cached;      /* the same once the frozen prefix is kept */
 	int64_t steps, steps_per_epoch, warmup_steps;
@@ -797,10 +799,12 @@ struct gn_bench_row {
 	char section[24], name[72], unit[16];
 	double value, reference; /* reference NAN: none */
 };
+enum { GN_BENCH_BATCH_MAX = 256 };
 struct gn_bench_options {
 	struct gn_device *device; /* what operations, steps and inference run on */
 	int threads;
 	double seconds;   /* per figure, about */
+	int batch;        /* images, at most GN_BENCH_BATCH_MAX; 0: each part's own */
 	const char *only; /* a substring of section/name, or NULL */
 	void (*on_row)(void *user, const struct gn_bench_row *row);
 	void *user;

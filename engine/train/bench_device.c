@@ -9,18 +9,23 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { B = 32, T = 197, C = 768, H = 12, M = B * T, CUBE = 4096, COPY_MIB = 256 };
+enum { BATCH = 32, SIDE = 14, PATCH = 16, T = 1 + SIDE * SIDE, C = 768, H = 12, CLASSES = 1000 };
+enum { PIXELS = 3 * SIDE * PATCH * SIDE * PATCH, WEIGHTS = 4 * C * C, CUBE = 4096, COPY_MIB = 256 };
 
 struct rig {
 	const struct gn_bench_options *options;
 	const struct gn_backend *be;
 	struct gn_ctx *ctx;
 	struct gn_arena memory;
+	int B, M;                 /* images, and their rows */
 	gn_act *x, *y, *out;      /* [M, C] */
 	gn_act *wide[2], *qkv[2]; /* [M, 4C], [M, 3C] */
 	gn_mat *w;                /* [4C, C] */
 	float *master, *gradient, *moments[2], *vector, *lse;
-	char *block[2]; /* of the ceilings */
+	float *images, *logits, *losses; /* [B, PIXELS], [B, CLASSES], [B] */
+	int32_t *labels;                 /* [B] */
+	double *sums;                    /* [WEIGHTS] */
+	char *block[2];                  /* of the ceilings */
 	struct gn_step_numbers *numbers;
 	struct gn_opt_list *list;
 };
@@ -30,7 +35,7 @@ struct rig {
 static void run_linear(struct rig *r, gn_act *out, const gn_act *x, struct gn_epilogue e, int N, int K)
 {
 	e.bias = r->vector;
-	r->be->linear(r->ctx, out, x, r->w, &e, M, N, K);
+	r->be->linear(r->ctx, out, x, r->w, &e, r->M, N, K);
 }
 
 static void do_qkv(struct rig *r)
@@ -55,33 +60,33 @@ static void do_fc2(struct rig *r)
 
 static void do_fc2_dx(struct rig *r)
 {
-	r->be->linear_dx(r->ctx, r->wide[0], r->x, r->w, r->wide[1], GN_ACT_GELU, NULL, M, C, 4 * C);
+	r->be->linear_dx(r->ctx, r->wide[0], r->x, r->w, r->wide[1], GN_ACT_GELU, NULL, r->M, C, 4 * C);
 }
 
 static void do_fc1_dw(struct rig *r)
 {
-	r->be->linear_dw(r->ctx, r->gradient, r->vector, r->wide[0], r->x, M, 4 * C, C);
+	r->be->linear_dw(r->ctx, r->gradient, r->vector, r->wide[0], r->x, r->M, 4 * C, C);
 }
 
 static void do_attention(struct rig *r)
 {
-	r->be->attention(r->ctx, r->out, r->lse, r->qkv[0], B, T, T, H, C / H);
+	r->be->attention(r->ctx, r->out, r->lse, r->qkv[0], r->B, T, T, H, C / H);
 }
 
 static void do_attention_backward(struct rig *r)
 {
-	r->be->attention_backward(r->ctx, r->qkv[1], r->x, r->qkv[0], r->out, r->lse, B, T, T, H, C / H);
+	r->be->attention_backward(r->ctx, r->qkv[1], r->x, r->qkv[0], r->out, r->lse, r->B, T, T, H, C / H);
 }
 
 static void do_layernorm(struct rig *r)
 {
-	r->be->layernorm(r->ctx, r->out, r->x, r->vector, r->vector, 1e-6f, M, C);
+	r->be->layernorm(r->ctx, r->out, r->x, r->vector, r->vector, 1e-6f, r->M, C);
 }
 
 static void do_layernorm_backward(struct rig *r)
 {
-	r->be->layernorm_backward(r->ctx, r->out, r->gradient, r->gradient + C, r->y, r->y, r->x, r->vector, 1e-6f, M,
-	                          C);
+	r->be->layernorm_backward(r->ctx, r->out, r->gradient, r->gradient + C, r->y, r->y, r->x, r->vector, 1e-6f,
+	                          r->M, C);
 }
 
 static void do_adamw(struct rig *r)
@@ -92,6 +97,56 @@ static void do_adamw(struct rig *r)
 static void do_grad_norm(struct rig *r)
 {
 	r->be->grad_norm(r->ctx, r->numbers, r->list);
+}
+
+static void do_embed(struct rig *r)
+{
+	r->be->embed(r->ctx, r->out, r->images, r->w, r->vector, r->master, 1, &(const float *){r->vector}, 1, r->B,
+	             SIDE, PATCH, C);
+}
+
+static void do_embed_backward(struct rig *r)
+{
+	r->be->embed_backward(r->ctx, r->gradient, r->vector, r->moments[0], 1, &(float *){r->vector}, 1, r->x,
+	                      r->images, r->B, SIDE, PATCH, C);
+}
+
+static void do_pool(struct rig *r)
+{
+	r->be->pool(r->ctx, r->out, r->x, 1, T - 1, r->B, T, C);
+}
+
+static void do_cross_entropy(struct rig *r)
+{
+	r->be->cross_entropy(r->ctx, r->losses, r->wide[0], r->numbers, r->logits, r->labels, NULL, 0.1f, r->B,
+	                     CLASSES);
+}
+
+static void do_pair_sums(struct rig *r)
+{
+	double sums[2];
+
+	r->be->pair_sums(r->ctx, sums, r->master, r->gradient, WEIGHTS, 1, 1, true);
+}
+
+static void do_soup_add(struct rig *r)
+{
+	r->be->soup_add(r->ctx, r->sums, r->gradient, 0.5, WEIGHTS, false);
+}
+
+static void do_soup_mean(struct rig *r)
+{
+	r->be->soup_mean(r->ctx, r->moments[0], r->sums, 2, WEIGHTS);
+}
+
+static void do_cast(struct rig *r)
+{
+	r->be->cast_mat(r->ctx, r->wide[0], r->gradient, WEIGHTS);
+}
+
+static void do_sgd(struct rig *r)
+{
+	r->be->sgd(r->ctx, r->list, 0.9f, r->numbers);
 }
 
 static void do_cube(struct rig *r)
@@ -132,7 +187,7 @@ struct cost {
 	double flops, acts, floats; /* acts: numbers of the activation type */
 };
 
-static void report(struct rig *r, const struct cost *cost, double product_rate, double copy_rate)
+static void report(struct rig *r, const struct cost *cost, const struct gn_bench_ceilings *most)
 {
 	double bytes = cost->acts * (double)r->be->act_bytes + 4 * cost->floats, seconds;
 
@@ -142,13 +197,15 @@ static void report(struct rig *r, const struct cost *cost, double product_rate, 
 	gn_bench_row(r->options, "device", cost->name, "s", seconds, NAN);
 	if (cost->flops > 0)
 		gn_bench_row(r->options, "device", cost->name, "GFLOP/s", cost->flops / seconds * 1e-9,
-		             product_rate * 1e-9);
-	gn_bench_row(r->options, "device", cost->name, "GB/s", bytes / seconds * 1e-9, copy_rate * 1e-9);
+		             most->product * 1e-9);
+	gn_bench_row(r->options, "device", cost->name, "GB/s", bytes / seconds * 1e-9, most->copy * 1e-9);
 }
 
-static void report_all(struct rig *r, double product_rate, double copy_rate)
+static void report_all(struct rig *r, const struct gn_bench_ceilings *most)
 {
-	const double MC = (double)M * C, CC = (double)C * C, scores = 4.0 * B * T * T * C;
+	const double MC = (double)r->M * C, CC = (double)C * C, scores = 4.0 * r->B * T * T * C;
+	const double pixels = (double)r->B * PIXELS, patches = 2 * pixels * C;
+	const bool cast = r->be->mat_bytes != sizeof(float);
 	const struct cost costs[] = {
 	    {"qkv", do_qkv, 6 * MC * C, 4 * MC + 3 * CC, 0},
 	    {"proj, residual", do_proj, 2 * MC * C, 3 * MC + CC, 0},
@@ -160,19 +217,28 @@ static void report_all(struct rig *r, double product_rate, double copy_rate)
 	    {"attention backward", do_attention_backward, 2.5 * scores, 8 * MC, 0},
 	    {"layer norm", do_layernorm, 0, 2 * MC, 0},
 	    {"layer norm backward", do_layernorm_backward, 0, 4 * MC, 0},
-	    {"gradient norm", do_grad_norm, 0, 0, 4 * CC},
-	    {"AdamW", do_adamw, 0, r->be->mat_bytes == 4 ? 0 : 4 * CC, 7 * 4 * CC},
+	    {"embedding", do_embed, patches, MC + CC, pixels + (double)T * C},
+	    {"embedding backward", do_embed_backward, patches, MC, pixels + 2 * CC + 2.0 * T * C},
+	    {"mean over tokens", do_pool, 0, MC, 0},
+	    {"cross-entropy", do_cross_entropy, 0, (double)r->B * CLASSES, (double)r->B * CLASSES},
+	    {"gradient norm", do_grad_norm, 0, 0, WEIGHTS},
+	    {"AdamW", do_adamw, 0, cast ? WEIGHTS : 0, 7.0 * WEIGHTS},
+	    {"SGD", do_sgd, 0, cast ? WEIGHTS : 0, 5.0 * WEIGHTS},
+	    {"weights as products read them", do_cast, 0, WEIGHTS, WEIGHTS},
+	    {"sums for an angle", do_pair_sums, 0, 0, 2.0 * WEIGHTS},
+	    {"soup, a model added", do_soup_add, 0, 0, 5.0 * WEIGHTS}, /* a sum is two floats long */
+	    {"soup, the mean", do_soup_mean, 0, 0, 3.0 * WEIGHTS},
 	};
 
 	for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++)
-		report(r, &costs[i], product_rate, copy_rate);
+		report(r, &costs[i], most);
 }
 
 /* ---------------------------------------------------------------- memory ----------------------------------------- */
 
 static void place(struct rig *r)
 {
-	size_t act = r->be->act_bytes, rows = M, weights = (size_t)4 * C * C;
+	size_t act = r->be->act_bytes, rows = (size_t)r->M, images = (size_t)r->B, weights = WEIGHTS;
 
 	r->x = gn_arena_take(&r->memory, rows * C, act);
 	r->y = gn_arena_take(&r->memory, rows * C, act);
@@ -188,30 +254,40 @@ static void place(struct rig *r)
 	r->gradient = gn_arena_take(&r->memory, weights, sizeof(float));
 	r->vector = gn_arena_take(&r->memory, (size_t)4 * C, sizeof(float));
 	r->lse = gn_arena_take(&r->memory, rows * H, sizeof(float));
+	r->images = gn_arena_take(&r->memory, images * PIXELS, sizeof(float));
+	r->logits = gn_arena_take(&r->memory, images * CLASSES, sizeof(float));
+	r->losses = gn_arena_take(&r->memory, images, sizeof(float));
+	r->labels = gn_arena_take(&r->memory, images, sizeof *r->labels);
+	r->sums = gn_arena_take(&r->memory, weights, sizeof *r->sums);
 	r->numbers = gn_arena_take(&r->memory, 1, sizeof *r->numbers);
 }
 
 /* Numbers in -1 .. 1: power, and so the clock, depend on the bits that move. Activations have the type of weights. */
 static int fill(struct rig *r, struct gn_error *err)
 {
-	size_t n = (size_t)M * 4 * C;
-	float *noise = gn_alloc(n, sizeof *noise, err);
+	size_t rows = (size_t)r->M * C, pixels = (size_t)r->B * PIXELS, n = (size_t)CUBE * CUBE;
+	float *noise;
 	const struct gn_step_numbers numbers = {
 	    .lr = 1e-9, .correct1 = 0.65, .correct2 = 0.01, .step = 10, .loss_scale = 1, .grad_scale = 1};
 
+	n = n > 4 * rows ? n : 4 * rows;
+	n = n > pixels ? n : pixels;
+	noise = gn_alloc(n + 1, sizeof *noise, err);
 	if (!noise)
 		return -1;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i <= n; i++)
 		noise[i] = (float)((i * 2654435761u >> 8) % 65536) / 32768.0f - 1;
-	r->be->upload_mat(r->ctx, r->x, noise, (size_t)M * C);
-	r->be->upload_mat(r->ctx, r->y, noise + 1, (size_t)M * C);
-	r->be->upload_mat(r->ctx, r->wide[0], noise, n);
-	r->be->upload_mat(r->ctx, r->wide[1], noise, n);
-	r->be->upload_mat(r->ctx, r->qkv[0], noise, (size_t)M * 3 * C);
-	r->be->upload_mat(r->ctx, r->w, noise, (size_t)4 * C * C);
+	r->be->upload_mat(r->ctx, r->x, noise, rows);
+	r->be->upload_mat(r->ctx, r->y, noise + 1, rows);
+	r->be->upload_mat(r->ctx, r->wide[0], noise, 4 * rows);
+	r->be->upload_mat(r->ctx, r->wide[1], noise, 4 * rows);
+	r->be->upload_mat(r->ctx, r->qkv[0], noise, 3 * rows);
+	r->be->upload_mat(r->ctx, r->w, noise, WEIGHTS);
 	r->be->upload_mat(r->ctx, r->block[1], noise, (size_t)CUBE * CUBE);
 	r->be->upload(r->ctx, r->vector, noise, (size_t)4 * C * sizeof *noise);
-	r->be->upload(r->ctx, r->gradient, noise, (size_t)4 * C * C * sizeof *noise);
+	r->be->upload(r->ctx, r->gradient, noise, WEIGHTS * sizeof *noise);
+	r->be->upload(r->ctx, r->images, noise, pixels * sizeof *noise);
+	r->be->upload(r->ctx, r->logits, noise, (size_t)r->B * CLASSES * sizeof *noise);
 	r->be->upload(r->ctx, r->numbers, &numbers, sizeof numbers);
 	free(noise);
 	return 0;
@@ -231,25 +307,28 @@ static int open_rig(struct rig *r, struct gn_error *err)
 	                                .m = r->moments[0],
 	                                .v = r->moments[1],
 	                                .mat = r->be->mat_bytes == sizeof(float) ? NULL : r->w,
-	                                .n = (size_t)4 * C * C,
+	                                .n = WEIGHTS,
 	                                .lr_scale = 1,
 	                                .decay = 0.05f};
 	r->list = r->be->opt_list_new(r->ctx, &tensor, 1, err);
 	return r->list && fill(r, err) == 0 ? r->be->sync(r->ctx, err) : -1;
 }
 
-int gn_bench_device(double *product_rate, const struct gn_bench_options *options, struct gn_error *err)
+int gn_bench_device(struct gn_bench_ceilings *ceilings, const struct gn_bench_options *options, struct gn_error *err)
 {
 	struct rig r = {.options = options, .be = options->device->backend, .ctx = options->device->ctx};
-	double copy_rate;
-	int result = open_rig(&r, err);
+	int result;
 
+	r.B = options->batch ? options->batch : BATCH;
+	r.M = r.B * T;
+	result = open_rig(&r, err);
 	if (result == 0) {
-		*product_rate = 2.0 * CUBE * CUBE * CUBE / measure(&r, do_cube);
-		copy_rate = 2.0 * ((size_t)COPY_MIB << 20) / measure(&r, do_copy);
-		gn_bench_row(options, "device", "product 4096 x 4096 x 4096", "GFLOP/s", *product_rate * 1e-9, NAN);
-		gn_bench_row(options, "device", "copy of 256 MiB, read and written", "GB/s", copy_rate * 1e-9, NAN);
-		report_all(&r, *product_rate, copy_rate);
+		ceilings->product = 2.0 * CUBE * CUBE * CUBE / measure(&r, do_cube);
+		ceilings->copy = 2.0 * ((size_t)COPY_MIB << 20) / measure(&r, do_copy);
+		gn_bench_row(options, "device", "product 4096 x 4096 x 4096", "GFLOP/s", ceilings->product * 1e-9, NAN);
+		gn_bench_row(options, "device", "copy of 256 MiB, read and written", "GB/s", ceilings->copy * 1e-9,
+		             NAN);
+		report_all(&r, ceilings);
 		result = r.be->sync(r.ctx, err);
 	}
 	if (r.list)

@@ -125,6 +125,39 @@ static int compare_double(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Queues steps as a run does, and waits for all their results. */
+static int queue_steps(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples,
+                       int steps, struct gn_error *err)
+{
+	struct gn_step step;
+
+	for (int i = 0; i < steps; i++)
+		if (gn_trainer_step(t, images, labels, samples, t->config.batch_size, err) ||
+		    gn_trainer_collect(&step, t, GN_TRAINER_LAG, err) < 0)
+			return -1;
+	while (t->queued_count > 0)
+		if (gn_trainer_collect(&step, t, 0, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* By the device's own clock, after the two steps in which a GPU's backend records its work. */
+static int time_queued_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels,
+                             const int32_t *samples, double budget, struct gn_error *err)
+{
+	if (queue_steps(t, images, labels, samples, 2, err))
+		return -1;
+	for (int steps = 1; steps <= 1 << 12; steps *= 4) {
+		t->backend->clock_start(t->ctx);
+		if (queue_steps(t, images, labels, samples, steps, err))
+			return -1;
+		*seconds = t->backend->clock_stop(t->ctx) / steps;
+		if (*seconds * steps >= budget / 4)
+			break;
+	}
+	return t->backend->sync(t->ctx, err);
+}
+
 /* The median step after one that is not counted. */
 static int time_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels,
                       const int32_t *samples, double budget, struct gn_error *err)
@@ -134,6 +167,8 @@ static int time_steps(double *seconds, struct gn_trainer *t, const float *images
 	struct gn_step step;
 	int n = 0, count = t->config.batch_size;
 
+	if (t->backend->asynchronous)
+		return time_queued_steps(seconds, t, images, labels, samples, budget, err);
 	if (gn_trainer_step(t, images, labels, samples, count, err) || gn_trainer_collect(&step, t, 0, err) < 0)
 		return -1;
 	do {
@@ -155,6 +190,31 @@ static struct gn_trainer trainer_for(const struct gn_train_options *options, con
 	                           .backend = options->device->backend,
 	                           .ctx = options->device->ctx,
 	                           .dataset = options->dataset};
+}
+
+/* Rows of noise, as many as a batch has images, in the type of activations: bfloat16 is a float's upper half. */
+static int fill_prefix(struct gn_trainer *t, struct gn_error *err)
+{
+	size_t act = t->backend->act_bytes, count;
+	struct gn_vit_shape shape;
+	float *values;
+
+	gn_assert(act == sizeof *values || act == sizeof(uint16_t));
+	gn_vit_shape_init(&shape, &t->arch);
+	count = gn_stage_floats(&shape, t->stage);
+	t->prefix.row_bytes = count * act;
+	count *= (size_t)t->config.batch_size;
+	values = noise(count, 1, err);
+	t->prefix.rows = (char *)values;
+	for (size_t i = 0; values && act == sizeof(uint16_t) && i < count; i++) {
+		uint32_t bits;
+		uint16_t half;
+
+		memcpy(&bits, &values[i], sizeof bits);
+		half = (uint16_t)(bits >> 16);
+		memcpy(t->prefix.rows + i * act, &half, sizeof half);
+	}
+	return values ? 0 : -1;
 }
 
 /* Steps from the images on (epochs 1) or from the kept prefix (epochs 2). */
@@ -179,10 +239,10 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	struct gn_trainer t = trainer_for(&options, &config);
 	/* two batches, as a run's loader holds them: the plan counts both */
 	float *images = noise((size_t)(cached ? 1 : 2) * (size_t)n->batch * 3 * 224 * 224, 1, err);
-	int32_t labels[64], samples[64];
+	int32_t labels[GN_BENCH_BATCH_MAX], samples[GN_BENCH_BATCH_MAX];
 	int result = -1;
 
-	gn_assert(n->batch <= 64);
+	gn_assert(n->batch <= GN_BENCH_BATCH_MAX);
 	reset_peak();
 	for (int i = 0; i < n->batch; i++) {
 		labels[i] = (i * 7) % CLASSES;
@@ -190,15 +250,8 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	}
 	if (!images || gn_trainer_init(&t, err))
 		goto done;
-	if (t.stage) { /* what the prefix gives does not matter to the clock */
-		struct gn_vit_shape shape;
-
-		gn_vit_shape_init(&shape, &t.arch);
-		t.prefix.row_bytes = gn_stage_floats(&shape, t.stage) * t.backend->act_bytes;
-		t.prefix.rows = (char *)noise((size_t)n->batch * t.prefix.row_bytes / sizeof(float) + 1, 1, err);
-		if (!t.prefix.rows)
-			goto done;
-	}
+	if (t.stage && fill_prefix(&t, err))
+		goto done;
 	if (gn_trainer_open_pass(&t, err) == 0 &&
 	    time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
 		bool gpu = !t.backend->unified;
@@ -227,9 +280,20 @@ static bool steps_wanted(const struct gn_bench_options *o, const struct network 
 	return false;
 }
 
+/* On a GPU: a step's time, and its operations and bytes against the ceilings. */
+static void report_ceilings(const struct gn_bench_options *o, const char *name, double seconds, double flops,
+                            double bytes, const struct gn_bench_ceilings *most)
+{
+	if (isnan(most->copy))
+		return;
+	gn_bench_row(o, "step", name, "s", seconds, NAN);
+	gn_bench_row(o, "step", name, "GFLOP/s", flops / seconds * 1e-9, most->product * 1e-9);
+	gn_bench_row(o, "step", name, "GB/s", bytes / seconds * 1e-9, most->copy * 1e-9);
+}
+
 static int bench_strategy(double *full_seconds, const struct gn_bench_options *o, struct gn_device *device,
-                          const struct gn_model *m, const struct network *n, enum gn_strategy_kind kind, double sgemm,
-                          struct gn_error *err)
+                          const struct gn_model *m, const struct network *n, enum gn_strategy_kind kind,
+                          const struct gn_bench_ceilings *most, struct gn_error *err)
 {
 	struct gn_run_config config = {.strategy = {.kind = kind},
 	                               .epochs = 2,
@@ -253,8 +317,10 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 		*full_seconds = seconds;
 	rate = n->batch / seconds;
 	gn_bench_row(o, "step", name, "images/s", rate, NAN);
+	report_ceilings(o, name, seconds, plan.flops_first_epoch_step, plan.bytes_first_epoch_step, most);
 	if (kind == GN_FULL)
-		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / sgemm, NAN);
+		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / most->product,
+		             NAN);
 	else
 		gn_bench_row(o, "step / full x ideal", name, "ratio",
 		             seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
@@ -266,6 +332,7 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 		return -1;
 	snprintf(name, sizeof name, "%s %s batch %d, prefix kept", n->name, gn_strategy_name(kind), n->batch);
 	gn_bench_row(o, "step", name, "images/s", n->batch / seconds, NAN);
+	report_ceilings(o, name, seconds, plan.flops_per_step, plan.bytes_per_step, most);
 	gn_bench_row(o, "step / full", name, "ratio", seconds / *full_seconds,
 	             plan.ideal_units_cached / plan.full_units);
 	return 0;
@@ -337,7 +404,7 @@ static bool inference_wanted(const struct gn_bench_options *o, const struct netw
 }
 
 static int bench_network(const struct gn_bench_options *o, struct gn_device *device, const struct network *n,
-                         double sgemm, struct gn_error *err)
+                         const struct gn_bench_ceilings *most, struct gn_error *err)
 {
 	bool steps = steps_wanted(o, n), inference = inference_wanted(o, n);
 	struct gn_model *m = NULL;
@@ -348,26 +415,42 @@ static int bench_network(const struct gn_bench_options *o, struct gn_device *dev
 		return 0;
 	failed = open_model(&m, n, err);
 	for (size_t k = 0; steps && !failed && k < sizeof strategies / sizeof strategies[0]; k++)
-		failed = bench_strategy(&full, o, device, m, n, strategies[k], sgemm, err);
-	failed = failed || (inference && bench_inference(o, device, m, n, sgemm, err));
+		failed = bench_strategy(&full, o, device, m, n, strategies[k], most, err);
+	failed = failed || (inference && bench_inference(o, device, m, n, most->product, err));
 	gn_model_close(m);
 	return failed ? -1 : 0;
 }
 
-int gn_bench_steps(const struct gn_bench_options *o, double product_rate, struct gn_error *err)
+/* The network with the batches that the user wants. */
+static struct network sized(const struct gn_bench_options *o, const struct network *n)
 {
+	struct network sized = *n;
+
+	if (o->batch)
+		sized.batch = sized.inference_batch = o->batch;
+	return sized;
+}
+
+int gn_bench_steps(const struct gn_bench_options *o, const struct gn_bench_ceilings *ceilings, struct gn_error *err)
+{
+	struct gn_bench_ceilings most = {.copy = NAN};
+	struct network n[COUNT];
 	bool any = false;
 
-	for (size_t i = 0; i < COUNT; i++)
-		any |= steps_wanted(o, &networks[i]) || inference_wanted(o, &networks[i]);
+	for (size_t i = 0; i < COUNT; i++) {
+		n[i] = sized(o, &networks[i]);
+		any |= steps_wanted(o, &n[i]) || inference_wanted(o, &n[i]);
+	}
 	if (!any)
 		return 0;
-	if (!(product_rate > 0))
-		product_rate = gn_bench_sgemm_rate(o, o->device, err);
-	if (!(product_rate > 0))
+	if (ceilings)
+		most = *ceilings;
+	else
+		most.product = gn_bench_sgemm_rate(o, o->device, err);
+	if (!(most.product > 0))
 		return -1;
 	for (size_t i = 0; i < COUNT; i++)
-		if (bench_network(o, o->device, &networks[i], product_rate, err))
+		if (bench_network(o, o->device, &n[i], &most, err))
 			return -1;
 	return 0;
 }

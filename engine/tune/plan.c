@@ -99,7 +99,7 @@ static void count_units(struct gn_plan *plan, const struct draft *d)
 }
 
 /* Operations of one pass over `images` images from stage `from`. */
-static int count_pass(double *flops, const struct draft *d, int images, int from, struct gn_error *err)
+static int count_pass(struct gn_count *out, const struct draft *d, int images, int from, struct gn_error *err)
 {
 	const struct gn_backend *backend = &gn_backend_count;
 	struct gn_ctx *ctx = NULL;
@@ -124,7 +124,7 @@ static int count_pass(double *flops, const struct draft *d, int images, int from
 		goto done;
 	gn_vit_forward(pass, &weights, images, true);
 	gn_vit_backward(pass, &weights, &gradients, images);
-	*flops = gn_count_flops(ctx);
+	*out = gn_count_of(ctx);
 	result = 0;
 done:
 	gn_pass_free(pass);
@@ -136,14 +136,27 @@ done:
 	return result;
 }
 
-static int count_step(double *flops, const struct draft *d, int micro, int from, struct gn_error *err)
+/* What norm, clearing and step of the optimiser read and write of each tuned number: weight, gradient and moments. */
+static double optimizer_bytes(const struct gn_plan *plan, const struct draft *d)
 {
-	int batch = d->config->batch_size, rest = batch % micro;
-	double whole = 0, part = 0;
+	int moments = d->config->optimizer == GN_ADAMW ? 2 : 1;
+
+	return (double)plan->tuned_parameters * (sizeof(float) * (2 + 3 + 2 * moments) +
+	                                         (d->backend->mat_bytes == sizeof(float) ? 0 : d->backend->mat_bytes));
+}
+
+static int count_step(double *flops, double *bytes, const struct gn_plan *plan, const struct draft *d, int from,
+                      struct gn_error *err)
+{
+	int micro = plan->micro_batch_size, batch = d->config->batch_size, rest = batch % micro, times = batch / micro;
+	struct gn_count whole = {0}, part = {0};
 
 	if (count_pass(&whole, d, micro, from, err) || (rest && count_pass(&part, d, rest, from, err)))
 		return -1;
-	*flops = whole * (batch / micro) + part;
+	*flops = whole.flops * times + part.flops;
+	*bytes = (whole.acts * times + part.acts) * (double)d->backend->act_bytes +
+	         (whole.mats * times + part.mats) * (double)d->backend->mat_bytes +
+	         (whole.floats * times + part.floats) * sizeof(float) + optimizer_bytes(plan, d);
 	return 0;
 }
 
@@ -282,13 +295,14 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	count_units(plan, d);
 	plan_prefix(plan, d);
 	if (choose_micro_batch(plan, d, err) ||
-	    count_step(&plan->flops_first_epoch_step, d, plan->micro_batch_size, 0, err))
+	    count_step(&plan->flops_first_epoch_step, &plan->bytes_first_epoch_step, plan, d, 0, err))
 		return -1;
 	if (!plan->prefix_cached) {
 		plan->flops_per_step = plan->flops_first_epoch_step;
+		plan->bytes_per_step = plan->bytes_first_epoch_step;
 		return 0;
 	}
-	return count_step(&plan->flops_per_step, d, plan->micro_batch_size, d->stage, err);
+	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->stage, err);
 }
 
 /* The device's memory where it has its own, else the machine's. */

@@ -9,6 +9,7 @@
 
 static const struct gn_cli_option options[] = {
     {"only", "TEXT", "only figures whose section/name has this in it"},
+    {"batch", "N", "images of a batch, at most 256; each part has its own unless said"},
     {"seconds", "S", "about how long each figure is measured; 1 unless said"},
 };
 static const struct gn_cli_command command = {
@@ -59,13 +60,16 @@ int gn_command_bench(int argc, char **argv)
 	struct gn_error err = {0};
 	struct gn_cli cli;
 	struct gn_cli_device device;
+	long batch = 0;
 	int status = gn_cli_parse(&cli, &command, argc, argv);
 
-	if (status < 0 && (gn_cli_device(&device, &cli) || gn_cli_real(&how.seconds, &cli, "seconds", 1e-3, 3600, 1)))
+	if (status < 0 && (gn_cli_device(&device, &cli) || gn_cli_real(&how.seconds, &cli, "seconds", 1e-3, 3600, 1) ||
+	                   gn_cli_integer(&batch, &cli, "batch", 1, GN_BENCH_BATCH_MAX, 0)))
 		status = GN_CLI_USAGE;
 	if (status < 0) {
 		bench.json = gn_cli_flag(&cli, "json");
 		how.only = gn_cli_text(&cli, "only");
+		how.batch = (int)batch;
 		how.threads = (int)device.threads;
 		status = gn_cli_device_open(&how.device, &device, &err) || gn_bench(&how, &err) ? gn_cli_failed(&err)
 		                                                                                : GN_CLI_DONE;

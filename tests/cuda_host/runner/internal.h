@@ -39,16 +39,16 @@ cudaError_t gn_host_error(cudaError_t error); /* remembers it for cudaGetLastErr
 
 /* ---- faults ---- */
 enum gn_host_call {
-	GN_HOST_CALL_ALLOC,    /* cudaMalloc */
-	GN_HOST_CALL_PINNED,   /* cudaMallocHost, cudaHostAlloc */
-	GN_HOST_CALL_COPY,     /* copies and fills, when they are queued */
-	GN_HOST_CALL_LAUNCH,   /* a kernel, when it is queued */
-	GN_HOST_CALL_KERNEL,   /* a kernel, when it runs: shows at the next call that waits, and stays */
-	GN_HOST_CALL_PRODUCT,  /* cublasLtMatmul */
-	GN_HOST_CALL_CHOICE,   /* cublasLtMatmulAlgoGetHeuristic */
-	GN_HOST_CALL_GRAPH,    /* capturing, instantiating and launching graphs */
-	GN_HOST_CALL_EVENT,    /* making streams and events, recording and waiting in streams */
-	GN_HOST_CALL_WAIT,     /* the host waits for a stream or an event */
+	GN_HOST_CALL_ALLOC,   /* cudaMalloc */
+	GN_HOST_CALL_PINNED,  /* cudaMallocHost, cudaHostAlloc */
+	GN_HOST_CALL_COPY,    /* copies and fills, when they are queued */
+	GN_HOST_CALL_LAUNCH,  /* a kernel, when it is queued */
+	GN_HOST_CALL_KERNEL,  /* a kernel, when it runs: shows at the next call that waits, and stays */
+	GN_HOST_CALL_PRODUCT, /* cublasLtMatmul */
+	GN_HOST_CALL_CHOICE,  /* cublasLtMatmulAlgoGetHeuristic */
+	GN_HOST_CALL_GRAPH,   /* capturing, instantiating and launching graphs */
+	GN_HOST_CALL_EVENT,   /* making streams and events, recording and waiting in streams */
+	GN_HOST_CALL_WAIT,    /* the host waits for a stream or an event */
 	GN_HOST_CALLS
 };
 /* Counts a call. What it has to answer before it does anything: the error that stays, that of a wanted fault, or cudaSuccess. */

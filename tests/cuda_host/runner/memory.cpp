@@ -38,7 +38,7 @@ static void init()
 	state.next = alignment; // something before the first piece too
 	state.device = new std::map<uintptr_t, size_t>;
 	state.pinned = new std::map<uintptr_t, size_t>;
-	state.total = total ? std::strtoull(total, nullptr, 10) : (size_t)8 << 30;
+	state.total = total ? std::strtoull(total, nullptr, 10) : (size_t)2 << 30;
 }
 
 const unsigned char *gn_host_arena()

@@ -7,7 +7,7 @@
  *
  * Environment, read at the first call where it does not say otherwise:
  *   GONIO_CUDA_HOST_DEVICES     how many devices there are (1)
- *   GONIO_CUDA_HOST_MEMORY      bytes of device memory (8 GiB)
+ *   GONIO_CUDA_HOST_MEMORY      bytes of device memory (2 GiB)
  *   GONIO_CUDA_HOST_CAPABILITY  compute capability as "9.0" (that)
  *   GONIO_CUDA_HOST_DRIVER      the driver's CUDA version as 13000 (that); less than the runtime's is a driver that is too old
  *   GONIO_CUDA_HOST_FAULT       a call that fails, as "copy:3", the third one; read at every call, counted from when it last changed. The
