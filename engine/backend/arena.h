@@ -14,6 +14,25 @@ struct gn_arena {
 	size_t size, used;
 };
 
+/* What a piece takes of an allocation: a multiple of 128 bytes, and what keeps it apart from the next. */
+static inline size_t gn_piece_span(const struct gn_backend *backend, size_t bytes)
+{
+	return bytes ? ((bytes + 127) & ~(size_t)127) + backend->guard : 0;
+}
+
+static inline void gn_piece_open(const struct gn_backend *backend, struct gn_ctx *ctx, void *memory, size_t bytes,
+                                 bool fresh)
+{
+	if (backend->piece && bytes)
+		backend->piece(ctx, memory, bytes, fresh);
+}
+
+/* An arena that counts. */
+static inline void gn_arena_begin(struct gn_arena *arena, const struct gn_backend *backend, struct gn_ctx *ctx)
+{
+	*arena = (struct gn_arena){.backend = backend, .ctx = ctx};
+}
+
 /* The next piece of count * size bytes; NULL for an arena that counts, and for no bytes at all. */
 static inline void *gn_arena_take(struct gn_arena *arena, size_t count, size_t size)
 {
@@ -24,20 +43,20 @@ static inline void *gn_arena_take(struct gn_arena *arena, size_t count, size_t s
 		arena->used = SIZE_MAX / 2;
 		return NULL;
 	}
-	arena->used = at + ((bytes + 127) & ~(size_t)127);
+	arena->used = at + gn_piece_span(arena->backend, bytes);
 	gn_assert(!arena->memory || arena->used <= arena->size);
-	return arena->memory && bytes ? arena->memory + at : NULL;
+	if (!arena->memory || !bytes)
+		return NULL;
+	gn_piece_open(arena->backend, arena->ctx, arena->memory + at, bytes, false);
+	return arena->memory + at;
 }
 
 /* Takes what was counted, zeroed, and starts again at its beginning. */
-static inline int gn_arena_open(struct gn_arena *arena, const struct gn_backend *backend, struct gn_ctx *ctx,
-                                struct gn_error *err)
+static inline int gn_arena_open(struct gn_arena *arena, struct gn_error *err)
 {
-	arena->backend = backend;
-	arena->ctx = ctx;
 	arena->size = arena->used ? arena->used : 128;
 	arena->used = 0;
-	arena->memory = backend->alloc(ctx, arena->size, err);
+	arena->memory = arena->backend->alloc(arena->ctx, arena->size, err);
 	return arena->memory ? 0 : -1;
 }
 

@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 /* A plugin and the program that loads it must have been built with the same value. */
-#define GN_BACKEND_ABI 3
+#define GN_BACKEND_ABI 4
 
 typedef void gn_act;
 typedef void gn_mat;
@@ -96,6 +96,7 @@ struct gn_backend {
 	enum gn_precision precision; /* of matrix products; never AUTO */
 	size_t act_bytes, mat_bytes;
 	size_t overhead_bytes; /* device memory that open() takes, about: code, streams, workspace */
+	size_t guard;          /* see piece */
 	bool unified;          /* host pointers are device pointers: weights need no copy */
 	int widest_head;       /* largest D that attention takes; 0: any */
 	bool asynchronous;     /* operations run while the caller goes on: results are worth asking for late */
@@ -122,6 +123,10 @@ struct gn_backend {
 	void (*zero)(struct gn_ctx *ctx, void *device, size_t bytes);
 	void (*copy)(struct gn_ctx *ctx, void *to, const void *from, size_t bytes);
 	void (*cast_mat)(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n); /* =, both on the device */
+	/* For a backend that looks at every access (tests/cuda_host), else NULL and a guard of 0. Pieces of one allocation lie
+	 * `guard` bytes apart; this says that memory[bytes] is a piece, and nobody's what follows it. fresh: what it held is
+	 * not to be read any more. */
+	void (*piece)(struct gn_ctx *ctx, void *memory, size_t bytes, bool fresh);
 	/* Waits, and reports the first failure since the last sync; a device that has failed stays failed. */
 	int (*sync)(struct gn_ctx *ctx, struct gn_error *err);
 

@@ -298,8 +298,9 @@ static int open_rig(struct rig *r, struct gn_error *err)
 	struct gn_opt_tensor tensor;
 
 	r->be->enter(r->ctx);
+	gn_arena_begin(&r->memory, r->be, r->ctx);
 	place(r);
-	if (gn_arena_open(&r->memory, r->be, r->ctx, err))
+	if (gn_arena_open(&r->memory, err))
 		return -1;
 	place(r);
 	tensor = (struct gn_opt_tensor){.weight = r->master,

@@ -68,8 +68,9 @@ static void place_all(struct gn_trainer *t)
 
 static int init_memory(struct gn_trainer *t, struct gn_error *err)
 {
+	gn_arena_begin(&t->memory, t->backend, t->ctx);
 	place_all(t);
-	if (gn_arena_open(&t->memory, t->backend, t->ctx, err))
+	if (gn_arena_open(&t->memory, err))
 		return -1;
 	place_all(t);
 	if (t->class_weights)

@@ -108,8 +108,11 @@ uint64_t gn_soup_gpu_bytes(const struct gn_device *device, enum gn_precision pre
 	const struct gn_backend *backend = gn_device_table(device, precision);
 	struct blend count = {0};
 
+	if (!backend || backend->unified)
+		return 0;
+	gn_arena_begin(&count.memory, backend, NULL);
 	place(&count);
-	return backend && !backend->unified ? backend->overhead_bytes + count.memory.used : 0;
+	return backend->overhead_bytes + count.memory.used;
 }
 
 static const float *average_piece(void *user, int tensor, size_t at, size_t n, struct gn_error *err)
@@ -168,8 +171,9 @@ static int take_memory(struct blend *b, struct gn_device *device, struct gn_erro
 		return -1;
 	b->ctx = device ? device->ctx : b->own;
 	b->backend->enter(b->ctx);
+	gn_arena_begin(&b->memory, b->backend, b->ctx);
 	place(b);
-	if (gn_arena_open(&b->memory, b->backend, b->ctx, err))
+	if (gn_arena_open(&b->memory, err))
 		return -1;
 	place(b);
 	b->values = b->backend->unified ? b->piece : gn_alloc(GN_MODEL_PIECE, sizeof *b->values, err);

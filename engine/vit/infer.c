@@ -34,8 +34,9 @@ static int prepare(struct gn_infer *infer, int batch, struct gn_error *err)
 	    gn_bind_init(&infer->bind, &infer->model->layout, arch->depth, infer->weights->tensors, err) ||
 	    gn_body_hold(&infer->body, device, arch, batch, err))
 		return -1;
+	gn_arena_begin(&infer->memory, device->backend, device->ctx);
 	gn_arena_take(&infer->memory, 1, bytes);
-	if (gn_arena_open(&infer->memory, device->backend, device->ctx, err))
+	if (gn_arena_open(&infer->memory, err))
 		return -1;
 	return gn_pass_new_in(&infer->head, gn_arena_take(&infer->memory, 1, bytes), device->backend, device->ctx, arch,
 	                      NULL, batch, from, to, err);

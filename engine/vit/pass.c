@@ -5,6 +5,8 @@
  */
 #include "vit/vit.h"
 
+#include "backend/arena.h"
+
 #include <stdlib.h>
 
 int gn_bind_init(struct gn_bind *bind, const struct gn_layout *layout, int depth, void *const *pointers,
@@ -75,16 +77,21 @@ size_t gn_stage_floats(const struct gn_vit_shape *s, int stage)
 
 /* Hands out consecutive pieces of `base`; with base NULL it only counts. */
 struct carver {
+	const struct gn_pass *pass;
 	char *base;
 	size_t used;
 };
 
 static void *carve(struct carver *c, size_t count, size_t size)
 {
+	const struct gn_pass *p = c->pass;
 	size_t at = c->used;
 
-	c->used += (count * size + 127) & ~(size_t)127;
-	return c->base ? c->base + at : NULL;
+	c->used += gn_piece_span(p->backend, count * size);
+	if (!c->base)
+		return NULL;
+	gn_piece_open(p->backend, p->ctx, c->base + at, count * size, true);
+	return c->base + at;
 }
 
 static const struct gn_block_need *need_of(const struct gn_pass *p, int block)
@@ -151,7 +158,7 @@ static void carve_head(struct gn_pass *p, struct carver *c)
 static size_t carve_pass(struct gn_pass *p, char *base)
 {
 	const struct gn_vit_shape *s = &p->shape;
-	struct carver c = {base, 0};
+	struct carver c = {p, base, 0};
 	size_t act = p->backend->act_bytes, rows = (size_t)p->batch * (size_t)s->T, C = (size_t)s->C,
 	       S = (size_t)s->arch.image_size;
 	size_t hidden = (size_t)(3 * s->C > s->mlp ? 3 * s->C : s->mlp);

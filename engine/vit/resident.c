@@ -24,8 +24,9 @@ static int open_body(struct gn_body *body, struct gn_device *device, int batch, 
 	int to = body->arch.depth + 1;
 	size_t bytes = gn_pass_bytes(be, &body->arch, NULL, batch, 0, to);
 
+	gn_arena_begin(&body->memory, be, device->ctx);
 	gn_arena_take(&body->memory, 1, bytes);
-	if (gn_arena_open(&body->memory, be, device->ctx, err))
+	if (gn_arena_open(&body->memory, err))
 		return -1;
 	return gn_pass_new_in(&body->pass, gn_arena_take(&body->memory, 1, bytes), be, device->ctx, &body->arch, NULL,
 	                      batch, 0, to, err);
@@ -70,8 +71,9 @@ int gn_body_stash(struct gn_body *body, struct gn_device *device, struct gn_erro
 
 	if (body->stash)
 		return 0;
+	gn_arena_begin(&body->stash_memory, device->backend, device->ctx);
 	gn_arena_take(&body->stash_memory, floats, device->backend->act_bytes);
-	if (gn_arena_open(&body->stash_memory, device->backend, device->ctx, err)) {
+	if (gn_arena_open(&body->stash_memory, err)) {
 		gn_arena_release(&body->stash_memory);
 		return -1;
 	}
@@ -142,10 +144,11 @@ static int open_weights(struct gn_weights *w, struct gn_device *device, struct g
 		return -1;
 	if (!be->unified && w->model->base && gn_weights_hold(&w->base, device, w->model->base, err))
 		return -1;
+	gn_arena_begin(&w->memory, be, device->ctx);
 	place(w, device);
 	if (be->unified)
 		return 0;
-	if (gn_arena_open(&w->memory, be, device->ctx, err))
+	if (gn_arena_open(&w->memory, err))
 		return -1;
 	place(w, device);
 	upload(w, device);

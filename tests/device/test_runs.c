@@ -1,7 +1,7 @@
 /*
  * Whole runs on a GPU's backend against the CPU: every strategy's losses, accuracy and angles; frozen tensors; resuming; memory.
  *
- *   device_runs DEVICE PRECISION
+ *   device_runs DEVICE PRECISION [TEST]
  *
  * Tolerances. fp32: both round alike but sum in other orders; three epochs of a tiny network amplify 2^-24 to some 1e-5. tf32 and
  * bf16 keep 11 and 8 bits of each factor of a product: a loss that is a mean over a batch moves by less than one of its terms, and an
@@ -420,6 +420,8 @@ int main(int argc, char **argv)
 	int failed;
 
 	rig.gpu = device_for_test(argc, argv);
+	if (argc > 3)
+		cmocka_set_test_filter(argv[3]);
 	failed = cmocka_run_group_tests(tests, set_up, tear_down);
 	gn_device_close(rig.gpu);
 	return failed;

@@ -255,6 +255,17 @@ static void copy_cuda(struct gn_ctx *ctx, void *to, const void *from, size_t byt
 		GN_CUDA(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->stream));
 }
 
+/* Tells the host runner; nothing on a GPU. */
+static void piece_cuda(struct gn_ctx *ctx, void *memory, size_t bytes, bool fresh)
+{
+	size_t whole = (bytes + 127) & ~(size_t)127;
+
+	(void)ctx;
+	if (fresh)
+		GN_MEMORY_CARVE(memory, bytes);
+	GN_MEMORY_CLOSE((char *)memory + bytes, whole - bytes + GN_MEMORY_GUARD);
+}
+
 static int sync_cuda(struct gn_ctx *ctx, struct gn_error *err)
 {
 	GN_CUDA(ctx, cudaStreamSynchronize(ctx->stream));
@@ -295,6 +306,7 @@ static constexpr struct gn_backend table(enum gn_precision precision,
 	    .act_bytes = sizeof(act),
 	    .mat_bytes = sizeof(act),
 	    .overhead_bytes = scratch_total() + GN_TRANSFER_BYTES + DRIVER_BYTES,
+	    .guard = GN_MEMORY_GUARD,
 	    .unified = false,
 	    .widest_head = WIDEST_HEAD,
 	    .asynchronous = true,
@@ -313,6 +325,7 @@ static constexpr struct gn_backend table(enum gn_precision precision,
 	    .zero = zero_cuda,
 	    .copy = copy_cuda,
 	    .cast_mat = gn_cuda_cast_mat,
+	    .piece = GN_MEMORY_GUARD ? piece_cuda : NULL,
 	    .sync = sync_cuda,
 	    .fetch = gn_cuda_fetch,
 	    .fetched = gn_cuda_fetched,

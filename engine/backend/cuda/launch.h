@@ -9,6 +9,7 @@
  *
  *   GN_MEMORY_CARVE(pointer, bytes)    a piece in use, its contents unwritten
  *   GN_MEMORY_CLOSE(pointer, bytes)    nobody's: padding, pieces given back
+ *   GN_MEMORY_GUARD                    bytes to leave between two pieces; 0 on a GPU
  */
 #ifndef GN_CUDA_LAUNCH_H
 #define GN_CUDA_LAUNCH_H
@@ -19,6 +20,7 @@
 #define GN_SHARED_BYTES(name)           extern __shared__ __align__(16) unsigned char name[]
 #define GN_MEMORY_CARVE(pointer, bytes) ((void)(pointer), (void)(bytes))
 #define GN_MEMORY_CLOSE(pointer, bytes) ((void)(pointer), (void)(bytes))
+#define GN_MEMORY_GUARD                 ((size_t)0)
 #else
 #include <cuda_host_launch.h> /* the runner's */
 #endif

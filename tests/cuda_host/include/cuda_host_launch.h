@@ -9,5 +9,7 @@
 #define GN_SHARED_BYTES(name)           unsigned char *const name = gn_host_shared_bytes()
 #define GN_MEMORY_CARVE(pointer, bytes) gn_host_carve(pointer, bytes)
 #define GN_MEMORY_CLOSE(pointer, bytes) gn_host_close(pointer, bytes)
+/* Where no access is looked at, memory is laid out as on a GPU. */
+#define GN_MEMORY_GUARD (GN_HOST_CHECKED ? (size_t)128 : (size_t)0)
 
 #endif
