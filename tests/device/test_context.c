@@ -6,7 +6,7 @@
  */
 #include "tests/support/device.h"
 
-#include "backend/backend.h"
+#include "backend/arena.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -217,6 +217,46 @@ static void running_out_is_an_error_of_that_call(void **state)
 	be->zero(ctx, memory, 4096);
 	be->free(ctx, memory, 4096);
 	no_failure();
+}
+
+/* Two pieces of one arena, and an operation that runs over the end of the first. In a process of its own, which the finding ends. */
+static int run_over(void)
+{
+	struct gn_arena arena;
+	struct gn_error err = {0};
+	void *first;
+
+	gn_arena_begin(&arena, be, ctx);
+	gn_arena_take(&arena, 5, sizeof(float));
+	gn_arena_take(&arena, 5, sizeof(float));
+	if (gn_arena_open(&arena, &err))
+		return 2;
+	first = gn_arena_take(&arena, 5, sizeof(float));
+	gn_arena_take(&arena, 5, sizeof(float));
+	be->zero(ctx, first, 6 * sizeof(float));
+	return be->sync(ctx, &err) ? 1 : 0;
+}
+
+static void pieces_of_an_arena_are_apart(void **state)
+{
+	char command[512], line[512] = "";
+	FILE *other;
+	int status;
+
+	(void)state;
+	if (be->guard == 0) /* nobody looks */
+		skip();
+	snprintf(command, sizeof command, "%s cuda:0 %s run_over 2>&1 >/dev/null", program,
+	         gn_precision_name(be->precision));
+	other = popen(command, "r");
+	assert_non_null(other);
+	assert_non_null(fgets(line, sizeof line, other));
+	while (fgetc(other) != EOF)
+		;
+	status = pclose(other);
+	if (!strstr(line, "out of bounds: cudaMemset writes"))
+		fail_msg("%s", line);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 86); /* the runner's own */
 }
 
 /* ---------------------------------------------------------------- numbers ---------------------------------------- */
@@ -466,6 +506,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(recorded_work_is_queued_again),
 	    cmocka_unit_test(records_of_many_keys),
 	    cmocka_unit_test(running_out_is_an_error_of_that_call),
+	    cmocka_unit_test(pieces_of_an_arena_are_apart),
 	    cmocka_unit_test(sums_repeat_to_the_bit),
 	    cmocka_unit_test(activations_are_what_they_are_called),
 	    cmocka_unit_test(patches_in_groups),
@@ -480,7 +521,7 @@ int main(int argc, char **argv)
 	program = argv[0];
 	be = device->backend;
 	ctx = device->ctx;
-	failures = cmocka_run_group_tests(tests, NULL, NULL);
+	failures = argc > 3 && !strcmp(argv[3], "run_over") ? run_over() : cmocka_run_group_tests(tests, NULL, NULL);
 	gn_device_close(device);
 	return failures;
 }
