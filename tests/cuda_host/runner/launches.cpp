@@ -1,6 +1,8 @@
 // The launches that a program makes, each different one once, as lines of JSON: the kernel's mangled name and source file, grid, block,
-// dynamic shared memory, and the arguments' bytes. Device pointers are replaced by numbers of their own that keep their lowest byte, so
-// that runs at other addresses give the same lines and alignment can still be seen.
+// dynamic shared memory, the arguments' bytes, and where among these are device pointers: [argument, offset, which], the same number for
+// pointers that are equal. In the bytes a pointer is its number and its lowest byte, so that runs at other addresses give the same
+// lines and alignment can still be seen.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -57,11 +59,26 @@ static const function &name_of(const void *address)
 	return entry->second;
 }
 
-static std::string bytes_text(const gn_host_argument &argument, unsigned int *pointers)
+// A launch's pointers in the order of its arguments.
+struct pointers {
+	std::vector<uint64_t> known;
+	std::string places;
+
+	uint64_t number(uint64_t address)
+	{
+		auto at = std::find(known.begin(), known.end(), address);
+
+		if (at == known.end())
+			at = known.insert(at, address);
+		return (uint64_t)(at - known.begin()) + 1;
+	}
+};
+
+static std::string bytes_text(const gn_host_argument &argument, size_t index, pointers *pointers)
 {
 	std::vector<unsigned char> bytes(argument.bytes);
 	std::string text;
-	char two[3];
+	char two[3], place[64];
 
 	std::memcpy(bytes.data(), argument.value, argument.bytes);
 	for (size_t i = 0; i + sizeof(uint64_t) <= bytes.size(); i += sizeof(uint64_t)) {
@@ -70,7 +87,11 @@ static std::string bytes_text(const gn_host_argument &argument, unsigned int *po
 		std::memcpy(&word, bytes.data() + i, sizeof word);
 		if (!gn_host_is_device(reinterpret_cast<const void *>(word)))
 			continue;
-		word = (uint64_t)++ * pointers << 40 | (word & 0xff);
+		uint64_t number = pointers->number(word);
+		std::snprintf(place, sizeof place, "%s[%zu,%zu,%llu]", pointers->places.empty() ? "" : ",", index, i,
+		              (unsigned long long)number);
+		pointers->places += place;
+		word = number << 40 | (word & 0xff);
 		std::memcpy(bytes.data() + i, &word, sizeof word);
 	}
 	for (unsigned char byte : bytes) {
@@ -84,7 +105,8 @@ void gn_host_log_launch(const gn_host_kernel &kernel)
 {
 	static std::set<std::string> *written = new std::set<std::string>;
 	const dim3 &grid = kernel.grid, &block = kernel.block;
-	unsigned int pointers = 0;
+	size_t index = 0;
+	pointers pointers;
 	char shape[160];
 
 	if (!log_file())
@@ -94,8 +116,8 @@ void gn_host_log_launch(const gn_host_kernel &kernel)
 	              grid.x, grid.y, grid.z, block.x, block.y, block.z, kernel.shared);
 	std::string line = "{\"kernel\":\"" + function.name + "\",\"source\":\"" + function.source + "\"," + shape;
 	for (const gn_host_argument &argument : kernel.list(kernel.arguments))
-		line += (line.back() == '[' ? "\"" : ",\"") + bytes_text(argument, &pointers) + "\"";
-	line += "]}\n";
+		line += (line.back() == '[' ? "\"" : ",\"") + bytes_text(argument, index++, &pointers) + "\"";
+	line += "],\"pointers\":[" + pointers.places + "]}\n";
 	if (written->insert(line).second) {
 		std::fputs(line.c_str(), log_file());
 		std::fflush(log_file());
