@@ -166,9 +166,9 @@ __device__ __forceinline__ void add_columns(float *sums, const float (&g)[n], co
 	gn_store(sums + C + col, v);
 }
 
-/* One row: its dx, where wanted, and its share of the column sums, where sums is not NULL. */
+/* One row: its dx, where wanted, and with `add_up` its share of the column sums. */
 template <typename act, int n, int keep>
-__device__ __forceinline__ void backward_row(const struct gradients<act> *a, float *sums, int m)
+__device__ __forceinline__ void backward_row(const struct gradients<act> *a, float *sums, bool add_up, int m)
 {
 	size_t at = (size_t)m * (size_t)a->C;
 	int C = a->C;
@@ -188,7 +188,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 		row_get(gs, &g, i, col);
 		for (int j = 0; j < n; j++)
 			xhat[j] = (xhat[j] - mean) * rstd;
-		if (sums)
+		if (add_up)
 			add_columns(sums, gs, xhat, col, C);
 		if (!a->dx)
 			continue;
@@ -210,15 +210,16 @@ static __global__ void __launch_bounds__(32 * WARPS, 4) backward_kernel(float *p
 {
 	GN_SHARED_BYTES(bytes);
 	int C = a.C, thread = (int)(threadIdx.y * 32 + threadIdx.x), threads = (int)blockDim.y * 32;
-	float *all = (float *)(void *)bytes, *sums = partial ? all + (size_t)threadIdx.y * 2 * (size_t)C : NULL;
+	float *all = (float *)(void *)bytes, *sums = all + (size_t)threadIdx.y * 2 * (size_t)C;
+	bool add_up = partial != NULL; /* not sums != NULL: to SentryWard shared memory begins at 0, and it would take nothing to be summed */
 
-	if (sums)
+	if (add_up)
 		for (int col = (int)threadIdx.x * n; col < C; col += 32 * n)
 			for (int j = 0; j < n; j++)
 				sums[col + j] = sums[C + col + j] = 0;
 	for (int m = (int)(blockIdx.x * blockDim.y + threadIdx.y); m < a.M; m += (int)(gridDim.x * blockDim.y))
-		backward_row<act, n, keep>(&a, sums, m);
-	if (!partial)
+		backward_row<act, n, keep>(&a, sums, add_up, m);
+	if (!add_up)
 		return;
 	__syncthreads();
 	for (int j = thread; j < 2 * C; j += threads) {
