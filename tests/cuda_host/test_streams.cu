@@ -226,7 +226,7 @@ static void memory_runs_out(void **)
 	void *memory = nullptr, *more = nullptr;
 
 	CHECK(cudaMemGetInfo(&free_before, &total));
-	assert_int_equal(total, (size_t)8 << 30);
+	assert_int_equal(total, (size_t)2 << 30);
 	assert_int_equal(cudaMalloc(&memory, total + 1), cudaErrorMemoryAllocation);
 	assert_int_equal(cudaGetLastError(), cudaErrorMemoryAllocation);
 	CHECK(cudaGetLastError());
