@@ -7,7 +7,8 @@
 # make lint, make format.
 
 JOBS ?= $(shell nproc)
-CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
+# Two at a time: many wait more than they compute.
+CTEST = ctest --test-dir build/release -j 2 --output-on-failure --no-tests=error --schedule-random
 
 .PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof gpu-check packages-%
 
