@@ -90,7 +90,7 @@ run() {
     post_json /v1/runs "$2" >"$folder/$name.json"
     curl -sSN "$base/v1/runs/$name/events" |
         sed -un '/^event: epoch/,/^data:/ s/^data: //p' |
-        jq --unbuffered -r '"  \(if .phase then .phase + ", " else "" end)epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000), validation accuracy \(.val_accuracy * 1000 | round / 10) %"'
+        jq --unbuffered -r '"  \(if .phase then .phase + ", " else "" end)epoch \(.epoch): loss \(.train_loss * 1000 | round / 1000)\(if .val_accuracy then ", validation accuracy \(.val_accuracy * 1000 | round / 10) %" else "" end)"'
     api GET "/v1/runs/$name" >"$folder/$name.json"
     status=$(jq -r .status "$folder/$name.json")
     [ "$status" = succeeded ] || die "run $name $status: $(jq -r .error.detail "$folder/$name.json")"

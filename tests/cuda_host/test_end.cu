@@ -30,13 +30,15 @@ static void launches_are_listed_once(void **)
 	assert_non_null(file);
 	text[std::fread(text, 1, sizeof text - 1, file)] = '\0';
 	std::fclose(file);
-	// Pointers are numbered, with the lowest byte as it was; the rest of the arguments as bytes.
+	// Pointers are numbered, with the lowest byte as it was; the rest of the arguments as bytes. Beside them: argument, offset, number.
 	assert_string_equal(text, "{\"kernel\":\"_Z3setIfEvPT_PKS0_i\",\"source\":\"test_end.cu\",\"grid\":[1,1,1],"
 	                          "\"block\":[32,1,1],\"shared\":16,"
-	                          "\"arguments\":[\"0000000000010000\",\"8000000000020000\",\"03000000\"]}\n"
+	                          "\"arguments\":[\"0000000000010000\",\"8000000000020000\",\"03000000\"],"
+	                          "\"pointers\":[[0,0,1],[1,0,2]]}\n"
 	                          "{\"kernel\":\"_Z3setIfEvPT_PKS0_i\",\"source\":\"test_end.cu\",\"grid\":[1,1,1],"
 	                          "\"block\":[32,1,1],\"shared\":0,"
-	                          "\"arguments\":[\"0400000000010000\",\"0000000000000000\",\"04000000\"]}\n");
+	                          "\"arguments\":[\"0400000000010000\",\"0000000000000000\",\"04000000\"],"
+	                          "\"pointers\":[[0,0,1]]}\n");
 }
 
 static int status_of_child(bool leak)
