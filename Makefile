@@ -7,8 +7,7 @@
 # make lint, make format.
 
 JOBS ?= $(shell nproc)
-# Two at a time: many wait more than they compute.
-CTEST = ctest --test-dir build/release -j 2 --output-on-failure --no-tests=error --schedule-random
+CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
 
 .PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof gpu-check packages-%
 

@@ -156,7 +156,7 @@ plan() {
     local body="\"model\":\"deep\",\"dataset\":\"three\",\"strategy\":$strategy,\"epochs\":3,\"batch_size\":6,\"threads\":1,\"checkpoint_every_seconds\":0.1"
     post_json /v1/runs "{\"name\":\"calm\",$body}"
     expect 201
-    wait_run calm succeeded 60
+    wait_run calm succeeded 180
     local model sha
     model=$(field .result.model)
     call GET "/v1/models/$model"
@@ -167,7 +167,7 @@ plan() {
     eventually 20 probing
     stop_server KILL
     launch
-    wait_run killed succeeded 60
+    wait_run killed succeeded 180
     expect 200 '.attempts >= 2 and .selection.order == "smallest"'
     call GET "/v1/models/$(field .result.model)"
     expect 200 ".sha256 == \"$sha\""
