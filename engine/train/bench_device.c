@@ -141,7 +141,7 @@ static void do_soup_mean(struct rig *r)
 
 static void do_cast(struct rig *r)
 {
-	r->be->cast_mat(r->ctx, r->wide[0], r->gradient, WEIGHTS);
+	r->be->cast_mat(r->ctx, r->w, r->gradient, WEIGHTS);
 }
 
 static void do_sgd(struct rig *r)

@@ -211,7 +211,8 @@ static __global__ void __launch_bounds__(32 * WARPS, 4) backward_kernel(float *p
 	GN_SHARED_BYTES(bytes);
 	int C = a.C, thread = (int)(threadIdx.y * 32 + threadIdx.x), threads = (int)blockDim.y * 32;
 	float *all = (float *)(void *)bytes, *sums = all + (size_t)threadIdx.y * 2 * (size_t)C;
-	bool add_up = partial != NULL; /* not sums != NULL: to SentryWard shared memory begins at 0, and it would take nothing to be summed */
+	/* Not sums != NULL: to SentryWard shared memory begins at 0, and it would take nothing to be summed. */
+	bool add_up = partial != NULL;
 
 	if (add_up)
 		for (int col = (int)threadIdx.x * n; col < C; col += 32 * n)

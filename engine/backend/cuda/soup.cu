@@ -82,8 +82,7 @@ static size_t wide_part(const double *sum, const float *values, size_t n)
 	return gn_aligned16(sum) && gn_aligned16(values) ? n / 4 * 4 : 0;
 }
 
-template <bool first>
-static void add(struct gn_ctx *ctx, double *sum, const float *x, double weight, size_t n)
+template <bool first> static void add(struct gn_ctx *ctx, double *sum, const float *x, double weight, size_t n)
 {
 	size_t wide = wide_part(sum, x, n);
 

@@ -13,7 +13,7 @@ static const struct {
     {"alloc", cudaErrorMemoryAllocation, false}, {"pinned", cudaErrorMemoryAllocation, false},
     {"copy", cudaErrorInvalidValue, false},      {"launch", cudaErrorLaunchOutOfResources, false},
     {"kernel", cudaErrorIllegalAddress, true},   {"product", cudaErrorNotSupported, false},
-    {"choice", cudaErrorNotSupported, false},    {"graph", cudaErrorNotSupported, false},
+    {"graph", cudaErrorNotSupported, false},
     {"event", cudaErrorNotSupported, false},     {"wait", cudaErrorLaunchFailure, true},
 };
 

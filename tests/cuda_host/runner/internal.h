@@ -45,7 +45,6 @@ enum gn_host_call {
 	GN_HOST_CALL_LAUNCH,  /* a kernel, when it is queued */
 	GN_HOST_CALL_KERNEL,  /* a kernel, when it runs: shows at the next call that waits, and stays */
 	GN_HOST_CALL_PRODUCT, /* cublasLtMatmul */
-	GN_HOST_CALL_CHOICE,  /* cublasLtMatmulAlgoGetHeuristic */
 	GN_HOST_CALL_GRAPH,   /* capturing, instantiating and launching graphs */
 	GN_HOST_CALL_EVENT,   /* making streams and events, recording and waiting in streams */
 	GN_HOST_CALL_WAIT,    /* the host waits for a stream or an event */
