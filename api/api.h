@@ -168,6 +168,8 @@ void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struc
 
 /* The members of a model's resource that its file tells. New reference. */
 json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, const struct gn_import_report *report);
+/* The callback `room` of gn_ingest_options and gn_unpack_options; its user is the store. */
+int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err);
 /* Saves an uploaded checkpoint at path: a bare file, or from an archive of its folder, whose config files then go to *beside (caller
  * frees the texts). */
 int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *user, const char *path,

@@ -92,6 +92,7 @@ void gn_api_dataset_images(struct gn_request *r)
 static void reply_image(struct gn_request *r, const struct gn_dataset *dataset, int index, int size, const char *sha256)
 {
 	const struct gn_sample *sample = &dataset->samples[index];
+	const struct gn_image_limits limits = gn_service_image_limits(gn_request_service(r));
 	const uint8_t *bytes = dataset->pack + sample->offset;
 	struct gn_error err = {0};
 	uint8_t *jpeg;
@@ -106,8 +107,7 @@ static void reply_image(struct gn_request *r, const struct gn_dataset *dataset, 
 		               etag);
 		return;
 	}
-	if (gn_image_thumbnail(&jpeg, &jpeg_size, bytes, sample->bytes,
-	                       (uint64_t)gn_request_service(r)->config.max_pixels, size, &err)) {
+	if (gn_image_thumbnail(&jpeg, &jpeg_size, bytes, sample->bytes, &limits, size, &err)) {
 		gn_reply_error(r, &err);
 		return;
 	}

@@ -1,8 +1,6 @@
 /* Data sets: upload, list, one, delete. Their pictures: dataset_views.c. */
 #include "api/api.h"
 
-enum { MAX_ENTRIES = 4000000, MAX_IMAGE_BYTES = 64 << 20, LEAST_UNPACKED = 1 << 30 };
-
 struct upload {
 	char name[GN_NAME_SIZE];
 	double val_fraction;
@@ -86,36 +84,28 @@ static int find_archive(struct gn_request *r, gn_source_read **read, void **user
 	return 0;
 }
 
-/* Unpacks into the staged folder, keeping the reserve free: what unpacks to more than there is room for ends as a full disk. */
+/* Unpacks into the staged folder, while the disk has room beside its reserve. */
 static int ingest(struct gn_request *r, const struct upload *upload, const char *folder, gn_source_read *read,
                   void *user, struct gn_ingest_report *report, struct gn_error *err)
 {
 	const struct gn_service *service = gn_request_service(r);
-	uint64_t reserve = (uint64_t)service->config.disk_reserve, space = gn_store_free_bytes(service->store);
-	uint64_t limit = (uint64_t)service->config.max_upload;
 	struct gn_ingest_options options = {
 	    .val_fraction = upload->val_fraction,
 	    .seed = (uint64_t)upload->seed,
 	    .max_pixels = (uint64_t)service->config.max_pixels,
-	    .max_image_bytes = MAX_IMAGE_BYTES,
-	    .max_entries = MAX_ENTRIES,
+	    .max_image_bytes = (uint64_t)service->config.max_image,
+	    .max_entries = (int)service->config.max_entries,
+	    .budget = gn_service_archive_budget(service),
+	    .gate = service->upload_gate,
 	    .threads = service->device_info.threads,
 	    .read = read,
+	    .gone = gn_request_gone,
 	    .user = user,
+	    .room = gn_api_has_room,
+	    .room_user = service->store,
 	};
 
-	space = space > reserve ? space - reserve : 0;
-	if (limit < LEAST_UNPACKED)
-		limit = LEAST_UNPACKED;
-	options.max_total_bytes = limit < space ? limit : space;
-	if (!gn_dataset_ingest(folder, &options, report, err))
-		return 0;
-	if (err->code == GN_TOO_LARGE && space < limit) {
-		err->code = GN_NO_SPACE;
-		err->where[0] = 0;
-		snprintf(err->text, sizeof err->text, "the unpacked images do not fit on the disk");
-	}
-	return -1;
+	return gn_dataset_ingest(folder, &options, report, err);
 }
 
 static int store_dataset(struct gn_request *r, const char *folder, const struct gn_ingest_report *report,

@@ -35,7 +35,14 @@ static ssize_t read_peeked(void *user, void *buffer, size_t size)
 	return (ssize_t)n;
 }
 
-static int has_room(void *store, uint64_t bytes, struct gn_error *err)
+static bool peeked_gone(void *user)
+{
+	struct peeked *p = user;
+
+	return gn_request_gone(p->user);
+}
+
+int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err)
 {
 	return gn_store_space(store, bytes, err);
 }
@@ -45,10 +52,12 @@ int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *use
 {
 	const struct gn_service *service = gn_request_service(r);
 	struct peeked p = {.read = read, .user = user};
+	const struct gn_archive_budget budget = gn_service_archive_budget(service);
 	struct gn_unpack_options options = {.read = read_peeked,
+	                                    .gone = peeked_gone,
 	                                    .user = &p,
-	                                    .max_total_bytes = (uint64_t)service->config.max_upload,
-	                                    .room = has_room,
+	                                    .budget = &budget,
+	                                    .room = gn_api_has_room,
 	                                    .room_user = service->store};
 
 	*beside = (struct gn_unpacked){0};

@@ -14,7 +14,7 @@ const struct gn_route gn_routes[] = {
     {GN_GET, "/v1/datasets/{id}", gn_api_dataset_get, GN_BODY_NONE, 0, 0},
     {GN_DELETE, "/v1/datasets/{id}", gn_api_dataset_delete, GN_BODY_NONE, 0, 0},
     {GN_GET, "/v1/datasets/{id}/images", gn_api_dataset_images, GN_BODY_NONE, 0, 0},
-    {GN_GET, "/v1/datasets/{id}/images/{index}", gn_api_dataset_image, GN_BODY_NONE, 0, 0},
+    {GN_GET, "/v1/datasets/{id}/images/{index}", gn_api_dataset_image, GN_BODY_NONE, GN_PICTURES, 0},
 
     {GN_GET, "/v1/models", gn_api_models_list, GN_BODY_NONE, 0, 0},
     {GN_POST, "/v1/models", gn_api_models_post, GN_BODY_STREAM, GN_CREATES | GN_UPLOADS, 0},

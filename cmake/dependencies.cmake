@@ -3,7 +3,7 @@ find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(PkgConfig REQUIRED)
 
-foreach(lib IN ITEMS libjpeg libpng libwebp libarchive jansson libcrypto libmicrohttpd sqlite3)
+foreach(lib IN ITEMS libjpeg libpng libwebp libarchive zlib liblzma libzstd jansson libcrypto libmicrohttpd sqlite3)
   pkg_check_modules(${lib} REQUIRED IMPORTED_TARGET ${lib})
 endforeach()
 if(GONIO_TESTS)

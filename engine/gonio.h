@@ -235,10 +235,12 @@ void gn_import_report_release(struct gn_import_report *report);
  * *.safetensors file, and config.json and preprocessor_config.json from the same folder. Everything else in it is passed over,
  * but names that lead out, links and devices, and a second or a sharded checkpoint are refused.
  */
+struct gn_archive_budget; /* below, with the data sets */
 struct gn_unpack_options {
-	ssize_t (*read)(void *user, void *buffer, size_t size); /* as in gn_ingest_options */
+	ssize_t (*read)(void *user, void *buffer, size_t size); /* these four as in gn_ingest_options */
+	bool (*gone)(void *user);
 	void *user;
-	uint64_t max_total_bytes; /* unpacked, in all */
+	const struct gn_archive_budget *budget; /* NULL: the default */
 	/* Whether this many more bytes may be written; NULL: always. Asked now and then. */
 	int (*room)(void *user, uint64_t bytes, struct gn_error *err);
 	void *room_user;
@@ -319,11 +321,28 @@ int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64
  * resize(box=...) within 1 level. */
 int gn_image_resize(struct gn_image *out, const struct gn_image *in, const double box[4], int out_width, int out_height,
                     enum gn_interpolation interpolation, struct gn_error *err);
+
+/* Memory for pictures that are decoded at the same time. A picture waits at the gate until its bytes fit beside those of
+ * the pictures that are inside. One that needs more than the whole limit is let in alone. Any thread. */
+struct gn_gate;
+int gn_gate_new(struct gn_gate **out, uint64_t bytes, struct gn_error *err);
+void gn_gate_free(struct gn_gate *gate); /* nobody may be inside */
+/* Every enter has its leave with the same number. gate NULL: no limit. */
+void gn_gate_enter(struct gn_gate *gate, uint64_t bytes);
+void gn_gate_leave(struct gn_gate *gate, uint64_t bytes);
+
+/* What one picture may take. A side has GN_IMAGE_SIDE_MAX pixels at most, in any case. */
+struct gn_image_limits {
+	uint64_t max_pixels;
+	struct gn_gate *gate; /* entered while pixels are decoded; NULL: none */
+};
+#define GN_IMAGE_SIDE_MAX 65535 /* what a JPEG can have; no photograph is longer */
+
 /* A JPEG of the whole picture that fits size x size. *jpeg is malloc'd; caller frees. */
-int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, size_t size, uint64_t max_pixels, int side,
-                       struct gn_error *err);
+int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, size_t size,
+                       const struct gn_image_limits *limits, int side, struct gn_error *err);
 /* Evaluation preprocessing: decode, shorter side to floor(S / crop_pct), centre crop S x S: out u8 [S, S, 3]. */
-int gn_image_eval(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
+int gn_image_eval(uint8_t *out, const void *bytes, size_t size, const struct gn_image_limits *limits, int image_size,
                   const struct gn_preprocess *preprocess, struct gn_error *err);
 /* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */
 int gn_image_eval_side(int image_size, float crop_pct);
@@ -359,6 +378,16 @@ struct gn_dataset {
 int gn_dataset_open(struct gn_dataset **out, const char *folder, struct gn_error *err);
 void gn_dataset_close(struct gn_dataset *dataset);
 
+/* What unpacking one archive may take; a bomb stops here. A 0 stands for the value of gn_archive_budget_default. */
+struct gn_archive_budget {
+	uint64_t total_bytes; /* unpacked, in all */
+	int ratio;            /* bytes unpacked for each byte packed, after the first 64 MiB */
+	/* Processor time of the reading thread without a finished entry; every 8 MiB that come for the entry add one. */
+	double entry_seconds;
+	uint64_t memory; /* that the window of gzip, xz or zstd may take */
+};
+extern const struct gn_archive_budget gn_archive_budget_default;
+
 struct gn_rejected {
 	char *path, *reason;
 };
@@ -367,13 +396,19 @@ struct gn_ingest_options {
 	uint64_t seed;
 	uint64_t max_pixels;      /* per image */
 	uint64_t max_image_bytes; /* per entry of the archive */
-	uint64_t max_total_bytes; /* unpacked, in all: a bomb stops here */
 	int max_entries;
-	int threads; /* decoders */
+	struct gn_archive_budget budget;
+	struct gn_gate *gate; /* of the memory for decoding; NULL: one of its own, of 48 MiB */
+	int threads;          /* decoders */
 	/* The archive's bytes: fills buffer with at least one byte, returns the number, 0 at the end, -1 to abort
 	 * (the client has gone). May block. */
 	ssize_t (*read)(void *user, void *buffer, size_t size);
+	/* Whether nobody waits for the result any more: the work then ends with GN_CANCELLED. Asked often; NULL: never. */
+	bool (*gone)(void *user);
 	void *user;
+	/* Whether this many more bytes may be written; NULL: always. Asked now and then. */
+	int (*room)(void *user, uint64_t bytes, struct gn_error *err);
+	void *room_user;
 };
 struct gn_ingest_report {
 	struct gn_rejected *rejected; /* the first 100 */

@@ -275,12 +275,14 @@ static void give_sides(struct gn_unpacked *out, struct unpack *u)
 int gn_model_unpack(struct gn_unpacked *out, const char *checkpoint_path, const struct gn_unpack_options *options,
                     struct gn_error *err)
 {
-	struct gn_archive_source source = {options->read, options->user, options->max_total_bytes};
+	struct gn_archive_source source = {.read = options->read, .gone = options->gone, .user = options->user};
 	struct unpack *u = gn_alloc(1, sizeof *u, err);
 	int result = -1;
 
 	if (!u)
 		return -1;
+	if (options->budget)
+		source.budget = *options->budget;
 	u->options = options;
 	u->checkpoint_path = checkpoint_path;
 	u->sides = gn_alloc(SIDES_MAX, sizeof *u->sides, err);

@@ -105,10 +105,15 @@ static bool too_slow(const struct gn_request *r)
 	return r->waited > r->http->options.timeout_seconds && (double)r->received < r->waited * SLOW_BYTES;
 }
 
-/* Waits until there is a byte, the end, or a fault. Wakes now and then to see whether the service breaks uploads off. */
-static void wait_for_bytes(struct gn_request *r)
+static bool nothing_yet(const struct gn_request *r)
 {
-	while (!r->ring_used && !r->ended && !r->gone && !r->fault) {
+	return !r->ring_used && !r->ended && !r->gone && !r->fault;
+}
+
+/* Wakes now and then to see whether the service breaks uploads off. With the lock. */
+static void sleep_until_bytes(struct gn_request *r)
+{
+	while (nothing_yet(r)) {
 		struct timespec until, after;
 		double start;
 		clock_gettime(CLOCK_MONOTONIC, &until);
@@ -126,6 +131,25 @@ static void wait_for_bytes(struct gn_request *r)
 		else if (too_slow(r))
 			r->fault = GN_FAULT_SLOW;
 	}
+}
+
+/* Waits until there is a byte, the end, or a fault. An upload works on only when its turn comes; one that is over need not wait for
+ * that. With the lock, which is let go in between. */
+static void wait_for_bytes(struct gn_request *r)
+{
+	bool over;
+
+	if (!nothing_yet(r))
+		return;
+	pthread_mutex_unlock(&r->lock);
+	gn_request_pause_work(r);
+	pthread_mutex_lock(&r->lock);
+	sleep_until_bytes(r);
+	over = r->gone || r->fault;
+	pthread_mutex_unlock(&r->lock);
+	if (!over)
+		gn_request_start_work(r);
+	pthread_mutex_lock(&r->lock);
 }
 
 /* The disk may fill while an upload goes on. */

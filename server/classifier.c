@@ -275,13 +275,13 @@ static int decode(struct gn_classifier *c, const void *bytes, size_t size, struc
                   struct gn_error *err)
 {
 	const struct gn_model *model = ticket->held[0]->model;
+	const struct gn_image_limits limits = gn_service_image_limits(c->service);
 	int side = model->arch.image_size;
 
 	ticket->pixels = malloc((size_t)3 * (size_t)side * (size_t)side);
 	if (!ticket->pixels)
 		return gn_fail_errno(err, "", "no memory for an image");
-	return gn_image_eval(ticket->pixels, bytes, size, (uint64_t)c->service->config.max_pixels, side,
-	                     &model->preprocess, err);
+	return gn_image_eval(ticket->pixels, bytes, size, &limits, side, &model->preprocess, err);
 }
 
 /* Queues a ticket that is prepared. */

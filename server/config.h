@@ -20,7 +20,15 @@ struct gn_config {
 	int64_t threads;             /* --threads: of the engine; 0 is all */
 	int64_t max_runs;            /* --max-runs: workers at once */
 	int64_t max_upload;          /* --max-upload: bytes of one request body */
+	int64_t max_uploads;         /* --max-uploads: that compute at once; others wait */
 	int64_t max_pixels;          /* --max-pixels: of one image */
+	int64_t max_image;           /* --max-image: bytes of one image's file */
+	int64_t decode_memory;       /* --decode-memory: bytes for decoding, in uploads and in requests each */
+	int64_t max_entries;         /* --max-entries: of one archive */
+	int64_t max_unpacked;        /* --max-unpacked: bytes of one archive's entries together */
+	int64_t archive_ratio;       /* --archive-ratio: bytes out per byte in */
+	double archive_seconds;      /* --archive-seconds: of work without a finished entry */
+	int64_t archive_memory;      /* --archive-memory: bytes for the window of gzip, xz or zstd */
 	int64_t disk_reserve;        /* --disk-reserve: bytes that stay free; an upload that would take them gets 507 */
 	int64_t batch_max;           /* --batch-max: images that are classified at once */
 	double batch_wait_ms;        /* --batch-wait-ms: how long the first image of a batch waits for others */

@@ -32,7 +32,12 @@ enum {
 	DISCARD_LIMIT = 64 << 20,      /* of a body whose answer is known already */
 	TASK_THREADS = 8,
 	STREAM_THREADS = 64,
+	UPLOAD_THREADS = 64, /* most of them wait: for their clients, or for a permit */
+	PICTURE_THREADS = 4,
 	TASKS_WAITING = 1024,
+	UPLOADS_WAITING = 64,
+	UPLOAD_NICE = 5, /* requests come first */
+	DEFAULT_UPLOADS = 8,
 	DEFAULT_TIMEOUT = 60
 };
 
@@ -67,15 +72,25 @@ static void run_task(struct gn_task *task)
 {
 	struct gn_request *r = (struct gn_request *)((char *)task - offsetof(struct gn_request, task));
 
+	gn_request_start_work(r);
 	gn_request_handle(r);
+	gn_request_pause_work(r);
 	gn_request_complete(r);
+}
+
+/* The threads for this kind of work. */
+static struct gn_tasks *tasks_of(const struct gn_request *r)
+{
+	if (r->route->flags & GN_UPLOADS)
+		return r->http->uploads;
+	if (r->route->flags & GN_PICTURES)
+		return r->http->pictures;
+	return r->route->body == GN_BODY_STREAM ? r->http->streams : r->http->tasks;
 }
 
 /* Hands the request to a task thread; replies 503 when too many wait. */
 static void start_task(struct gn_request *r)
 {
-	struct gn_tasks *tasks = r->route->body == GN_BODY_STREAM ? r->http->streams : r->http->tasks;
-
 	gn_request_copy_values(r);
 	if (!r->values) {
 		gn_reply_problem(r, 503, "out of memory");
@@ -84,7 +99,7 @@ static void start_task(struct gn_request *r)
 	r->task.run = run_task;
 	r->started_task = true;
 	atomic_fetch_add(&r->references, 1);
-	if (gn_tasks_submit(tasks, &r->task) == 0)
+	if (gn_tasks_submit(tasks_of(r), &r->task) == 0)
 		return;
 	r->started_task = false;
 	atomic_fetch_sub(&r->references, 1);
@@ -417,6 +432,9 @@ static void http_free(struct gn_http *http)
 {
 	gn_tasks_free(http->tasks);
 	gn_tasks_free(http->streams);
+	gn_tasks_free(http->uploads);
+	gn_tasks_free(http->pictures);
+	gn_permits_free(http->permits);
 	gn_static_free(http);
 	free(http->claims);
 	pthread_mutex_destroy(&http->claims_lock);
@@ -434,14 +452,19 @@ int gn_http_start(struct gn_http **out, const struct gn_http_options *options, s
 	http->options = *options;
 	if (http->options.timeout_seconds <= 0)
 		http->options.timeout_seconds = DEFAULT_TIMEOUT;
+	if (http->options.max_uploads <= 0)
+		http->options.max_uploads = DEFAULT_UPLOADS;
 	pthread_mutex_init(&http->claims_lock, NULL);
 	if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
 		gn_log(GN_LOG_WARN, "http", "no random bytes: request ids repeat after a restart");
 	snprintf(http->id_prefix, sizeof http->id_prefix, "%02x%02x%02x%02x", random[0], random[1], random[2],
 	         random[3]);
 	if (gn_static_load(http, options->share_dirs, err) ||
-	    gn_tasks_new(&http->tasks, TASK_THREADS, TASKS_WAITING, err) ||
-	    gn_tasks_new(&http->streams, STREAM_THREADS, TASKS_WAITING, err))
+	    gn_tasks_new(&http->tasks, TASK_THREADS, TASKS_WAITING, 0, err) ||
+	    gn_tasks_new(&http->streams, STREAM_THREADS, TASKS_WAITING, 0, err) ||
+	    gn_tasks_new(&http->pictures, PICTURE_THREADS, TASKS_WAITING, 0, err) ||
+	    gn_tasks_new(&http->uploads, UPLOAD_THREADS, UPLOADS_WAITING, UPLOAD_NICE, err) ||
+	    gn_permits_new(&http->permits, http->options.max_uploads, err))
 		goto failed;
 	fd = open_socket(options->listen, err);
 	if (fd < 0)
@@ -503,7 +526,9 @@ void gn_http_stop(struct gn_http *http, double grace_seconds)
 		wait_idle(http, 2);
 	}
 	/* Every task ends, and resumes its connection, before the daemon goes. */
+	gn_tasks_stop(http->uploads);
 	gn_tasks_stop(http->streams);
+	gn_tasks_stop(http->pictures);
 	gn_tasks_stop(http->tasks);
 	MHD_stop_daemon(http->daemon);
 	http_free(http);

@@ -3,7 +3,8 @@
  *
  * Threads. libmicrohttpd's threads parse and send; they never block. A handler runs
  *   - on one of them when its route says GN_INLINE: it must not touch the disk, SQLite, or wait for anything;
- *   - otherwise on a task thread, with the connection suspended: it may block as long as it needs.
+ *   - otherwise on a task thread, with the connection suspended: it may block as long as it needs. Uploads, other streams
+ *     (classification), pictures and everything else have threads of their own, so that none starves another.
  * A handler of a STREAM route starts as soon as the headers are there and pulls the body with gn_body_read while it arrives.
  *
  * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Helpers that say "replies" have
@@ -39,7 +40,8 @@ enum gn_body {
 enum gn_route_flag {
 	GN_INLINE = 1,  /* the handler never blocks: it runs on the daemon's thread (not with STREAM) */
 	GN_CREATES = 2, /* POST that creates: Idempotency-Key is honoured; an answer of 201 is kept for 24 h */
-	GN_UPLOADS = 4  /* the body goes to disk: 507 before and while it would eat into --disk-reserve */
+	GN_UPLOADS = 4, /* the body goes to disk: 507 before and while it would eat into --disk-reserve; few work at once */
+	GN_PICTURES = 8 /* decodes a picture for the answer */
 };
 
 struct gn_route {
@@ -94,6 +96,10 @@ int gn_multipart_next(struct gn_multipart *m, struct gn_part *part);
 /* The current part's bytes, as gn_body_read: a read callback whose user is the struct gn_multipart. -1 also when the form ends in
  * mid-part; gn_reply_error then tells the cause. */
 ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size);
+
+/* Whether the client has hung up, or the service is stopping: long work that nobody waits for then ends. Of the handler's thread;
+ * cheap enough for any loop. `request` is the struct gn_request, or the struct gn_multipart of its form. */
+bool gn_request_gone(void *request);
 
 /* Copies a source (gn_body_read or gn_multipart_read) to its end.
  * gn_source_save: into a new file at path (0600, fsynced); *bytes may be NULL. Removes the file when it fails.
@@ -166,6 +172,7 @@ struct gn_http_options {
 	const char *cors;           /* "" none */
 	const char *share_dirs;     /* folders that hold static/ and api/, separated by colons; NULL none */
 	uint64_t max_upload;
+	int max_uploads;     /* that compute at once; 0: 8 */
 	int threads;         /* of the daemon; 0: 2 */
 	int timeout_seconds; /* of a silent client, and of one that sends less than 1000 bytes a second; 0: 60 */
 };

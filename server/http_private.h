@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "server/http.h"
+#include "server/permits.h"
 #include "server/tasks.h"
 #include "server/multipart.h"
 
@@ -54,6 +55,8 @@ struct gn_request {
 	json_t *json;
 	struct gn_form *form; /* of a multipart body; also what a struct gn_multipart pointer stands for */
 	double waited;        /* seconds that the task has waited for bytes */
+	double looked;        /* when the task last saw whether the client is there */
+	bool working;         /* the task holds an upload's permit */
 	uint64_t unchecked;   /* bytes since the disk was last looked at */
 
 	/* Idempotency-Key */
@@ -92,7 +95,8 @@ struct gn_static_file {
 struct gn_http {
 	struct gn_http_options options;
 	struct MHD_Daemon *daemon;
-	struct gn_tasks *tasks, *streams;
+	struct gn_tasks *tasks, *streams, *uploads, *pictures;
+	struct gn_permits *permits; /* of uploads */
 	struct gn_static_file *files;
 	int file_count;
 	char address[80];
@@ -108,6 +112,9 @@ struct gn_http {
 /* request.c */
 void gn_request_copy_values(struct gn_request *r);
 void gn_request_unref(struct gn_request *r);
+/* Of an upload: takes the permit to work, waiting for it, and gives it back. Nothing for other requests. */
+void gn_request_start_work(struct gn_request *r);
+void gn_request_pause_work(struct gn_request *r);
 /* Runs the route's handler, idempotency and JSON body included; afterwards r has its answer. */
 void gn_request_handle(struct gn_request *r);
 /* The connection goes on with the answer; gives the task's reference back. */

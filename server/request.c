@@ -1,5 +1,6 @@
 /* What a handler reads of a request, and the request's life: see http.h and http_private.h. */
 #include <ctype.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -196,6 +197,42 @@ json_t *gn_request_json(const struct gn_request *r)
 	return r->json;
 }
 
+/* ---------------------------------------------------------------- the client ------------------------------------- */
+
+static double monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* MHD does not watch a suspended connection. An end of the client's stream is taken for a hang-up, as other servers do: clients that
+ * still want the answer keep their side open. */
+static bool peer_closed(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct pollfd fd = {.fd = info ? info->connect_fd : -1, .events = POLLRDHUP};
+
+	return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+bool gn_request_gone(void *request)
+{
+	const double interval = 0.05; /* seconds between two looks */
+	struct gn_request *r = request;
+	double now = monotonic();
+	bool gone;
+
+	if (now - r->looked < interval)
+		return false;
+	r->looked = now;
+	pthread_mutex_lock(&r->lock);
+	gone = r->gone || (r->suspended && peer_closed(r->connection));
+	pthread_mutex_unlock(&r->lock);
+	return gone || atomic_load(&r->http->aborting);
+}
+
 /* ---------------------------------------------------------------- running the handler ---------------------------- */
 
 static int parse_json(struct gn_request *r)
@@ -225,6 +262,22 @@ static int check_upload(struct gn_request *r)
 		return 0;
 	gn_reply_error(r, &err);
 	return -1;
+}
+
+void gn_request_start_work(struct gn_request *r)
+{
+	if (!(r->route->flags & GN_UPLOADS) || r->working)
+		return;
+	gn_permits_take(r->http->permits);
+	r->working = true;
+}
+
+void gn_request_pause_work(struct gn_request *r)
+{
+	if (!r->working)
+		return;
+	r->working = false;
+	gn_permits_give(r->http->permits);
 }
 
 void gn_request_handle(struct gn_request *r)

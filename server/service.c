@@ -19,6 +19,23 @@ const char *gn_service_not_ready(struct gn_service *service)
 	return service->classifier ? gn_classifier_failure(service->classifier) : NULL;
 }
 
+struct gn_archive_budget gn_service_archive_budget(const struct gn_service *service)
+{
+	const struct gn_config *config = &service->config;
+
+	return (struct gn_archive_budget){
+	    .total_bytes = (uint64_t)config->max_unpacked,
+	    .ratio = (int)config->archive_ratio,
+	    .entry_seconds = config->archive_seconds,
+	    .memory = (uint64_t)config->archive_memory,
+	};
+}
+
+struct gn_image_limits gn_service_image_limits(const struct gn_service *service)
+{
+	return (struct gn_image_limits){(uint64_t)service->config.max_pixels, service->request_gate};
+}
+
 /* A GPU's memory without what the service takes of it itself: its context, and models kept ready. */
 static uint64_t gpu_bytes_for_jobs(const struct gn_service *service)
 {
@@ -73,6 +90,7 @@ static int start_http(struct gn_service *service, struct gn_error *err)
 	    .cors = config->cors,
 	    .share_dirs = GN_SHARE_DIRS,
 	    .max_upload = (uint64_t)config->max_upload,
+	    .max_uploads = (int)config->max_uploads,
 	};
 
 	return gn_http_start(&service->http, &options, err);
@@ -84,6 +102,8 @@ static int start(struct gn_service *service, struct gn_error *err)
 
 	if (gn_store_open(&service->store, config->data, (uint64_t)config->disk_reserve, err) ||
 	    gn_metrics_new(&service->metrics, err) ||
+	    gn_gate_new(&service->upload_gate, (uint64_t)config->decode_memory, err) ||
+	    gn_gate_new(&service->request_gate, (uint64_t)config->decode_memory, err) ||
 	    gn_device_open(&service->device, config->device, (int)config->threads, config->precision, err))
 		return -1;
 	gn_device_describe(service->device, &service->device_info);
@@ -104,6 +124,8 @@ static void stop(struct gn_service *service)
 	gn_api_stop(service);
 	if (service->device)
 		gn_device_close(service->device);
+	gn_gate_free(service->request_gate);
+	gn_gate_free(service->upload_gate);
 	gn_metrics_free(service->metrics);
 	gn_store_close(service->store);
 }

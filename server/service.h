@@ -22,6 +22,7 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 	struct gn_metrics *metrics;
 	struct gn_device *device;          /* the classifier's: one thread at a time may use it */
 	struct gn_device_info device_info; /* any thread may read it */
+	struct gn_gate *upload_gate, *request_gate; /* of the memory for decoding: data sets that come in; everything else */
 	struct gn_classifier *classifier;
 	struct gn_supervisor *supervisor;
 	struct gn_http *http;
@@ -33,6 +34,10 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 int gn_service_run(const struct gn_config *config);
 /* NULL when ready, else the reason. Never blocks. */
 const char *gn_service_not_ready(struct gn_service *service);
+/* What the configuration says about uploaded archives. */
+struct gn_archive_budget gn_service_archive_budget(const struct gn_service *service);
+/* What it says about a picture in a request. */
+struct gn_image_limits gn_service_image_limits(const struct gn_service *service);
 
 /* ---------------------------------------------------------------- what api/ provides ----------------------------- */
 

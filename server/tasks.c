@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum { STACK_BYTES = 1 << 20 };
 
@@ -12,7 +13,7 @@ struct gn_tasks {
 	pthread_cond_t work;
 	struct gn_task *first, **last;
 	int waiting, queue_limit;
-	int threads, max_threads, idle;
+	int threads, max_threads, idle, nice;
 	bool stopping;
 	pthread_t ids[];
 };
@@ -21,6 +22,8 @@ static void *task_thread(void *user)
 {
 	struct gn_tasks *tasks = user;
 
+	if (tasks->nice)
+		setpriority(PRIO_PROCESS, 0, tasks->nice); /* on Linux: of this thread */
 	pthread_mutex_lock(&tasks->lock);
 	for (;;) {
 		struct gn_task *task = tasks->first;
@@ -63,7 +66,7 @@ static int start_thread(struct gn_tasks *tasks)
 	return failed ? -1 : 0;
 }
 
-int gn_tasks_new(struct gn_tasks **out, int threads, int queue_limit, struct gn_error *err)
+int gn_tasks_new(struct gn_tasks **out, int threads, int queue_limit, int nice, struct gn_error *err)
 {
 	struct gn_tasks *tasks = calloc(1, sizeof *tasks + (size_t)threads * sizeof tasks->ids[0]);
 
@@ -74,6 +77,7 @@ int gn_tasks_new(struct gn_tasks **out, int threads, int queue_limit, struct gn_
 	tasks->last = &tasks->first;
 	tasks->max_threads = threads;
 	tasks->queue_limit = queue_limit;
+	tasks->nice = nice;
 	*out = tasks;
 	return 0;
 }

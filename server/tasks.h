@@ -1,5 +1,6 @@
 /*
- * Task threads: where handlers that may block run. Threads start when tasks wait and none is free, up to a number, and stay.
+ * Task threads: where handlers that may block run. Threads start when tasks wait and none is free, up to a number, and stay. Kinds
+ * of work that must not starve each other have threads of their own.
  */
 #ifndef GN_SERVER_TASKS_H
 #define GN_SERVER_TASKS_H
@@ -13,7 +14,8 @@ struct gn_task { /* embedded in what the task is about; zero-initialised */
 };
 
 struct gn_tasks;
-int gn_tasks_new(struct gn_tasks **out, int threads, int queue_limit, struct gn_error *err);
+/* nice: the threads' own, and that of the threads that they start; 0 is the usual, larger numbers give way. */
+int gn_tasks_new(struct gn_tasks **out, int threads, int queue_limit, int nice, struct gn_error *err);
 /* Runs the tasks that still wait and joins; from now on submit gives -1. */
 void gn_tasks_stop(struct gn_tasks *tasks);
 /* Stops, if that is not done, and frees. */

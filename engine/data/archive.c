@@ -1,6 +1,7 @@
 /* See archive.h. */
 #include "data/archive.h"
 
+#include "data/decompress.h"
 #include "data/names.h"
 #include "fileio.h"
 
@@ -8,74 +9,82 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <archive.h>
 #include <archive_entry.h>
 
-#define BUFFER_BYTES   (256 << 10)
-#define TAIL_BYTES     (66 << 10)           /* a zip's end record with the longest comment */
-#define RATIO_MAX      200                  /* photographs hardly shrink; zeros shrink a thousandfold */
-#define DICTIONARY_MAX ((uint64_t)64 << 20) /* what xz -9 uses */
-#define RATIO_FREE     ((uint64_t)64 << 20)
+#define BUFFER_BYTES (256 << 10)
+#define TAIL_BYTES   (66 << 10) /* a zip's end record with the longest comment */
+#define RATIO_FREE   ((uint64_t)64 << 20)
+#define WORK_RATE    ((double)(8 << 20)) /* packed bytes that earn an entry one more second of work */
+
+const struct gn_archive_budget gn_archive_budget_default = {
+    .total_bytes = (uint64_t)64 << 30,
+    .ratio = 200, /* photographs hardly shrink; zeros shrink a thousandfold */
+    .entry_seconds = 10,
+    .memory = (uint64_t)136 << 20, /* zstd --ultra -22 and xz -9 stay below */
+};
 
 struct gn_archive {
 	const struct gn_archive_source *source;
+	struct gn_archive_budget budget;
+	struct gn_decompressor *decompressor; /* NULL: not compressed as a whole */
 	struct archive *reader;
 	struct archive_entry *entry; /* libarchive's, of the present entry */
+	struct gn_error failure;     /* what ended reading from within a callback */
 	locale_t utf8, before;       /* names are converted to the thread's character set */
-	bool aborted, hungry, ended;
-	uint64_t packed, unpacked;
-	uint64_t data_end; /* of the entry before, in the unpacked stream */
+	bool ended;                  /* the source has no more */
+	bool peeked;                 /* the buffer holds the first piece, which nobody has taken yet */
+	ssize_t peeked_size;
+	uint64_t packed;   /* bytes that came */
+	uint64_t stream;   /* bytes of the zip or tar that they hold */
+	uint64_t unpacked; /* bytes of entries */
+	uint64_t data_end; /* of the entry before, in the stream */
 	int entries;
+	double work_began;    /* the thread's processor time when the last entry was finished ... */
+	uint64_t work_packed; /* ... and the bytes that had come by then */
 	size_t tail_size;
 	uint8_t tail[TAIL_BYTES]; /* the last bytes that came */
 	uint8_t buffer[BUFFER_BYTES];
 };
 
-/* ---------------------------------------------------------------- memory ----------------------------------------- */
+/* ---------------------------------------------------------------- budgets ---------------------------------------- */
 
-/* A variable-length integer of xz; moves *at past it. UINT64_MAX if it is cut or too long. */
-static uint64_t xz_integer(const uint8_t *bytes, size_t size, size_t *at)
+/* Seconds that this thread has computed. What it waits for, a slow client or the decoders, does not count. */
+static double work_clock(void)
 {
-	uint64_t value = 0;
+	struct timespec t;
 
-	for (unsigned shift = 0; shift < 63 && *at < size; shift += 7) {
-		uint8_t byte = bytes[(*at)++];
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return value;
-	}
-	return UINT64_MAX;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/*
- * The dictionary that the first block of an xz stream asks for, 0 if there is none to be seen (The .xz File Format, 3.1 and 5.3.1). It
- * decides how much memory unpacking takes, and libarchive sets no limit. Later blocks could ask for more; no packer does that.
- */
-static uint64_t xz_dictionary(const uint8_t *bytes, size_t size)
+static void entry_finished(struct gn_archive *archive)
 {
-	enum { STREAM_HEADER = 12, LZMA2 = 0x21, PROPERTY_MAX = 40 };
-	size_t at = STREAM_HEADER + 2;
-	uint8_t flags;
+	archive->work_began = work_clock();
+	archive->work_packed = archive->packed;
+}
 
-	if (size <= at || memcmp(bytes,
-	                         "\xfd"
-	                         "7zXZ",
-	                         6) != 0)
-		return 0;
-	flags = bytes[STREAM_HEADER + 1];
-	for (int sizes = (flags >> 6 & 1) + (flags >> 7); sizes > 0; sizes--)
-		xz_integer(bytes, size, &at);
-	for (int filters = (flags & 3) + 1; filters > 0; filters--) {
-		uint64_t id = xz_integer(bytes, size, &at), length = xz_integer(bytes, size, &at);
+/* Called for every piece of the stream and of an entry. */
+static int check_budget(struct gn_archive *archive, struct gn_error *err)
+{
+	const struct gn_archive_budget *budget = &archive->budget;
+	uint64_t unpacked = archive->unpacked > archive->stream ? archive->unpacked : archive->stream;
+	double earned = (double)(archive->packed - archive->work_packed) / WORK_RATE;
 
-		if (length > 16 || length > size - at)
-			return 0;
-		if (id == LZMA2 && length == 1 && bytes[at] <= PROPERTY_MAX)
-			return (uint64_t)(2 | (bytes[at] & 1)) << (bytes[at] / 2 + 11);
-		at += length;
-	}
+	if (archive->source->gone && archive->source->gone(archive->source->user))
+		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
+	if (unpacked > budget->total_bytes)
+		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %llu bytes",
+		               (unsigned long long)budget->total_bytes);
+	if (unpacked > RATIO_FREE && (unpacked - RATIO_FREE) / (uint64_t)budget->ratio > archive->packed)
+		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %d times its size",
+		               budget->ratio);
+	if (work_clock() - archive->work_began > budget->entry_seconds + earned)
+		return gn_fail(err, GN_TOO_LARGE, "",
+		               "the archive takes more than %g seconds of work without a finished entry, after %d of them",
+		               budget->entry_seconds, archive->entries);
 	return 0;
 }
 
@@ -92,7 +101,7 @@ static void keep_tail(struct gn_archive *archive, const uint8_t *bytes, size_t s
 }
 
 /* Fills the buffer with one piece, the first time with enough to see what it is: how many bytes, or -1. */
-static ssize_t read_piece(struct gn_archive *archive)
+static ssize_t fill(struct gn_archive *archive)
 {
 	enum { ENOUGH = 256 };
 	const struct gn_archive_source *source = archive->source;
@@ -106,39 +115,78 @@ static ssize_t read_piece(struct gn_archive *archive)
 		archive->ended = n == 0;
 		size += n;
 	}
+	archive->packed += (uint64_t)size;
+	keep_tail(archive, archive->buffer, (size_t)size);
 	return size;
+}
+
+/* The next packed bytes: how many, 0 at the end, -1. */
+static ssize_t next_packed(void *user, const uint8_t **bytes)
+{
+	struct gn_archive *archive = user;
+
+	*bytes = archive->buffer;
+	if (!archive->peeked)
+		return fill(archive);
+	archive->peeked = false;
+	return archive->peeked_size;
+}
+
+/* What a compressed upload may hold is a tar. Anything that is packed again could hide a bomb in a bomb. */
+static int check_one_layer(const struct gn_archive *archive, const uint8_t *bytes, size_t size, struct gn_error *err)
+{
+	enum gn_compression inner = gn_compression_sniff(bytes, size);
+	bool zip = size >= 4 && !memcmp(bytes, "PK\3\4", 4);
+
+	if (archive->stream > 0 || (inner == GN_PLAIN && !zip))
+		return 0;
+	return gn_fail(err, GN_UNSUPPORTED, "",
+	               "the archive is compressed twice: there is %s inside. One layer is taken, as a tar.gz has",
+	               zip ? "a zip" : gn_compression_name(inner));
+}
+
+/* The next bytes of the zip or tar. 1, 0 at the end, -1. */
+static int next_bytes(struct gn_archive *archive, const uint8_t **bytes, size_t *size, struct gn_error *err)
+{
+	if (archive->decompressor) {
+		int more = gn_decompressor_next(archive->decompressor, bytes, size, err);
+
+		if (more <= 0)
+			return more;
+		if (check_one_layer(archive, *bytes, *size, err))
+			return -1;
+	} else {
+		ssize_t n = next_packed(archive, bytes);
+
+		if (n < 0)
+			return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
+		*size = (size_t)n;
+	}
+	archive->stream += *size;
+	return check_budget(archive, err) ? -1 : *size > 0;
 }
 
 static la_ssize_t on_read(struct archive *reader, void *user, const void **bytes)
 {
 	struct gn_archive *archive = user;
-	ssize_t n = read_piece(archive);
+	const uint8_t *next = NULL;
+	size_t size = 0;
+	int more = next_bytes(archive, &next, &size, &archive->failure);
 
-	if (n < 0) {
-		archive->aborted = true;
-		archive_set_error(reader, EIO, "the upload was broken off");
+	if (more < 0) {
+		archive_set_error(reader, EIO, "%s", archive->failure.text);
 		return ARCHIVE_FATAL;
 	}
-	if (archive->packed == 0 && xz_dictionary(archive->buffer, (size_t)n) > DICTIONARY_MAX) {
-		archive->hungry = true;
-		archive_set_error(reader, ENOMEM, "the dictionary is too large");
-		return ARCHIVE_FATAL;
-	}
-	archive->packed += (uint64_t)n;
-	keep_tail(archive, archive->buffer, (size_t)n);
-	*bytes = archive->buffer;
-	return n;
+	*bytes = next;
+	return more ? (la_ssize_t)size : 0;
 }
 
 static int reader_failed(struct gn_archive *archive, struct gn_error *err)
 {
 	const char *text = archive_error_string(archive->reader);
 
-	if (archive->aborted)
-		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
-	if (archive->hungry)
-		return gn_fail(err, GN_UNSUPPORTED, "", "the archive needs an xz dictionary of more than %llu bytes",
-		               (unsigned long long)DICTIONARY_MAX);
+	if (archive->failure.code)
+		return gn_fail(err, archive->failure.code, archive->failure.where, "%s", archive->failure.text);
 	if (archive->packed == 0)
 		return gn_fail(err, GN_MALFORMED, "", "the archive is empty (0 bytes)");
 	if (archive_errno(archive->reader) == ENOMEM)
@@ -150,29 +198,55 @@ static int reader_failed(struct gn_archive *archive, struct gn_error *err)
 	               text ? text : "unknown reason");
 }
 
+/* A budget's zeros are replaced by the defaults. */
+static struct gn_archive_budget complete(const struct gn_archive_budget *given)
+{
+	const struct gn_archive_budget *usual = &gn_archive_budget_default;
+
+	return (struct gn_archive_budget){
+	    .total_bytes = given->total_bytes ? given->total_bytes : usual->total_bytes,
+	    .ratio = given->ratio > 0 ? given->ratio : usual->ratio,
+	    .entry_seconds = given->entry_seconds > 0 ? given->entry_seconds : usual->entry_seconds,
+	    .memory = given->memory ? given->memory : usual->memory,
+	};
+}
+
+/* Looks at the first piece, and sets up what its form asks for. */
+static int set_up(struct gn_archive *archive, struct gn_error *err)
+{
+	enum gn_compression kind;
+	struct archive *reader;
+
+	archive->peeked_size = fill(archive);
+	if (archive->peeked_size < 0)
+		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
+	archive->peeked = true;
+	kind = gn_compression_sniff(archive->buffer, (size_t)archive->peeked_size);
+	if (kind != GN_PLAIN && gn_decompressor_new(&archive->decompressor, kind, next_packed, archive,
+	                                            archive->budget.memory, err))
+		return -1;
+	reader = archive->reader = archive_read_new();
+	if (!reader || archive_read_support_format_tar(reader) ||
+	    (kind == GN_PLAIN && archive_read_support_format_zip_streamable(reader)))
+		return gn_fail(err, GN_NO_MEMORY, "", "the archive reader cannot be set up");
+	return archive_read_open(reader, archive, NULL, on_read, NULL) ? reader_failed(archive, err) : 0;
+}
+
 int gn_archive_open(struct gn_archive **out, const struct gn_archive_source *source, struct gn_error *err)
 {
 	struct gn_archive *archive = gn_alloc(1, sizeof *archive, err);
-	struct archive *reader;
 
 	if (!archive)
 		return -1;
 	archive->source = source;
+	archive->budget = complete(&source->budget);
 	archive->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	if (archive->utf8)
 		archive->before = uselocale(archive->utf8);
-	reader = archive->reader = archive_read_new();
-	if (!reader || archive_read_support_format_zip_streamable(reader) || archive_read_support_format_tar(reader) ||
-	    archive_read_support_filter_gzip(reader) || archive_read_support_filter_xz(reader) ||
-	    archive_read_support_filter_zstd(reader)) {
+	entry_finished(archive);
+	if (set_up(archive, err)) {
 		gn_archive_close(archive);
-		return gn_fail(err, GN_NO_MEMORY, "", "the archive reader cannot be set up");
-	}
-	if (archive_read_open(reader, archive, NULL, on_read, NULL)) {
-		int rc = reader_failed(archive, err);
-
-		gn_archive_close(archive);
-		return rc;
+		return -1;
 	}
 	*out = archive;
 	return 0;
@@ -183,26 +257,12 @@ void gn_archive_close(struct gn_archive *archive)
 	if (!archive)
 		return;
 	archive_read_free(archive->reader);
+	gn_decompressor_free(archive->decompressor);
 	if (archive->utf8) {
 		uselocale(archive->before);
 		freelocale(archive->utf8);
 	}
 	free(archive);
-}
-
-/* ---------------------------------------------------------------- limits ----------------------------------------- */
-
-static int check_limits(struct gn_archive *archive, struct gn_error *err)
-{
-	uint64_t stream = (uint64_t)archive_filter_bytes(archive->reader, 0);
-	uint64_t unpacked = archive->unpacked > stream ? archive->unpacked : stream;
-
-	if (unpacked > archive->source->max_total_bytes)
-		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %llu bytes",
-		               (unsigned long long)archive->source->max_total_bytes);
-	if (unpacked > RATIO_FREE && (unpacked - RATIO_FREE) / RATIO_MAX > archive->packed)
-		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %d times its size", RATIO_MAX);
-	return 0;
 }
 
 /* ---------------------------------------------------------------- the end --------------------------------------- */
@@ -221,15 +281,21 @@ static bool zip_has_end(const struct gn_archive *archive)
 	return false;
 }
 
-/* Reads what follows the last entry: a zip's directory, a tar's padding. */
+/* Reads what follows the last entry: a zip's directory, a tar's padding. A compressed stream is unpacked to its end, where its checksum
+ * lies. */
 static int drain(struct gn_archive *archive, struct gn_error *err)
 {
-	while (!archive->ended) {
-		const void *bytes;
+	const uint8_t *bytes;
+	size_t size;
+	int more = 1;
 
-		if (on_read(archive->reader, archive, &bytes) < 0)
-			return reader_failed(archive, err);
-	}
+	while (archive->decompressor && (more = next_bytes(archive, &bytes, &size, err)) > 0)
+		continue;
+	if (more < 0)
+		return -1;
+	while (!archive->ended)
+		if (fill(archive) < 0)
+			return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
 	return 0;
 }
 
@@ -285,12 +351,14 @@ static const char *kind_of(struct archive_entry *entry)
 
 int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, struct gn_error *err)
 {
+	char shown[128];
 	int rc;
 
 	archive->data_end = (uint64_t)archive_filter_bytes(archive->reader, 0);
+	entry_finished(archive);
 	do {
 		rc = archive_read_next_header(archive->reader, &archive->entry);
-		if (check_limits(archive, err))
+		if (rc != ARCHIVE_FATAL && check_budget(archive, err))
 			return -1;
 	} while (rc == ARCHIVE_RETRY);
 	if (rc == ARCHIVE_EOF)
@@ -305,12 +373,11 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	if (!plainly_packed(archive))
 		return gn_fail(err, GN_UNSUPPORTED, "", "the archive is packed as %s: store or deflate its entries",
 		               archive_format_name(archive->reader));
-	if (archive_entry_is_encrypted(archive->entry)) {
-		char shown[128];
-
-		gn_name_show(shown, sizeof shown, entry->path);
+	gn_name_show(shown, sizeof shown, entry->path);
+	if (archive_entry_is_encrypted(archive->entry))
 		return gn_fail(err, GN_UNSUPPORTED, shown, "the archive is encrypted (entry \"%s\")", shown);
-	}
+	if (archive_entry_sparse_count(archive->entry) > 0) /* its data comes without the holes */
+		return gn_fail(err, GN_UNSUPPORTED, shown, "the entry is stored with holes: pack without --sparse");
 	return 1;
 }
 
@@ -335,5 +402,5 @@ int gn_archive_piece(struct gn_archive *archive, const void **bytes, size_t *siz
 	if (rc == ARCHIVE_EOF)
 		return 0;
 	archive->unpacked += *size;
-	return check_limits(archive, err) ? -1 : 1;
+	return check_budget(archive, err) ? -1 : 1;
 }

@@ -1,6 +1,6 @@
 /*
- * An archive read while it arrives, through libarchive: zip and tar, plain or behind gzip, xz or zstd, recognised by content. No entry
- * is ever extracted; data comes out piece by piece, and what is unpacked is counted, so that a bomb stops early.
+ * An archive read while it arrives, through libarchive: a zip, or a tar that may be compressed as a whole (decompress.h), recognised by
+ * content. No entry is ever extracted. Data comes out piece by piece, and every piece is held against the budget.
  */
 #ifndef GN_ARCHIVE_H
 #define GN_ARCHIVE_H
@@ -8,9 +8,10 @@
 #include "gonio.h"
 
 struct gn_archive_source {
-	ssize_t (*read)(void *user, void *buffer, size_t size); /* as in gn_ingest_options */
+	ssize_t (*read)(void *user, void *buffer, size_t size); /* these three as in gn_ingest_options */
+	bool (*gone)(void *user);
 	void *user;
-	uint64_t max_total_bytes; /* unpacked */
+	struct gn_archive_budget budget;
 };
 
 struct gn_archive_entry {
@@ -22,7 +23,8 @@ struct gn_archive;
 /* The source must outlive the archive. */
 int gn_archive_open(struct gn_archive **out, const struct gn_archive_source *source, struct gn_error *err);
 /* 1: an entry, whose data must be read to the end before the next; 0: the end of a complete archive; -1: GN_MALFORMED for what is no
- * archive, damaged or cut; GN_UNSUPPORTED for encrypted entries, GN_TOO_LARGE for a bomb, GN_CANCELLED if the source gave up. */
+ * archive, damaged or cut; GN_UNSUPPORTED for encrypted or sparse entries and for a second
+ * layer of compression, GN_TOO_LARGE past the budget, GN_CANCELLED if the source gave up. */
 int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, struct gn_error *err);
 /* The next piece of the entry's data, borrowed until the next call: 1, or 0 at its end, or -1. Damage in this entry alone ends it with
  * 0 and *damage set to the reason (else NULL). */

@@ -72,7 +72,7 @@ static int decode_and_resize(struct bench *b, struct gn_error *err)
 
 	if (gn_image_probe(&info, b->jpeg, b->jpeg_size, UINT64_MAX, err))
 		return -1;
-	return gn_image_decode_resampled(b->small, b->jpeg, b->jpeg_size, &info, 1, &job, err);
+	return gn_image_decode_resampled(b->small, b->jpeg, b->jpeg_size, &info, 1, &job, NULL, err);
 }
 
 static int measure(const struct gn_bench_options *options, struct bench *b, const char *name,

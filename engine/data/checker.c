@@ -1,6 +1,6 @@
 /*
  * See checker.h. One ring of images in order of arrival, between three positions that only grow: taken <= started <= put.
- * The caller moves put and taken, decoders move started. One lock guards the ring and the memory account; decoding is done outside of it.
+ * The caller moves put and taken, decoders move started. One lock guards the ring; decoding is done outside of it.
  */
 #include "data/checker.h"
 
@@ -15,7 +15,6 @@
 
 #define RING           256
 #define BYTES_MAX      ((size_t)32 << 20)   /* of files in the ring, unless one alone is larger */
-#define DECODING_BYTES ((uint64_t)48 << 20) /* that decoders use at one time, unless one image alone needs more */
 
 struct slot {
 	struct gn_check check;
@@ -24,47 +23,28 @@ struct slot {
 
 struct gn_checker {
 	pthread_mutex_t lock;
-	pthread_cond_t work, done, memory;
+	pthread_cond_t work, done;
 	struct slot ring[RING];
 	uint64_t put, started, taken;
 	size_t bytes;
-	uint64_t decoding;
 	bool stop;
-	uint64_t max_pixels;
+	struct gn_image_limits limits;
+	struct gn_gate *own; /* the gate of limits, if the caller gave none */
 	int threads;
 	pthread_t *ids;
 };
-
-/* Waits until an image that needs so much may be decoded beside the others. */
-static void borrow(struct gn_checker *checker, uint64_t bytes)
-{
-	pthread_mutex_lock(&checker->lock);
-	while (checker->decoding && checker->decoding + bytes > DECODING_BYTES)
-		pthread_cond_wait(&checker->memory, &checker->lock);
-	checker->decoding += bytes;
-	pthread_mutex_unlock(&checker->lock);
-}
-
-static void give_back(struct gn_checker *checker, uint64_t bytes)
-{
-	pthread_mutex_lock(&checker->lock);
-	checker->decoding -= bytes;
-	pthread_cond_broadcast(&checker->memory);
-	pthread_mutex_unlock(&checker->lock);
-}
 
 static void check_image(struct gn_checker *checker, struct gn_check *check)
 {
 	struct gn_image_info info;
 
 	SHA256(check->bytes, check->size, check->sha256);
-	if (gn_image_probe(&info, check->bytes, check->size, checker->max_pixels, &check->err))
+	if (gn_image_probe(&info, check->bytes, check->size, checker->limits.max_pixels, &check->err))
 		return;
-	borrow(checker, info.verify_bytes);
+	gn_gate_enter(checker->limits.gate, info.verify_bytes);
 	check->good = !gn_image_verify(check->bytes, check->size, &info, &check->err);
-	give_back(checker, info.verify_bytes);
-	check->width = gn_image_turned(&info) ? info.height : info.width;
-	check->height = gn_image_turned(&info) ? info.width : info.height;
+	gn_gate_leave(checker->limits.gate, info.verify_bytes);
+	gn_image_upright(&info, &check->width, &check->height);
 }
 
 static void *decoder(void *user)
@@ -90,19 +70,21 @@ static void *decoder(void *user)
 	return NULL;
 }
 
-int gn_checker_new(struct gn_checker **out, int threads, uint64_t max_pixels, struct gn_error *err)
+int gn_checker_new(struct gn_checker **out, int threads, const struct gn_image_limits *limits, struct gn_error *err)
 {
 	struct gn_checker *checker = gn_alloc(1, sizeof *checker, err);
 
 	if (!checker)
 		return -1;
 	threads = threads < 1 ? 1 : threads;
-	checker->max_pixels = max_pixels;
+	checker->limits = *limits;
 	pthread_mutex_init(&checker->lock, NULL);
 	pthread_cond_init(&checker->work, NULL);
 	pthread_cond_init(&checker->done, NULL);
-	pthread_cond_init(&checker->memory, NULL);
-	checker->ids = gn_alloc((size_t)threads, sizeof *checker->ids, err);
+	if (!limits->gate && !gn_gate_new(&checker->own, GN_CHECKER_MEMORY, err))
+		checker->limits.gate = checker->own;
+	if (checker->limits.gate)
+		checker->ids = gn_alloc((size_t)threads, sizeof *checker->ids, err);
 	while (checker->ids && checker->threads < threads &&
 	       !pthread_create(&checker->ids[checker->threads], NULL, decoder, checker))
 		checker->threads++;
@@ -130,10 +112,10 @@ void gn_checker_free(struct gn_checker *checker)
 		check = checker->ring[checker->taken % RING].check;
 		free(check.bytes);
 	}
-	pthread_cond_destroy(&checker->memory);
 	pthread_cond_destroy(&checker->done);
 	pthread_cond_destroy(&checker->work);
 	pthread_mutex_destroy(&checker->lock);
+	gn_gate_free(checker->own);
 	free(checker->ids);
 	free(checker);
 }

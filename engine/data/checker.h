@@ -18,7 +18,9 @@ struct gn_check {
 };
 
 struct gn_checker;
-int gn_checker_new(struct gn_checker **out, int threads, uint64_t max_pixels, struct gn_error *err);
+/* limits->gate NULL: a gate of its own, of GN_CHECKER_MEMORY. */
+#define GN_CHECKER_MEMORY ((uint64_t)48 << 20)
+int gn_checker_new(struct gn_checker **out, int threads, const struct gn_image_limits *limits, struct gn_error *err);
 /* Waits for decoders where they are behind; frees what was not taken. */
 void gn_checker_free(struct gn_checker *checker);
 /* True when an image of so many bytes may be put without going over the bounds: else take first. */

@@ -60,6 +60,9 @@ int gn_image_probe(struct gn_image_info *info, const void *bytes, size_t size, u
 		return -1;
 	if (found.width < 1 || found.height < 1)
 		return gn_fail(err, GN_MALFORMED, "", "the image has no pixels");
+	if (found.width > GN_IMAGE_SIDE_MAX || found.height > GN_IMAGE_SIDE_MAX)
+		return gn_fail(err, GN_UNSUPPORTED, "", "%d x %d pixels: a side may have %d at most", found.width,
+		               found.height, GN_IMAGE_SIDE_MAX);
 	if ((uint64_t)found.width * (uint64_t)found.height > max_pixels)
 		return gn_fail(err, GN_TOO_LARGE, "", "%d x %d pixels are more than the limit of %llu", found.width,
 		               found.height, (unsigned long long)max_pixels);
@@ -76,6 +79,15 @@ int gn_image_denominator(const struct gn_image_info *info, int width, int height
 	while (denominator < 8 && width / (2 * denominator) >= cover && height / (2 * denominator) >= cover)
 		denominator *= 2;
 	return denominator;
+}
+
+uint64_t gn_image_decode_memory(const struct gn_image_info *info, int denominator)
+{
+	uint64_t width = (uint64_t)info->width / (uint64_t)denominator + 1;
+	uint64_t pixels = 3 * width * ((uint64_t)info->height / (uint64_t)denominator + 1);
+	uint64_t copies = info->orientation != 1 ? 2 : info->whole; /* as stored and upright */
+
+	return info->verify_bytes + copies * pixels;
 }
 
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
@@ -102,15 +114,17 @@ int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64
                     int *width_full, int *height_full, struct gn_error *err)
 {
 	struct gn_image_info info = {0};
+	int width, height;
 
 	if (gn_image_probe(&info, bytes, size, max_pixels, err) ||
 	    gn_image_decode_at(out, bytes, size, &info, gn_image_denominator(&info, info.width, info.height, cover),
 	                       err))
 		return -1;
+	gn_image_upright(&info, &width, &height);
 	if (width_full)
-		*width_full = gn_image_turned(&info) ? info.height : info.width;
+		*width_full = width;
 	if (height_full)
-		*height_full = gn_image_turned(&info) ? info.width : info.height;
+		*height_full = height;
 	return 0;
 }
 

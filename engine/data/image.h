@@ -11,6 +11,7 @@ struct gn_image_info {
 	enum gn_image_format format;
 	int width, height;     /* as stored, before orientation */
 	int orientation;       /* EXIF, 1..8 */
+	bool whole;            /* rows come only when the whole picture lies in memory: WebP, interlaced PNG */
 	uint64_t verify_bytes; /* memory that gn_image_verify needs, about */
 };
 
@@ -18,6 +19,13 @@ struct gn_image_info {
 static inline bool gn_image_turned(const struct gn_image_info *info)
 {
 	return info->orientation >= 5;
+}
+
+/* The size after orientation. */
+static inline void gn_image_upright(const struct gn_image_info *info, int *width, int *height)
+{
+	*width = gn_image_turned(info) ? info->height : info->width;
+	*height = gn_image_turned(info) ? info->width : info->height;
 }
 
 /* Where a decoder's rows go, top to bottom: into one buffer, or strip by strip to a function, or, with neither, nowhere. */
@@ -31,11 +39,14 @@ struct gn_rows {
 
 /* ---------------------------------------------------------------- any format ------------------------------------ */
 
-/* Reads the header. GN_UNSUPPORTED for what is no picture of ours, GN_TOO_LARGE past max_pixels; nothing is allocated for pixels. */
+/* Reads the header. GN_UNSUPPORTED for what is no picture of ours or has a side over GN_IMAGE_SIDE_MAX, GN_TOO_LARGE past max_pixels;
+ * nothing is allocated for pixels. */
 int gn_image_probe(struct gn_image_info *info, const void *bytes, size_t size, uint64_t max_pixels,
                    struct gn_error *err);
 /* The largest of 1, 2, 4, 8 by which a JPEG of these sides can be shrunk so that both stay >= cover; 1 for other formats and cover 0. */
 int gn_image_denominator(const struct gn_image_info *info, int width, int height, int cover);
+/* Memory that decoding at 1/denominator of the size and turning need, about. */
+uint64_t gn_image_decode_memory(const struct gn_image_info *info, int denominator);
 /* Decodes at 1/denominator of the size (rounded up) with orientation applied. info: of the same bytes. */
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
                        int denominator, struct gn_error *err);

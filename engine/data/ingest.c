@@ -20,6 +20,7 @@
 #define REJECTED_LISTED 100
 #define NAMES_MAX       ((size_t)256 << 20) /* bytes of all paths together */
 #define NAMES_BLOCK     ((size_t)64 << 10)
+#define ROOM_STEP       ((uint64_t)16 << 20)
 
 struct names_block { /* paths, which never move */
 	struct names_block *before;
@@ -38,6 +39,7 @@ struct ingest {
 	int entries;
 	struct names_block *names;
 	size_t names_bytes;
+	uint64_t unasked; /* bytes packed since room was asked for */
 };
 
 /* ---------------------------------------------------------------- tables ----------------------------------------- */
@@ -117,6 +119,20 @@ static int list_rejected(struct ingest *in, const char *path, const char *reason
 
 /* ---------------------------------------------------------------- images ----------------------------------------- */
 
+/* Appends an image to the pack. Now and then asks whether the disk has room for more. */
+static int pack_image(struct ingest *in, const struct gn_check *check, struct gn_error *err)
+{
+	const struct gn_ingest_options *o = in->options;
+
+	in->unasked += check->size;
+	if (o->room && in->unasked >= ROOM_STEP) {
+		in->unasked = 0;
+		if (o->room(o->room_user, ROOM_STEP, err))
+			return -1;
+	}
+	return gn_file_write(&in->pack, check->bytes, check->size, err);
+}
+
 /* Takes the oldest image from the checker: into the pack, or onto the list of the rejected. */
 static int settle_one(struct ingest *in, struct gn_error *err)
 {
@@ -124,6 +140,8 @@ static int settle_one(struct ingest *in, struct gn_error *err)
 	struct gn_check check;
 	int rc = 0;
 
+	if (in->options->gone && in->options->gone(in->options->user))
+		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
 	while (item->rejected) /* never given to the checker */
 		item = &in->items[++in->settled];
 	gn_assert(gn_checker_take(in->checker, &check));
@@ -134,7 +152,7 @@ static int settle_one(struct ingest *in, struct gn_error *err)
 	if (check.good) {
 		item->offset = in->pack.bytes;
 		item->bytes = check.size;
-		rc = gn_file_write(&in->pack, check.bytes, check.size, err);
+		rc = pack_image(in, &check, err);
 	} else if (check.err.code == GN_NO_MEMORY) {
 		rc = gn_fail(err, GN_NO_MEMORY, item->entry, "%s", check.err.text);
 	} else {
@@ -437,7 +455,8 @@ static int fail_with_hint(struct ingest *in, const struct gn_error *own, struct 
 int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *options, struct gn_ingest_report *report,
                       struct gn_error *err)
 {
-	struct gn_archive_source source = {options->read, options->user, options->max_total_bytes};
+	struct gn_archive_source source = {options->read, options->gone, options->user, options->budget};
+	struct gn_image_limits limits = {options->max_pixels, options->gate};
 	struct ingest in = {.options = options, .pack = {.fd = -1}};
 	struct gn_error own = {0};
 	char path[4096];
@@ -448,7 +467,7 @@ int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *option
 	if (snprintf(path, sizeof path, "%s/" GN_PACK_NAME, folder) >= (int)sizeof path)
 		return gn_fail(err, GN_INVALID, "", "the folder's path is too long");
 	if (!gn_file_begin(&in.pack, path, &own) &&
-	    !gn_checker_new(&in.checker, options->threads, options->max_pixels, &own) &&
+	    !gn_checker_new(&in.checker, options->threads, &limits, &own) &&
 	    !gn_archive_open(&in.archive, &source, &own) && !read_archive(&in, &own))
 		rc = finish(&in, folder, &own);
 	if (rc) {

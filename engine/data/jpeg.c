@@ -22,12 +22,19 @@ enum message {
 	MESSAGE_COUNT
 };
 
-/* A progressive file may ask for any number of passes over the whole image; honest ones have about ten. */
-#define SCANS_MAX 100
+/*
+ * A progressive file may ask for any number of scans, each a few bytes long, and each scan visits every block of its components. The
+ * ten scans of libjpeg's own script add up to about six visits of each block. Small pictures may have more, for they cost little.
+ */
+#define SCANS_MAX   100
+#define VISITS_MAX  20
+#define BLOCKS_FREE ((uint64_t)1 << 22)
 
 struct job {
 	struct jpeg_error_mgr errors;
 	struct jpeg_progress_mgr progress;
+	int scan;                /* decoding: the scan that is being read ... */
+	uint64_t blocks_visited; /* ... and the blocks of it and of those before */
 	jmp_buf failed;
 	char message[JMSG_LENGTH_MAX];
 	struct jpeg_decompress_struct in;
@@ -64,14 +71,30 @@ static void on_message(j_common_ptr codec, int level)
 	}
 }
 
+static uint64_t blocks_of(const jpeg_component_info *component)
+{
+	return (uint64_t)component->width_in_blocks * component->height_in_blocks;
+}
+
+/* Called for every row of blocks: counts what the scan before it did not have. */
 static void on_progress(j_common_ptr codec)
 {
 	struct job *job = codec->client_data;
+	const struct jpeg_decompress_struct *in = &job->in;
+	uint64_t all = 0;
 
-	if (codec->is_decompressor && job->in.input_scan_number > SCANS_MAX) {
-		snprintf(job->message, sizeof job->message, "more than %d scans", SCANS_MAX);
-		longjmp(job->failed, 1);
-	}
+	if (!codec->is_decompressor || in->input_scan_number == job->scan)
+		return;
+	job->scan = in->input_scan_number;
+	for (int i = 0; i < in->comps_in_scan; i++)
+		job->blocks_visited += blocks_of(in->cur_comp_info[i]);
+	for (int i = 0; i < in->num_components; i++)
+		all += blocks_of(&in->comp_info[i]);
+	if (job->scan <= SCANS_MAX && job->blocks_visited <= BLOCKS_FREE + VISITS_MAX * all)
+		return;
+	snprintf(job->message, sizeof job->message, "%d scans over %u x %u pixels are too many", job->scan,
+	         in->image_width, in->image_height);
+	longjmp(job->failed, 1);
 }
 
 static struct jpeg_error_mgr *job_errors(struct job *job)
@@ -217,6 +240,11 @@ static void decode(struct job *job, const struct gn_rows *rows, const struct gn_
 	in->scale_num = 1;
 	in->scale_denom = (unsigned int)denominator;
 	jpeg_start_decompress(in);
+	if (in->output_width != (in->image_width + in->scale_denom - 1) / in->scale_denom ||
+	    in->output_height != (in->image_height + in->scale_denom - 1) / in->scale_denom) {
+		snprintf(job->message, sizeof job->message, "its size at 1/%d is not as expected", denominator);
+		longjmp(job->failed, 1);
+	}
 	if (ink)
 		job->ink = allocate(job, (size_t)in->output_width * 4);
 	if (!rows->whole)

@@ -32,7 +32,8 @@ struct gn_loader {
 	int image_size;
 	size_t pixels; /* bytes of one image of 8 bits */
 	enum gn_augment augment;
-	uint64_t seed, max_pixels;
+	uint64_t seed;
+	struct gn_image_limits limits;
 
 	int32_t *order; /* [count] */
 	int count, order_room, batch_size, batches, epoch;
@@ -105,10 +106,10 @@ static int make_image(struct gn_loader *loader, const struct task *task, uint8_t
 	if (task->kept_at)
 		memcpy(pixels, task->kept_at, loader->pixels);
 	else if (cropped(loader))
-		rc = gn_image_random_crop(pixels, bytes, sample->bytes, loader->max_pixels, loader->image_size,
+		rc = gn_image_random_crop(pixels, bytes, sample->bytes, &loader->limits, loader->image_size,
 		                          loader->preprocess, &random, err);
 	else
-		rc = gn_image_eval(pixels, bytes, sample->bytes, loader->max_pixels, loader->image_size,
+		rc = gn_image_eval(pixels, bytes, sample->bytes, &loader->limits, loader->image_size,
 		                   loader->preprocess, err);
 	if (rc)
 		return -1;
@@ -349,7 +350,7 @@ int gn_loader_new(struct gn_loader **out, const struct gn_dataset *dataset, cons
 	loader->pixels = (size_t)image_size * (size_t)image_size * 3;
 	loader->augment = augment;
 	loader->seed = seed;
-	loader->max_pixels = max_pixels;
+	loader->limits.max_pixels = max_pixels;
 	pthread_mutex_init(&loader->lock, NULL);
 	pthread_cond_init(&loader->work, NULL);
 	pthread_cond_init(&loader->done, NULL);

@@ -119,6 +119,7 @@ int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, 
 	read_header(&job);
 	width = png_get_image_width(job.png, job.info);
 	height = png_get_image_height(job.png, job.info);
+	info->whole = png_get_interlace_type(job.png, job.info) != PNG_INTERLACE_NONE;
 	job_close(&job);
 	if (width > INT_MAX || height > INT_MAX)
 		return gn_fail(err, GN_MALFORMED, "", "the PNG cannot be decoded: impossible sides");

@@ -50,14 +50,15 @@ static void weights_release(struct weights *w)
 
 /* One axis: length input pixels from start become size output pixels, of which [from, from + count) are wanted. */
 struct axis {
-	int in_size, size, from, count;
+	int in_size, count;
+	int64_t size, from;
 	double start, length;
 };
 
 /* Input pixels for each output pixel. Pillow's box is of floats. */
 static double axis_scale(const struct axis *axis)
 {
-	return (double)((float)(axis->start + axis->length) - (float)axis->start) / axis->size;
+	return (double)((float)(axis->start + axis->length) - (float)axis->start) / (double)axis->size;
 }
 
 static double axis_stretch(const struct axis *axis)
@@ -70,11 +71,15 @@ static double axis_support(const struct axis *axis, enum gn_interpolation how)
 	return (how == GN_BICUBIC ? 2.0 : 1.0) * axis_stretch(axis);
 }
 
+/*
+ * The centre lies inside of the picture, because the box does and because a float holds every coordinate up to GN_IMAGE_SIDE_MAX to
+ * 1/256. The support is at least 1. So there is always a tap, and never more than the row has room for.
+ */
 static void weigh_position(struct weights *w, int i, const struct axis *axis, enum gn_interpolation how, double *row)
 {
 	double (*kernel)(double) = how == GN_BICUBIC ? bicubic : bilinear;
 	double scale = axis_scale(axis), support = axis_support(axis, how), narrow = 1.0 / axis_stretch(axis);
-	double centre = (double)(float)axis->start + (axis->from + i + 0.5) * scale, sum = 0.0;
+	double centre = (double)(float)axis->start + ((double)(axis->from + i) + 0.5) * scale, sum = 0.0;
 	int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
 
 	first = first < 0 ? 0 : first;
@@ -87,7 +92,6 @@ static void weigh_position(struct weights *w, int i, const struct axis *axis, en
 		w->values[(size_t)i * (size_t)w->room + (size_t)x] =
 		    (int32_t)((value < 0 ? -0.5 : 0.5) + value * (1 << GN_WEIGHT_BITS));
 	}
-	gn_assert(first < end && end - first <= w->room);
 	w->first[i] = first;
 	w->taps[i] = end - first;
 }
@@ -164,13 +168,30 @@ static int reserve(struct gn_resampler *r, struct gn_error *err)
 	return r->columns && r->sums && r->middle ? 0 : -1;
 }
 
+/* What the arithmetic of weigh_position relies on. */
+static int check_axis(const struct axis *axis, struct gn_error *err)
+{
+	if (axis->in_size < 1 || axis->in_size > GN_IMAGE_SIDE_MAX)
+		return gn_fail(err, GN_INVALID, "", "a side of %d pixels cannot be resized: at most %d are taken",
+		               axis->in_size, GN_IMAGE_SIDE_MAX);
+	if (!(axis->start >= 0 && axis->length > 0 && axis->start + axis->length <= axis->in_size))
+		return gn_fail(err, GN_INVALID, "", "the box does not lie in the image");
+	gn_assert(axis->count >= 1 && axis->from >= 0 && axis->from <= axis->size - axis->count);
+	return 0;
+}
+
 int gn_resampler_new(struct gn_resampler **made, uint8_t *out, int in_width, int in_height,
                      const struct gn_resample *job, struct gn_error *err)
 {
-	struct axis across = {in_width, job->width, job->window.x, job->window.width, job->box[0], job->box[2]};
-	struct axis down = {in_height, job->height, job->window.y, job->window.height, job->box[1], job->box[3]};
-	struct gn_resampler *r = gn_alloc(1, sizeof *r, err);
+	struct axis across = {in_width,      job->window.width, job->width,
+	                      job->window.x, job->box[0],       job->box[2]};
+	struct axis down = {in_height,     job->window.height, job->height,
+	                    job->window.y, job->box[1],        job->box[3]};
+	struct gn_resampler *r;
 
+	if (check_axis(&across, err) || check_axis(&down, err))
+		return -1;
+	r = gn_alloc(1, sizeof *r, err);
 	if (!r)
 		return -1;
 	r->out = out;
@@ -269,12 +290,6 @@ int gn_resample(uint8_t *out, const struct gn_image *in, const struct gn_resampl
 	return 0;
 }
 
-static bool box_fits(const double box[4], const struct gn_image *in)
-{
-	return box[0] >= 0 && box[1] >= 0 && box[2] > 0 && box[3] > 0 && box[0] + box[2] <= in->width &&
-	       box[1] + box[3] <= in->height;
-}
-
 int gn_image_resize(struct gn_image *out, const struct gn_image *in, const double box[4], int out_width, int out_height,
                     enum gn_interpolation interpolation, struct gn_error *err)
 {
@@ -289,8 +304,6 @@ int gn_image_resize(struct gn_image *out, const struct gn_image *in, const doubl
 
 	if (out_width < 1 || out_height < 1 || out_width > UINT16_MAX || out_height > UINT16_MAX)
 		return gn_fail(err, GN_INVALID, "", "cannot resize to %d x %d pixels", out_width, out_height);
-	if (!box_fits(box, in))
-		return gn_fail(err, GN_INVALID, "", "the box does not lie in the image");
 	image.rgb = gn_alloc((size_t)out_width * (size_t)out_height, 3, err);
 	if (!image.rgb || gn_resample(image.rgb, in, &job, err)) {
 		gn_image_release(&image);

@@ -7,19 +7,22 @@
 
 #include "gonio.h"
 
-/* The box (x, y, w, h; in source pixels) becomes width x height; of that only the window is computed. */
+/* The box (x, y, w, h; in source pixels) becomes width x height; of that only the window is computed, which must lie inside. The
+ * whole may be far larger than any picture: a row of pixels, resized to a square's height, is millions of pixels wide. */
 struct gn_resample {
 	double box[4];
-	int width, height;
+	int64_t width, height;
 	enum gn_interpolation interpolation;
 	struct {
-		int x, y, width, height;
+		int64_t x, y;
+		int width, height;
 	} window;
 };
 
 /* A resampling in progress: rows of the input go in, from the top; rows of the window come out as soon as they can. */
 struct gn_resampler;
-/* out: [window.height, window.width, 3], the caller's. The box must lie in in_width x in_height. */
+/* out: [window.height, window.width, 3], the caller's. GN_INVALID for a picture with a side over GN_IMAGE_SIDE_MAX, or a box that does
+ * not lie in it. */
 int gn_resampler_new(struct gn_resampler **made, uint8_t *out, int in_width, int in_height,
                      const struct gn_resample *job, struct gn_error *err);
 /* rgb: [count, in_width, 3], from row y on. Every row must come once, in order; 32 at a time are handled best. */

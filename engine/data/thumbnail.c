@@ -1,5 +1,6 @@
 /* Small JPEGs of data-set pictures, for the dashboard. */
-#include "data/image.h"
+#include "data/transform.h"
+#include "fileio.h"
 
 #include <math.h>
 
@@ -14,30 +15,49 @@ static void fit(int *to_width, int *to_height, int width, int height, int side)
 	*to_height = (int)fmax(1.0, rint(height * shrink));
 }
 
-int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, size_t size, uint64_t max_pixels, int side,
-                       struct gn_error *err)
+/* The largest power of two up to 8 by which a JPEG may be decoded smaller and still be no smaller than the thumbnail. */
+static int choose_denominator(const struct gn_image_info *info, int side)
 {
-	struct gn_image image, small = {0};
+	int longer = info->width > info->height ? info->width : info->height, denominator = 1;
+
+	while (info->format == GN_IMAGE_JPEG && denominator < 8 && longer / (2 * denominator) >= side)
+		denominator *= 2;
+	return denominator;
+}
+
+static int shrink(struct gn_image *small, const void *bytes, size_t size, const struct gn_image_limits *limits,
+                  int side, struct gn_error *err)
+{
+	struct gn_resample job = {.interpolation = GN_BICUBIC};
 	struct gn_image_info info;
-	int to_width, to_height, denominator = 1, rc;
+	int width, height;
+
+	if (gn_image_probe(&info, bytes, size, limits->max_pixels, err))
+		return -1;
+	gn_image_upright(&info, &width, &height);
+	fit(&small->width, &small->height, width, height, side);
+	small->rgb = gn_alloc((size_t)small->width * (size_t)small->height, 3, err);
+	if (!small->rgb)
+		return -1;
+	job.box[2] = width;
+	job.box[3] = height;
+	job.width = job.window.width = small->width;
+	job.height = job.window.height = small->height;
+	return gn_image_decode_resampled(small->rgb, bytes, size, &info, choose_denominator(&info, side), &job,
+	                                 limits->gate, err);
+}
+
+int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, size_t size,
+                       const struct gn_image_limits *limits, int side, struct gn_error *err)
+{
+	struct gn_image small = {0};
+	int rc;
 
 	if (side < 1 || side > 4096)
 		return gn_fail(err, GN_INVALID, "size", "a thumbnail's side must be between 1 and 4096");
-	if (gn_image_probe(&info, bytes, size, max_pixels, err))
-		return -1;
-	if (info.format == GN_IMAGE_JPEG)
-		while (denominator < 8 &&
-		       (info.width > info.height ? info.width : info.height) / (2 * denominator) >= side)
-			denominator *= 2;
-	if (gn_image_decode_at(&image, bytes, size, &info, denominator, err))
-		return -1;
-	fit(&to_width, &to_height, image.width, image.height, side);
-	rc = gn_image_resize(&small, &image, (double[4]){0, 0, image.width, image.height}, to_width, to_height,
-	                     GN_BICUBIC, err);
-	gn_image_release(&image);
-	if (rc)
-		return -1;
-	rc = gn_jpeg_encode(jpeg, jpeg_size, &small, QUALITY, err);
+	rc = shrink(&small, bytes, size, limits, side, err);
+	if (!rc)
+		rc = gn_jpeg_encode(jpeg, jpeg_size, &small, QUALITY, err);
 	gn_image_release(&small);
 	return rc;
 }

@@ -38,16 +38,12 @@ static int resample_rows(uint8_t *out, const void *bytes, size_t size, const str
 	return rc;
 }
 
-int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                              int denominator, struct gn_resample *job, struct gn_error *err)
+static int resample_turned(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                           int denominator, const struct gn_resample *job, struct gn_error *err)
 {
 	struct gn_image image;
 	int rc;
 
-	for (int i = 0; i < 4; i++)
-		job->box[i] /= denominator;
-	if (info->orientation == 1)
-		return resample_rows(out, bytes, size, info, denominator, job, err);
 	if (gn_image_decode_at(&image, bytes, size, info, denominator, err))
 		return -1;
 	rc = gn_resample(out, &image, job, err);
@@ -55,32 +51,41 @@ int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, cons
 	return rc;
 }
 
-static void upright_size(const struct gn_image_info *info, int *width, int *height)
+int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
+                              int denominator, struct gn_resample *job, struct gn_gate *gate, struct gn_error *err)
 {
-	*width = gn_image_turned(info) ? info->height : info->width;
-	*height = gn_image_turned(info) ? info->width : info->height;
+	uint64_t memory = gn_image_decode_memory(info, denominator);
+	bool turned = info->orientation != 1;
+	int rc;
+
+	for (int i = 0; i < 4; i++)
+		job->box[i] /= denominator;
+	gn_gate_enter(gate, memory);
+	rc = (turned ? resample_turned : resample_rows)(out, bytes, size, info, denominator, job, err);
+	gn_gate_leave(gate, memory);
+	return rc;
 }
 
 /* torchvision's Resize(int) and CenterCrop: the longer side is cut to whole pixels, the crop's corner is rounded half to even. */
-int gn_image_eval(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
+int gn_image_eval(uint8_t *out, const void *bytes, size_t size, const struct gn_image_limits *limits, int image_size,
                   const struct gn_preprocess *preprocess, struct gn_error *err)
 {
 	int side = gn_image_eval_side(image_size, preprocess->crop_pct), width, height;
 	struct gn_resample job = {.interpolation = preprocess->interpolation};
 	struct gn_image_info info;
 
-	if (gn_image_probe(&info, bytes, size, max_pixels, err))
+	if (gn_image_probe(&info, bytes, size, limits->max_pixels, err))
 		return -1;
-	upright_size(&info, &width, &height);
+	gn_image_upright(&info, &width, &height);
 	job.box[2] = width;
 	job.box[3] = height;
-	job.width = width <= height ? side : (int)((double)((int64_t)side * width) / height);
-	job.height = width <= height ? (int)((double)((int64_t)side * height) / width) : side;
-	job.window.x = (int)rint((job.width - image_size) / 2.0);
-	job.window.y = (int)rint((job.height - image_size) / 2.0);
+	job.width = width <= height ? side : (int64_t)((double)((int64_t)side * width) / height);
+	job.height = width <= height ? (int64_t)((double)((int64_t)side * height) / width) : side;
+	job.window.x = (int64_t)rint((double)(job.width - image_size) / 2.0);
+	job.window.y = (int64_t)rint((double)(job.height - image_size) / 2.0);
 	job.window.width = job.window.height = image_size;
 	return gn_image_decode_resampled(out, bytes, size, &info, gn_image_denominator(&info, width, height, side),
-	                                 &job, err);
+	                                 &job, limits->gate, err);
 }
 
 struct crop {
@@ -116,8 +121,9 @@ static struct crop draw_crop(int width, int height, struct gn_random *random)
 	return crop;
 }
 
-int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, uint64_t max_pixels, int image_size,
-                         const struct gn_preprocess *preprocess, struct gn_random *random, struct gn_error *err)
+int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, const struct gn_image_limits *limits,
+                         int image_size, const struct gn_preprocess *preprocess, struct gn_random *random,
+                         struct gn_error *err)
 {
 	struct gn_resample job = {
 	    .width = image_size,
@@ -129,16 +135,17 @@ int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, uint64_t 
 	struct crop crop;
 	int width, height;
 
-	if (gn_image_probe(&info, bytes, size, max_pixels, err))
+	if (gn_image_probe(&info, bytes, size, limits->max_pixels, err))
 		return -1;
-	upright_size(&info, &width, &height);
+	gn_image_upright(&info, &width, &height);
 	crop = draw_crop(width, height, random);
 	job.box[0] = crop.x;
 	job.box[1] = crop.y;
 	job.box[2] = crop.width;
 	job.box[3] = crop.height;
 	return gn_image_decode_resampled(out, bytes, size, &info,
-	                                 gn_image_denominator(&info, crop.width, crop.height, image_size), &job, err);
+	                                 gn_image_denominator(&info, crop.width, crop.height, image_size), &job,
+	                                 limits->gate, err);
 }
 
 void gn_image_flip(uint8_t *pixels, int image_size)

@@ -40,6 +40,7 @@ int gn_webp_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size,
 	info->width = features.width;
 	info->height = features.height;
 	info->orientation = find_orientation(bytes, size);
+	info->whole = true;
 	info->verify_bytes = (uint64_t)info->width * (uint64_t)info->height * 8; /* RGB, and ARGB inside */
 	return 0;
 }

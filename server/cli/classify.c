@@ -34,7 +34,7 @@ struct classify {
 	struct gn_infer *infer;
 	uint8_t *pixels;       /* [S, S, 3] */
 	float *image, *logits; /* [3, S, S], [K] */
-	uint64_t max_pixels;
+	struct gn_image_limits limits;
 	int top;
 	bool json;
 };
@@ -85,7 +85,7 @@ static int classify_file(struct classify *c, const char *path, struct gn_error *
 
 	if (gn_file_load(path, IMAGE_LIMIT, &bytes, &size, err))
 		return -1;
-	result = gn_image_eval(c->pixels, bytes, size, c->max_pixels, model->arch.image_size, &model->preprocess, err);
+	result = gn_image_eval(c->pixels, bytes, size, &c->limits, model->arch.image_size, &model->preprocess, err);
 	free(bytes);
 	if (result)
 		return -1;
@@ -177,7 +177,7 @@ static int read_options(struct classify *c, struct gn_cli_device *device, const 
 		return GN_CLI_USAGE;
 	c->json = gn_cli_flag(cli, "json");
 	c->top = (int)top;
-	c->max_pixels = (uint64_t)device->max_pixels;
+	c->limits.max_pixels = (uint64_t)device->max_pixels;
 	return -1;
 }
 

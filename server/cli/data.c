@@ -124,7 +124,7 @@ int gn_cli_data(char path[PATH_MAX], const struct gn_cli *cli, const char *folde
 {
 	struct gn_ingest_options options = {.max_pixels = (uint64_t)device->max_pixels,
 	                                    .max_image_bytes = MAX_IMAGE_BYTES,
-	                                    .max_total_bytes = UNPACKED_LIMIT,
+	                                    .budget = {.total_bytes = UNPACKED_LIMIT},
 	                                    .max_entries = MAX_ENTRIES,
 	                                    .threads = (int)device->threads};
 	const char *given = gn_cli_text(cli, "data");

@@ -66,7 +66,7 @@ static void arrange(struct gn_item *items, int count)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct source bytes = {data, size};
-	struct gn_archive_source source = {read_source, &bytes, 1 << 20};
+	struct gn_archive_source source = {.read = read_source, .user = &bytes, .budget = {.total_bytes = 1 << 20}};
 	struct gn_archive_entry entry;
 	struct gn_item items[ITEMS_MAX] = {0};
 	struct gn_archive *archive;

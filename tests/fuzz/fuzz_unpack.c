@@ -31,7 +31,8 @@ static ssize_t read_source(void *user, void *buffer, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct source source = {data, size};
-	struct gn_unpack_options options = {.read = read_source, .user = &source, .max_total_bytes = 1 << 20};
+	const struct gn_archive_budget budget = {.total_bytes = 1 << 20};
+	struct gn_unpack_options options = {.read = read_source, .user = &source, .budget = &budget};
 	struct gn_unpacked found;
 	char path[64];
 

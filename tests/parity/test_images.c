@@ -15,6 +15,8 @@
 #define FOLDER     GN_SOURCE_DIR "/tests/parity/golden/images/"
 #define MAX_PIXELS 1000000
 
+static const struct gn_image_limits limits = {.max_pixels = MAX_PIXELS};
+
 struct difference {
 	int largest;
 	double mean;
@@ -189,7 +191,7 @@ static void prepares_as_timm(void **state)
 		wanted = read_expected(expected);
 		found = malloc((size_t)side * (size_t)side * 3);
 		assert_non_null(found);
-		if (gn_image_eval(found, bytes, size, MAX_PIXELS, side, &preprocess, &err))
+		if (gn_image_eval(found, bytes, size, &limits, side, &preprocess, &err))
 			fail_msg("%s: %s", expected, err.text);
 		d = compare(found, wanted.rgb, side, side);
 		print_message("%s %s to %d, crop %.3f: largest difference %d, mean %.4f\n", expected, name, side,

@@ -25,6 +25,8 @@
 #define TOLERANCE       1e-4
 #define ANGLE_TOLERANCE 1e-3
 
+static const struct gn_image_limits limits = {.max_pixels = 1000000};
+
 struct recipe {
 	const char *name;
 	enum gn_strategy_kind strategy;
@@ -101,7 +103,7 @@ static struct gn_dataset *ingest(const char *folder)
 	struct gn_ingest_options options = {.val_fraction = 0.2,
 	                                    .max_pixels = 1000000,
 	                                    .max_image_bytes = 1000000,
-	                                    .max_total_bytes = 10000000,
+	                                    .budget = {.total_bytes = 10000000},
 	                                    .max_entries = 1000,
 	                                    .threads = 1,
 	                                    .read = read_bytes,
@@ -171,7 +173,7 @@ static int check_saved(const struct recipe *r, const struct gn_model *base, cons
 	for (size_t i = 0; i < n; i++) {
 		const struct gn_sample *s = &dataset->samples[first + i];
 
-		assert_int_equal(gn_image_eval(pixels, dataset->pack + s->offset, s->bytes, 1000000, (int)side,
+		assert_int_equal(gn_image_eval(pixels, dataset->pack + s->offset, s->bytes, &limits, (int)side,
 		                               &tuned->preprocess, &err),
 		                 0);
 		gn_image_normalise(images + i * 3 * side * side, pixels, (int)side, &tuned->preprocess);

@@ -41,7 +41,7 @@ static void open_dataset(void)
 {
 	struct gn_ingest_options options = {.max_pixels = 1 << 20,
 	                                    .max_image_bytes = 1 << 20,
-	                                    .max_total_bytes = 16 << 20,
+	                                    .budget = {.total_bytes = 16 << 20},
 	                                    .max_entries = 1000,
 	                                    .threads = 1,
 	                                    .read = read_file};

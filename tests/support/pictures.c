@@ -278,7 +278,7 @@ struct gn_ingest_options ingest_defaults(void)
 	    .seed = 1,
 	    .max_pixels = 1 << 20,
 	    .max_image_bytes = 1 << 20,
-	    .max_total_bytes = (uint64_t)1 << 34,
+	    .budget = {.total_bytes = (uint64_t)1 << 34},
 	    .max_entries = 100000,
 	    .threads = 2,
 	};

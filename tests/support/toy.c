@@ -133,7 +133,7 @@ struct gn_dataset *toy_dataset(const char *folder, const char *name, int classes
 	struct gn_ingest_options options = {.val_fraction = 0.25,
 	                                    .max_pixels = 1 << 20,
 	                                    .max_image_bytes = 1 << 20,
-	                                    .max_total_bytes = 64 << 20,
+	                                    .budget = {.total_bytes = 64 << 20},
 	                                    .max_entries = 10000,
 	                                    .threads = 2,
 	                                    .read = read_memory,

@@ -11,6 +11,8 @@
 
 #define MAX_PIXELS 1000000
 
+static const struct gn_image_limits limits = {.max_pixels = MAX_PIXELS};
+
 static int largest_difference(const uint8_t *a, const uint8_t *b, size_t n)
 {
 	int largest = 0;
@@ -277,7 +279,7 @@ static void thumbnails_fit(void **state)
 		struct gn_image image;
 
 		assert_int_equal(
-		    gn_image_thumbnail(&jpeg.bytes, &jpeg.size, png.bytes, png.size, MAX_PIXELS, cases[i].side, &err),
+		    gn_image_thumbnail(&jpeg.bytes, &jpeg.size, png.bytes, png.size, &limits, cases[i].side, &err),
 		    0);
 		assert_int_equal(gn_image_sniff(jpeg.bytes, jpeg.size), GN_IMAGE_JPEG);
 		image = decode(&jpeg);

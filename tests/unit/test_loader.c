@@ -12,6 +12,8 @@
 
 enum { SIDE = 16, IMAGES = 40, FLOATS = 3 * SIDE * SIDE };
 
+static const struct gn_image_limits limits = {.max_pixels = 1 << 20};
+
 static const struct gn_preprocess preprocess = {{0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}, 0.9f, GN_BICUBIC};
 
 struct fixture {
@@ -116,7 +118,7 @@ static void images_are_those_of_evaluation(void **state)
 		struct gn_error err = {0};
 		uint8_t pixels[FLOATS];
 
-		assert_int_equal(gn_image_eval(pixels, f->dataset->pack + sample->offset, sample->bytes, 1 << 20, SIDE,
+		assert_int_equal(gn_image_eval(pixels, f->dataset->pack + sample->offset, sample->bytes, &limits, SIDE,
 		                               &preprocess, &err),
 		                 0);
 		gn_image_normalise(wanted, pixels, SIDE, &preprocess);

@@ -79,7 +79,8 @@ static ssize_t read_source(void *user, void *buffer, size_t size)
 static void check_unpacks(const uint8_t *bytes, size_t size, const char *folder)
 {
 	struct source source = {bytes, size};
-	const struct gn_unpack_options options = {.read = read_source, .user = &source, .max_total_bytes = ROOM};
+	const struct gn_archive_budget budget = {.total_bytes = ROOM};
+	const struct gn_unpack_options options = {.read = read_source, .user = &source, .budget = &budget};
 	struct gn_unpacked found;
 	struct gn_error err = {0};
 	char path[200];

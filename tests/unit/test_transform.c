@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define MAX_PIXELS 1000000
+static const struct gn_image_limits limits = {.max_pixels = 1000000};
 
 static const struct gn_preprocess plain = {{0}, {1, 1, 1}, 1.0f, GN_BICUBIC};
 
@@ -51,7 +51,7 @@ static void the_crop_lies_where_torchvision_puts_it(void **state)
 
 		assert_non_null(found);
 		preprocess.crop_pct = cases[i].crop_pct;
-		assert_int_equal(gn_image_eval(found, png.bytes, png.size, MAX_PIXELS, side, &preprocess, &err), 0);
+		assert_int_equal(gn_image_eval(found, png.bytes, png.size, &limits, side, &preprocess, &err), 0);
 		assert_int_equal(gn_image_resize(&whole, &picture, (double[4]){0, 0, picture.width, picture.height},
 		                                 cases[i].resized[0], cases[i].resized[1], GN_BICUBIC, &err),
 		                 0);
@@ -105,7 +105,7 @@ static void random_crop(uint8_t *out, const struct blob *blob, int side, uint32_
 	struct gn_error err = {0};
 
 	gn_random_init(&random, 7, GN_RANDOM_AUGMENT, epoch, sample);
-	if (gn_image_random_crop(out, blob->bytes, blob->size, MAX_PIXELS, side, &plain, &random, &err))
+	if (gn_image_random_crop(out, blob->bytes, blob->size, &limits, side, &plain, &random, &err))
 		fail_msg("%s", err.text);
 }
 
