@@ -24,10 +24,10 @@ enum message {
 
 /*
  * A progressive file may ask for any number of scans, each a few bytes long, and each scan visits every block of its components. The
- * ten scans of libjpeg's own script add up to about six visits of each block. Small pictures may have more, for they cost little.
+ * ten scans of libjpeg's own script add up to about five visits of each block. Small pictures may have more, for they cost little.
  */
 #define SCANS_MAX   100
-#define VISITS_MAX  20
+#define VISITS_MAX  12
 #define BLOCKS_FREE ((uint64_t)1 << 22)
 
 struct job {
