@@ -1,7 +1,12 @@
 /* POST /v1/models/{id}/classify: one image as the body, or a form with many; for one model or several. */
 #include "api/asked.h"
 
-enum { IMAGE_LIMIT = 64 << 20, MAX_FILES = 1000, AHEAD = 64 };
+enum { MAX_FILES = 1000, AHEAD = 64 };
+
+static size_t image_limit(const struct gn_request *r)
+{
+	return (size_t)gn_request_service(r)->config.max_image;
+}
 
 /* ---------------------------------------------------------------- one image ------------------------------------- */
 
@@ -38,7 +43,7 @@ static void classify_one(struct gn_request *r, const struct gn_asked *asked)
 	void *bytes;
 	size_t size;
 
-	if (gn_source_load(gn_body_read, r, IMAGE_LIMIT, &bytes, &size, &err)) {
+	if (gn_source_load(gn_body_read, r, image_limit(r), &bytes, &size, &err)) {
 		gn_reply_error(r, &err);
 		return;
 	}
@@ -53,6 +58,8 @@ struct batch {
 	struct gn_request *r;
 	const struct gn_asked *asked;
 	int count;
+	struct gn_work work;
+	uint64_t bytes; /* of the files so far */
 	json_t *results;
 	double seconds[3];
 	struct gn_ticket *tickets; /* [AHEAD][asked->tickets] */
@@ -86,7 +93,21 @@ static void finish(struct batch *batch, int slot)
 	batch->items[slot] = NULL;
 }
 
-/* Reads and sends one file of the form. Returns -1 when the body broke (err). */
+/* Whether the form may go on. */
+static int check_work(const struct batch *batch, struct gn_error *err)
+{
+	double seconds = gn_request_service(batch->r)->config.work_seconds;
+
+	if (gn_request_gone(batch->r))
+		return gn_fail(err, GN_CANCELLED, "", "the client hung up");
+	if (gn_work_exceeds(&batch->work, batch->bytes, seconds))
+		return gn_fail(err, GN_TOO_LARGE, "",
+		               "decoding the form's images takes more than %g seconds, after %d of them: send fewer at a time",
+		               seconds, batch->count);
+	return 0;
+}
+
+/* Reads and sends one file of the form. Returns -1 when the body broke or the form takes too long (err). */
 static int send_file(struct batch *batch, struct gn_multipart *form, const char *filename, struct gn_error *err)
 {
 	int slot = batch->count++ % AHEAD;
@@ -98,8 +119,10 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	json_t *name = json_string(filename), *item = json_object();
 	json_object_set_new(item, "filename", name ? name : json_string("(a name that is not UTF-8)"));
 	json_array_append_new(batch->results, item);
-	if (gn_source_load(gn_multipart_read, form, IMAGE_LIMIT, &bytes, &size, err))
+	if (check_work(batch, err) ||
+	    gn_source_load(gn_multipart_read, form, image_limit(batch->r), &bytes, &size, err))
 		return -1;
+	batch->bytes += size;
 	if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN)
 		json_object_set_new(item, "error",
 		                    json_pack("{s:i,s:s}", "status", 415, "detail", "not a JPEG, PNG or WebP image"));
@@ -153,6 +176,7 @@ static void classify_form(struct gn_request *r, const struct gn_asked *asked)
 		return;
 	}
 	batch.results = json_array();
+	gn_work_begin(&batch.work, 0);
 	int broken = send_files(&batch, form);
 	for (int slot = 0; slot < AHEAD; slot++)
 		finish(&batch, slot);

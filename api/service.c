@@ -32,16 +32,24 @@ void gn_api_metrics(struct gn_request *r)
 	gn_reply_text(r, 200, "text/plain; version=0.0.4", gn_metrics_text(service->metrics, &gauges));
 }
 
+static json_t *limits_object(const struct gn_config *config)
+{
+	return json_pack("{s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:I,s:I,s:I}", "max_upload_bytes",
+	                 (json_int_t)config->max_upload, "max_uploads", (json_int_t)config->max_uploads, "max_pixels",
+	                 (json_int_t)config->max_pixels, "max_side", GN_IMAGE_SIDE_MAX, "max_image_bytes",
+	                 (json_int_t)config->max_image, "max_entries", (json_int_t)config->max_entries,
+	                 "max_unpacked_bytes", (json_int_t)config->max_unpacked, "max_runs",
+	                 (json_int_t)config->max_runs, "batch_max", (json_int_t)config->batch_max,
+	                 "disk_reserve_bytes", (json_int_t)config->disk_reserve);
+}
+
 void gn_api_info(struct gn_request *r)
 {
 	const struct gn_service *service = gn_request_service(r);
 	const struct gn_config *config = &service->config;
 	const struct gn_device_info *device = &service->device_info;
 
-	json_t *limits =
-	    json_pack("{s:I,s:I,s:I,s:I,s:I}", "max_upload_bytes", (json_int_t)config->max_upload, "max_pixels",
-	              (json_int_t)config->max_pixels, "max_runs", (json_int_t)config->max_runs, "batch_max",
-	              (json_int_t)config->batch_max, "disk_reserve_bytes", (json_int_t)config->disk_reserve);
+	json_t *limits = limits_object(config);
 	json_t *about = json_pack("{s:s,s:s,s:s,s:s,s:I,s:i,s:s,s:s}", "backend", device->backend, "device",
 	                          device->spec, "name", device->name, "precision", gn_precision_name(device->precision),
 	                          "memory_bytes", (json_int_t)device->memory_bytes, "threads", device->threads,

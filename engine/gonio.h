@@ -378,12 +378,22 @@ struct gn_dataset {
 int gn_dataset_open(struct gn_dataset **out, const char *folder, struct gn_error *err);
 void gn_dataset_close(struct gn_dataset *dataset);
 
+/*
+ * Work for a client, held against what the client sends: a few seconds of the calling thread's processor time, and one more for every
+ * 8 MiB that arrive. What the thread waits for does not count. bytes: those that have arrived so far, in all.
+ */
+struct gn_work {
+	double began;
+	uint64_t bytes;
+};
+void gn_work_begin(struct gn_work *work, uint64_t bytes);
+bool gn_work_exceeds(const struct gn_work *work, uint64_t bytes, double seconds);
+
 /* What unpacking one archive may take; a bomb stops here. A 0 stands for the value of gn_archive_budget_default. */
 struct gn_archive_budget {
 	uint64_t total_bytes; /* unpacked, in all */
 	int ratio;            /* bytes unpacked for each byte packed, after the first 64 MiB */
-	/* Processor time of the reading thread without a finished entry; every 8 MiB that come for the entry add one. */
-	double entry_seconds;
+	double entry_seconds; /* of work (gn_work) without a finished entry */
 	uint64_t memory; /* that the window of gzip, xz or zstd may take */
 };
 extern const struct gn_archive_budget gn_archive_budget_default;

@@ -27,7 +27,7 @@ struct gn_config {
 	int64_t max_entries;         /* --max-entries: of one archive */
 	int64_t max_unpacked;        /* --max-unpacked: bytes of one archive's entries together */
 	int64_t archive_ratio;       /* --archive-ratio: bytes out per byte in */
-	double archive_seconds;      /* --archive-seconds: of work without a finished entry */
+	double work_seconds;         /* --work-seconds: on one entry of an archive, or one form of images */
 	int64_t archive_memory;      /* --archive-memory: bytes for the window of gzip, xz or zstd */
 	int64_t disk_reserve;        /* --disk-reserve: bytes that stay free; an upload that would take them gets 507 */
 	int64_t batch_max;           /* --batch-max: images that are classified at once */

@@ -26,7 +26,7 @@ struct gn_archive_budget gn_service_archive_budget(const struct gn_service *serv
 	return (struct gn_archive_budget){
 	    .total_bytes = (uint64_t)config->max_unpacked,
 	    .ratio = (int)config->archive_ratio,
-	    .entry_seconds = config->archive_seconds,
+	    .entry_seconds = config->work_seconds,
 	    .memory = (uint64_t)config->archive_memory,
 	};
 }

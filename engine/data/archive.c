@@ -9,7 +9,6 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -17,7 +16,6 @@
 #define BUFFER_BYTES (256 << 10)
 #define TAIL_BYTES   (66 << 10) /* a zip's end record with the longest comment */
 #define RATIO_FREE   ((uint64_t)64 << 20)
-#define WORK_RATE    ((double)(8 << 20)) /* packed bytes that earn an entry one more second of work */
 
 const struct gn_archive_budget gn_archive_budget_default = {
     .total_bytes = (uint64_t)64 << 30,
@@ -42,8 +40,7 @@ struct gn_archive {
 	uint64_t unpacked; /* bytes of entries */
 	uint64_t data_end; /* of the entry before, in the stream */
 	int entries;
-	double work_began;    /* the thread's processor time when the last entry was finished ... */
-	uint64_t work_packed; /* ... and the bytes that had come by then */
+	struct gn_work work; /* since the last entry was finished */
 	size_t tail_size;
 	uint8_t tail[TAIL_BYTES]; /* the last bytes that came */
 	uint8_t buffer[BUFFER_BYTES];
@@ -51,27 +48,11 @@ struct gn_archive {
 
 /* ---------------------------------------------------------------- budgets ---------------------------------------- */
 
-/* Seconds that this thread has computed. What it waits for, a slow client or the decoders, does not count. */
-static double work_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void entry_finished(struct gn_archive *archive)
-{
-	archive->work_began = work_clock();
-	archive->work_packed = archive->packed;
-}
-
 /* Called for every piece of the stream and of an entry. */
 static int check_budget(struct gn_archive *archive, struct gn_error *err)
 {
 	const struct gn_archive_budget *budget = &archive->budget;
 	uint64_t unpacked = archive->unpacked > archive->stream ? archive->unpacked : archive->stream;
-	double earned = (double)(archive->packed - archive->work_packed) / WORK_RATE;
 
 	if (archive->source->gone && archive->source->gone(archive->source->user))
 		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
@@ -81,7 +62,7 @@ static int check_budget(struct gn_archive *archive, struct gn_error *err)
 	if (unpacked > RATIO_FREE && (unpacked - RATIO_FREE) / (uint64_t)budget->ratio > archive->packed)
 		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %d times its size",
 		               budget->ratio);
-	if (work_clock() - archive->work_began > budget->entry_seconds + earned)
+	if (gn_work_exceeds(&archive->work, archive->packed, budget->entry_seconds))
 		return gn_fail(err, GN_TOO_LARGE, "",
 		               "the archive takes more than %g seconds of work without a finished entry, after %d of them",
 		               budget->entry_seconds, archive->entries);
@@ -243,7 +224,7 @@ int gn_archive_open(struct gn_archive **out, const struct gn_archive_source *sou
 	archive->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	if (archive->utf8)
 		archive->before = uselocale(archive->utf8);
-	entry_finished(archive);
+	gn_work_begin(&archive->work, archive->packed);
 	if (set_up(archive, err)) {
 		gn_archive_close(archive);
 		return -1;
@@ -355,7 +336,7 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	int rc;
 
 	archive->data_end = (uint64_t)archive_filter_bytes(archive->reader, 0);
-	entry_finished(archive);
+	gn_work_begin(&archive->work, archive->packed);
 	do {
 		rc = archive_read_next_header(archive->reader, &archive->entry);
 		if (rc != ARCHIVE_FATAL && check_budget(archive, err))

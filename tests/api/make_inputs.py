@@ -6,6 +6,7 @@ Standard library only, and the program zstd. Everything is made from fixed numbe
     make_inputs.py FOLDER [pictures] [archives] [bad_archives] [checkpoints] [bad_checkpoints]
 """
 import base64
+import gzip
 import io
 import json
 import random
@@ -52,6 +53,14 @@ def picture(label, number, width=40, height=32):
             stripe = 35 if ((x * (number % 5 + 1) + y * (number // 5 + 1)) // 6) % 2 else 0
             rows += bytes(min(255, c + stripe + (number * 3 + x) % 7) for c in base)
     return png(width, height, bytes(rows))
+
+
+def grey_png(width, height):
+    """One bit a pixel, all of them black: small as a file, whatever its size."""
+    header = struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    rows = b''.join(packer.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + packer.flush()
+    return b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', header) + png_chunk(b'IDAT', rows) + png_chunk(b'IEND', b'')
 
 
 def write_pictures(folder):
@@ -290,6 +299,26 @@ def write_bad_checkpoints(folder):
     }
     for name, content in files.items():
         (folder / f'bad_{name}.safetensors').write_bytes(content)
+
+
+def write_extremes(folder):
+    """Pictures of extreme shapes, and archives past the limits that limits.bats sets."""
+    (folder / 'row.png').write_bytes(grey_png(65535, 1))
+    (folder / 'column.png').write_bytes(grey_png(1, 65535))
+    (folder / 'wide.png').write_bytes(grey_png(65536, 1))
+    (folder / 'endless.png').write_bytes(grey_png(99999999, 1))
+    (folder / 'claimed.png').write_bytes(  # 66 bytes: a header of 99999999 x 1, and nothing behind it
+        b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', struct.pack('>IIBBBBB', 99999999, 1, 1, 0, 0, 0, 0)) +
+        png_chunk(b'IDAT', zlib.compress(b'\0')) + png_chunk(b'IEND', b''))
+    (folder / 'huge.png').write_bytes(grey_png(9000, 9000))
+    shapes = [grey_png(*size) for size in ((3000, 1), (1, 3000), (65535, 1), (1, 65535), (2, 20001), (65536, 1))]
+    entries = [(f'{name}/{i}.png', picture) for name in ('a', 'b') for i, picture in enumerate(shapes)]
+    entries += [(f'{name}/good{i}.png', picture(label, i)) for label, name in enumerate('ab') for i in range(4)]
+    (folder / 'shapes.zip').write_bytes(zip_bytes([(n, d + n.encode()) for n, d in entries]))  # no two files are equal
+    (folder / 'many.zip').write_bytes(zip_bytes(classes(('a', 'b'), 30)))
+    (folder / 'fat.zip').write_bytes(zip_bytes([('a/1.png', picture(0, 1)), ('a/2.png', picture(0, 2) + bytes(70000))]))
+    (folder / 'zeros.tar.gz').write_bytes(gzip.compress(tar_bytes([('a/zeros.txt', bytes(3 << 20))])))
+    (folder / 'twice.tar.gz.gz').write_bytes(gzip.compress(gzip.compress(tar_bytes(classes(('a', 'b'), 4)))))
 
 
 def main():

@@ -45,6 +45,35 @@ teardown_file() {
     expect 201
 }
 
+@test "a crowd of silent clients: others are served, and too many are told to come again" {
+    coproc crowd { python3 "$HERE/silent_uploads.py" "$URL" 60 200; }
+    local line
+    read -r line <&"${crowd[0]}"
+    [ "$line" = "60 connected" ]
+    upload '/v1/datasets?name=beside' "$IN/good.tar"
+    expect 201
+    new_model beside 3
+    call POST /v1/models/beside/classify -H 'Content-Type: image/png' --data-binary "@$IN/a.png"
+    expect 200
+    echo more >&"${crowd[1]}"
+    read -r line <&"${crowd[0]}"
+    [ "$line" = "200 connected" ]
+    upload '/v1/datasets?name=late' "$IN/good.tar"
+    expect 503 '.detail | test("waiting")'
+    [ "$(header Retry-After)" -gt 0 ]
+    call POST /v1/models/beside/classify -H 'Content-Type: image/png' --data-binary "@$IN/a.png"
+    expect 200
+    call GET /v1/datasets
+    expect 200
+    echo go >&"${crowd[1]}"
+    wait "$crowd_PID"
+    late() {
+        upload '/v1/datasets?name=late' "$IN/good.tar"
+        [ "$STATUS" = 201 ]
+    }
+    eventually 20 late
+}
+
 @test "two uploads with one name at once: one comes in" {
     local first second
     slow() {
