@@ -194,21 +194,19 @@ static void reject_copy(struct gn_item *item, const struct gn_item *twin, const 
 /* The copies of one image. */
 static void settle_copies(struct gn_item **copies, int count)
 {
-	const struct gn_item *held_out = NULL;
-	bool disputed = false;
+	const struct gn_item *held_out = NULL, *rival = NULL; /* rival: the first of another class than copies[0] */
 
 	for (int i = 0; i < count; i++) {
-		disputed = disputed || compare_class(copies[i], copies[0]) != 0;
+		if (!rival && compare_class(copies[i], copies[0]) != 0)
+			rival = copies[i];
 		if (copies[i]->split != GN_TRAIN && !held_out)
 			held_out = copies[i];
 	}
 	for (int i = 0; i < count; i++) {
-		if (disputed) {
-			int other = 0;
+		if (rival) {
+			bool first_class = compare_class(copies[i], copies[0]) == 0;
 
-			while (compare_class(copies[other], copies[i]) == 0)
-				other++;
-			reject_copy(copies[i], copies[other], "the same bytes under two classes");
+			reject_copy(copies[i], first_class ? rival : copies[0], "the same bytes under two classes");
 		} else if (held_out && copies[i]->split == GN_TRAIN) {
 			reject_copy(copies[i], held_out, "the same bytes in train and held out");
 		}
