@@ -90,6 +90,22 @@ static void on_upload(struct gn_request *r)
 	atomic_fetch_add(&seen.ended, 1);
 }
 
+// Reads its body, then works on until the client hangs up or the test lets go.
+static void on_patient(struct gn_request *r)
+{
+	char buffer[1000];
+
+	while (gn_body_read(r, buffer, sizeof buffer) > 0)
+		continue;
+	atomic_fetch_add(&seen.calls, 1);
+	while (atomic_load(&seen.hold) && !gn_request_gone(r))
+		pause_ms(5);
+	if (atomic_load(&seen.hold))
+		atomic_fetch_add(&seen.aborted, 1);
+	gn_reply_json(r, 200, json_object());
+	atomic_fetch_add(&seen.ended, 1);
+}
+
 // Fails after the first bytes.
 static void on_picky(struct gn_request *r)
 {
@@ -159,6 +175,7 @@ static const struct gn_route routes[] = {
     {GN_PATCH, "/json", on_json, GN_BODY_JSON, GN_INLINE, 2000},
     {GN_POST, "/things", on_create, GN_BODY_JSON, GN_CREATES, 0},
     {GN_POST, "/upload", on_upload, GN_BODY_STREAM, GN_UPLOADS, 0},
+    {GN_POST, "/patient", on_patient, GN_BODY_STREAM, GN_UPLOADS, 0},
     {GN_POST, "/small", on_upload, GN_BODY_STREAM, 0, 1000},
     {GN_POST, "/picky", on_picky, GN_BODY_STREAM, 0, 0},
     {GN_POST, "/form", on_form, GN_BODY_STREAM, GN_CREATES, 0},
@@ -201,6 +218,7 @@ static int start(void **state, uint64_t reserve, const char *cors)
 	                                  .cors = cors,
 	                                  .share_dirs = f->share,
 	                                  .max_upload = 64 << 20,
+	                                  .max_uploads = 1,
 	                                  .timeout_seconds = 2};
 	assert_int_equal(gn_http_start(&f->http, &options, &err), 0);
 	f->at = gn_http_address(f->http);
@@ -766,12 +784,82 @@ static void test_stop(void **state)
 	close(fd);
 }
 
+static bool reaches(atomic_int *number, int wanted)
+{
+	for (int i = 0; i < 400 && atomic_load(number) < wanted; i++)
+		pause_ms(5);
+	return atomic_load(number) >= wanted;
+}
+
+static void send_patient(int fd)
+{
+	static const char text[] = "POST /patient HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody";
+
+	assert_int_equal(client_send(fd, text, sizeof text - 1), 0);
+}
+
+/* MHD does not look at a connection while its request is worked on: the handler does. */
+static void test_a_hang_up_is_seen_during_work(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_connect(f->at);
+	struct reply reply;
+
+	atomic_store(&seen.hold, true);
+	send_patient(fd);
+	assert_true(reaches(&seen.calls, 1));
+	pause_ms(200);
+	assert_int_equal(atomic_load(&seen.ended), 0); /* who waits for the answer is there */
+	close(fd);
+	assert_true(reaches(&seen.aborted, 1));
+	fd = client_connect(f->at);
+	send_patient(fd);
+	assert_true(reaches(&seen.calls, 2));
+	atomic_store(&seen.hold, false);
+	client_read(fd, &reply, 0);
+	assert_int_equal(reply.status, 200);
+	assert_int_equal(atomic_load(&seen.aborted), 1);
+	client_release(&reply);
+	close(fd);
+}
+
+/* One upload computes at a time; one that waits for its client lets another go first. */
+static void test_uploads_take_turns(void **state)
+{
+	static const char head[] = "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo";
+	struct fixture *f = *state;
+	int slow = client_connect(f->at), first = client_connect(f->at), second = client_connect(f->at);
+	struct reply reply;
+
+	assert_int_equal(client_send(slow, head, sizeof head - 1), 0);
+	assert_true(reaches(&seen.calls, 1));
+	pause_ms(50); /* it has read what there is, and waits */
+	atomic_store(&seen.hold, true);
+	send_patient(first);
+	assert_true(reaches(&seen.calls, 2)); /* the slow client does not keep it from working */
+	send_patient(second);
+	pause_ms(200);
+	assert_int_equal(atomic_load(&seen.calls), 2);
+	expect(f, "GET", "/job?n=7", "", NULL, 200, "7"); /* other requests go on */
+	atomic_store(&seen.hold, false);
+	assert_true(reaches(&seen.calls, 3));
+	assert_int_equal(client_send(slow, "dy", 2), 0);
+	client_read(slow, &reply, 0);
+	assert_int_equal(reply.status, 200);
+	client_release(&reply);
+	close(slow);
+	close(first);
+	close(second);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_routes),
+	    CASE(test_a_hang_up_is_seen_during_work),
+	    CASE(test_uploads_take_turns),
 	    cmocka_unit_test_setup_teardown(test_cors, setup_cors, teardown),
 	    CASE(test_json_bodies),
 	    CASE(test_chunked),
