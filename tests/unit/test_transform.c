@@ -38,6 +38,8 @@ static void the_crop_lies_where_torchvision_puts_it(void **state)
 	    {60, 100, 32, 0.9f, {35, 58}, {2, 13}}, {64, 64, 32, 1.0f, {32, 32}, {0, 0}},
 	    {61, 47, 24, 1.0f, {31, 24}, {4, 0}}, /* 3.5 rounds to 4 */
 	    {50, 47, 24, 1.0f, {25, 24}, {0, 0}}, /* 0.5 rounds to 0 */
+	    {3000, 1, 16, 1.0f, {48000, 16}, {23992, 0}},
+	    {1, 3000, 20, 1.0f, {20, 60000}, {0, 29990}},
 	};
 
 	(void)state;
@@ -65,6 +67,46 @@ static void the_crop_lies_where_torchvision_puts_it(void **state)
 		blob_release(&png);
 		free(found);
 	}
+}
+
+/* No side is too long for any square: the resized whole would have up to five billion pixels in a row. */
+static void the_longest_sides_are_taken(void **state)
+{
+	static const int sides[][2] = {{GN_IMAGE_SIDE_MAX, 1}, {1, GN_IMAGE_SIDE_MAX}, {GN_IMAGE_SIDE_MAX, 15}};
+	struct gn_preprocess preprocess = plain;
+	struct gn_random random;
+
+	(void)state;
+	preprocess.crop_pct = 0.05f;
+	for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+		for (int side = 1; side <= 4096; side *= 16) {
+			struct blob png = picture_png(sides[i][0], sides[i][1], (int)i), jpeg = {0};
+			struct gn_error err = {0};
+			uint8_t *found = malloc((size_t)side * (size_t)side * 3);
+
+			assert_non_null(found);
+			gn_random_init(&random, 1, GN_RANDOM_AUGMENT, 0, (uint32_t)side);
+			if (gn_image_eval(found, png.bytes, png.size, &limits, side, &preprocess, &err) ||
+			    gn_image_random_crop(found, png.bytes, png.size, &limits, side, &plain, &random, &err) ||
+			    gn_image_thumbnail(&jpeg.bytes, &jpeg.size, png.bytes, png.size, &limits, side, &err))
+				fail_msg("%d x %d to %d: %s", sides[i][0], sides[i][1], side, err.text);
+			blob_release(&jpeg);
+			blob_release(&png);
+			free(found);
+		}
+}
+
+static void longer_sides_are_refused(void **state)
+{
+	struct blob png = picture_png(GN_IMAGE_SIDE_MAX + 1, 1, 1);
+	struct gn_error err = {0};
+	uint8_t pixels[3];
+
+	(void)state;
+	assert_int_equal(gn_image_eval(pixels, png.bytes, png.size, &limits, 1, &plain, &err), -1);
+	assert_int_equal(err.code, GN_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "65536 x 1 pixels: a side may have 65535"));
+	blob_release(&png);
 }
 
 static void normalising_rounds_as_torch(void **state)
@@ -176,6 +218,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_shorter_side_is_cut_down),
 	    cmocka_unit_test(the_crop_lies_where_torchvision_puts_it),
+	    cmocka_unit_test(the_longest_sides_are_taken),
+	    cmocka_unit_test(longer_sides_are_refused),
 	    cmocka_unit_test(normalising_rounds_as_torch),
 	    cmocka_unit_test(flipping_twice_gives_the_same),
 	    cmocka_unit_test(crops_follow_their_stream),
