@@ -308,6 +308,65 @@ static void verifying_keeps_nothing_and_sees_everything(void **state)
 	}
 }
 
+static uint8_t *put(uint8_t *at, const void *bytes, size_t size)
+{
+	memcpy(at, bytes, size);
+	return at + size;
+}
+
+/*
+ * A grey progressive JPEG of 4000 x 4000 pixels, all alike: a scan for the first coefficient, a bit a block, then scans for the others. In
+ * those a code of one bit and 14 more bits says that 16384 blocks have nothing. So a scan over 250,000 blocks is 40 bytes long.
+ */
+static struct blob many_scans(int count)
+{
+	enum { BLOCKS = 500 * 500, HEADERS = 200, SCAN = 50 };
+	static const uint8_t tables[] = {0xff, 0xd8, 0xff, 0xdb, 0, 67, 0};
+	static const uint8_t frame[] = {0xff, 0xc2, 0, 11, 8, 4000 >> 8, 4000 & 255, 4000 >> 8, 4000 & 255, 1, 1, 0x11, 0};
+	static const uint8_t codes[] = {0xff, 0xc4, 0, 20, 0,    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	                                0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0};
+	static const uint8_t first[] = {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0}, next[] = {0xff, 0xda, 0, 8, 1, 1, 0, 1, 63, 0};
+	struct blob blob = {calloc(1, HEADERS + BLOCKS / 8 + (size_t)count * SCAN), 0};
+	uint8_t *at = blob.bytes;
+
+	assert_non_null(at);
+	at = put(at, tables, sizeof tables);
+	memset(at, 1, 64);
+	at = put(at + 64, frame, sizeof frame);
+	at = put(at, codes, sizeof codes);
+	at = put(at, first, sizeof first) + BLOCKS / 8;
+	for (int i = 1; i < count; i++)
+		at = put(at, next, sizeof next) + (BLOCKS / 16384 + 1) * 15 / 8 + 1;
+	at = put(at, (uint8_t[]){0xff, 0xd9}, 2);
+	blob.size = (size_t)(at - blob.bytes);
+	return blob;
+}
+
+static void scans_are_limited(void **state)
+{
+	static const struct {
+		int scans;
+		bool good;
+	} cases[] = {{1, true}, {10, true}, {25, true}, {40, false}, {2000, false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct blob jpeg = many_scans(cases[i].scans);
+		struct gn_image_info info = {0};
+		struct gn_error err = {0};
+		int rc;
+
+		if (gn_image_probe(&info, jpeg.bytes, jpeg.size, UINT64_MAX, &err))
+			fail_msg("%s", err.text);
+		rc = gn_image_verify(jpeg.bytes, jpeg.size, &info, &err);
+		print_message("%d scans in %zu bytes: %s\n", cases[i].scans, jpeg.size, rc ? err.text : "taken");
+		assert_int_equal(rc, cases[i].good ? 0 : -1);
+		if (rc)
+			assert_non_null(strstr(err.text, "scans over 4000 x 4000 pixels are too many"));
+		blob_release(&jpeg);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +381,7 @@ int main(void)
 	    cmocka_unit_test(huge_headers_are_refused),
 	    cmocka_unit_test(thumbnails_fit),
 	    cmocka_unit_test(verifying_keeps_nothing_and_sees_everything),
+	    cmocka_unit_test(scans_are_limited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
