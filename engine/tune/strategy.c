@@ -45,12 +45,7 @@ double gn_strategy_lr(enum gn_strategy_kind kind)
 
 /* ---------------------------------------------------------------- patterns --------------------------------------- */
 
-enum { PATTERN_MAX = 128, NAME_MAX_LENGTH = sizeof(((struct gn_tensor *)0)->name) };
-
-struct match {
-	const char *pattern, *name;
-	char known[PATTERN_MAX + 1][NAME_MAX_LENGTH + 1]; /* 0 unknown, 1 no, 2 yes: keeps many stars polynomial */
-};
+enum { PATTERN_MAX = 128 };
 
 /* "{a..b}" at p: sets the bounds and returns its length, or 0 where it is not well formed. */
 static size_t parse_range(const char *p, long *low, long *high)
@@ -66,45 +61,60 @@ static size_t parse_range(const char *p, long *low, long *high)
 	return *end == '}' && *low <= *high ? (size_t)(end + 1 - p) : 0;
 }
 
-static bool match_from(struct match *m, size_t p, size_t n);
-
-static bool match_range(struct match *m, size_t p, size_t n)
+/* A range takes the whole number that begins at *name. */
+static bool take_range(const char **pattern, const char **name)
 {
 	long low, high, value;
-	size_t length = parse_range(m->pattern + p, &low, &high);
+	size_t length;
 	char *end;
 
-	if (length == 0 || m->name[n] < '0' || m->name[n] > '9')
+	if (**name < '0' || **name > '9')
 		return false;
-	value = strtol(m->name + n, &end, 10);
-	return value >= low && value <= high && match_from(m, p + length, (size_t)(end - m->name));
+	length = parse_range(*pattern, &low, &high);
+	value = strtol(*name, &end, 10);
+	if (!length || value < low || value > high)
+		return false;
+	*pattern += length;
+	*name = end;
+	return true;
 }
 
-/* A pattern matches a whole name, or its leading components: "head" matches "head.weight". */
-static bool match_from(struct match *m, size_t p, size_t n)
+/* What is neither a star nor the end takes a part of the name. */
+static bool take_one(const char **pattern, const char **name)
 {
-	char c = m->pattern[p];
-	bool yes;
-
-	if (m->known[p][n])
-		return m->known[p][n] == 2;
-	if (c == '\0')
-		yes = m->name[n] == '\0' || (m->name[n] == '.' && p > 0);
-	else if (c == '*')
-		yes = match_from(m, p + 1, n) || (m->name[n] && match_from(m, p, n + 1));
-	else if (c == '{')
-		yes = match_range(m, p, n);
-	else
-		yes = m->name[n] && (c == '?' || c == m->name[n]) && match_from(m, p + 1, n + 1);
-	m->known[p][n] = yes ? 2 : 1;
-	return yes;
+	if (**pattern == '{')
+		return take_range(pattern, name);
+	if (!**name || (**pattern != '?' && **pattern != **name))
+		return false;
+	(*pattern)++;
+	(*name)++;
+	return true;
 }
 
+/*
+ * A pattern matches a whole name, or its leading components: "head" matches "head.weight".
+ *
+ * Where a pattern fails, only the last star takes one character more. Earlier stars need not: what stands between two
+ * stars ends no later when it begins earlier, and so leaves all that could follow. The time is the product of the two
+ * lengths at most, whatever the number of stars.
+ */
 static bool pattern_matches(const char *pattern, const char *name)
 {
-	struct match m = {.pattern = pattern, .name = name};
+	const char *p = pattern, *after_star = NULL, *retry = name;
 
-	return match_from(&m, 0, 0);
+	for (;;) {
+		if (*p == '*') {
+			after_star = ++p;
+			retry = name;
+		} else if (*p == '\0' && p > pattern && (*name == '\0' || *name == '.')) {
+			return true;
+		} else if (*p == '\0' || !take_one(&p, &name)) {
+			if (!after_star || !*retry)
+				return false;
+			name = ++retry;
+			p = after_star;
+		}
+	}
 }
 
 static int check_pattern(const char *pattern, const char *where, struct gn_error *err)

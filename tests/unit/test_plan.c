@@ -237,6 +237,13 @@ static void test_patterns(void **state)
 	    {"blocks.{9..8}.attn", 0, "a range is written"},
 	    {"", 0, "1 to 128 characters"},
 	    {"*a*b*c*d*e*f*g*h*i*j*k*l*m*n*o*p*", 0, "matches no tensor"},
+	    /* a star after the first place that fits is tried again further on */
+	    {"*.{0..1}*.weight", 2 * 6 + 2, NULL},
+	    {"*o*s*.1?.*c2", 2 * 2 + 2, NULL},
+	    {"blocks.*{11..11}.*q*v*", 2 + 2, NULL},
+	    {"*****************************************************************************************************"
+	     "attn",
+	     12 * 4 + 2, NULL},
 	};
 	struct gn_layout layout;
 	bool *tuned;
