@@ -2,13 +2,15 @@
 #include "server/fields.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTER_SIZE = 256, MAX_ERRORS = 64, MAX_OVERFLOWS = 32 };
+/* MAX_VALUES: an empty object, the dearest of them, takes the parser some 250 bytes. */
+enum { POINTER_SIZE = 256, MAX_ERRORS = 64, MAX_VALUES = 300000 };
 
 static const char *const ID_PREFIXES[] = {"mdl_", "dst_", "run_", "swp_", "sop_", "evl_"};
 
@@ -481,26 +483,59 @@ json_t *gn_fields_schema(const struct gn_field *table, int count)
 
 /* ---------------------------------------------------------------- JSON text ------------------------------------- */
 
-/* Replaces the number that ends at or before `end` by one past every bound. A number that overflows has at least five
- * characters ("2e308"), so the replacement fits. */
-static bool soften_number(char *text, size_t end)
+size_t gn_json_skip_string(const char *text, size_t length, size_t at)
 {
-	static const char NUMBER[] = "+-.0123456789eE";
-	size_t start;
+	for (at++; at < length && text[at] != '"'; at++)
+		if (text[at] == '\\')
+			at++;
+	return at + 1;
+}
 
-	while (end > 0 && !strchr(NUMBER, text[end - 1]))
-		end--;
-	for (start = end; start > 0 && text[start - 1] && strchr(NUMBER, text[start - 1]);)
-		start--;
-	if (end - start < 5)
-		return false;
-	if (text[start] == '-')
-		start++;
-	if (end - start < 5)
-		return false;
-	memset(text + start, ' ', end - start);
-	memcpy(text + start, "9e307", 5);
-	return true;
+/* A value in an object or a list has a comma or a bracket of its own: so many nodes the parser will make. */
+static int check_values(const char *text, size_t length, struct gn_error *err)
+{
+	int values = 0;
+
+	for (size_t at = 0; at < length && values <= MAX_VALUES;) {
+		if (text[at] == '"') {
+			at = gn_json_skip_string(text, length, at);
+			continue;
+		}
+		values += text[at] == ',' || text[at] == '[' || text[at] == '{';
+		at++;
+	}
+	return values > MAX_VALUES ? gn_fail(err, GN_TOO_LARGE, "", "the JSON text has more than %d values", MAX_VALUES)
+	                           : 0;
+}
+
+/* Whether the parser has no type for a number. Of the two, a whole number alone is read as an integer. */
+static bool overflows(const char *number, size_t length)
+{
+	if (memchr(number, '.', length) || memchr(number, 'e', length) || memchr(number, 'E', length))
+		return !isfinite(strtod(number, NULL));
+	errno = 0;
+	return strtoll(number, NULL, 10) != 0 && errno == ERANGE;
+}
+
+/* Replaces the numbers that overflow by one past every bound. Such a number has at least five characters ("2e308"), so the
+ * replacement fits. text ends with a NUL. */
+static void soften_numbers(char *text, size_t length)
+{
+	static const char SOFT[] = "9e307";
+
+	for (size_t at = 0; at < length;) {
+		size_t sign = text[at] == '-', digits = strspn(text + at + sign, "+-.0123456789eE");
+
+		if (text[at] == '"') {
+			at = gn_json_skip_string(text, length, at);
+			continue;
+		}
+		if (digits >= sizeof SOFT - 1 && overflows(text + at, sign + digits)) {
+			memset(text + at + sign, ' ', digits);
+			memcpy(text + at + sign, SOFT, sizeof SOFT - 1);
+		}
+		at += sign + digits > 1 ? sign + digits : 1;
+	}
 }
 
 static int malformed(struct gn_error *err, const json_error_t *error)
@@ -513,20 +548,19 @@ int gn_json_load(json_t **out, const char *text, size_t length, struct gn_error 
 {
 	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
 	json_error_t error;
-	json_t *value = json_loadb(text, length, flags, &error);
+	json_t *value;
 
+	if (check_values(text, length, err))
+		return -1;
+	value = json_loadb(text, length, flags, &error);
 	if (!value && json_error_code(&error) == json_error_numeric_overflow) {
 		char *copy = malloc(length + 1);
 		if (!copy)
 			return gn_fail_errno(err, "", "reading JSON");
 		memcpy(copy, text, length);
 		copy[length] = 0;
-		for (int i = 0; i < MAX_OVERFLOWS && !value && json_error_code(&error) == json_error_numeric_overflow;
-		     i++) {
-			if (!soften_number(copy, (size_t)error.position))
-				break;
-			value = json_loadb(copy, length, flags, &error);
-		}
+		soften_numbers(copy, length);
+		value = json_loadb(copy, length, flags, &error);
 		free(copy);
 	}
 	if (!value)

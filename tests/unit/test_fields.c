@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <math.h>
@@ -203,6 +204,66 @@ static void test_malformed(void **state)
 	free(deep);
 }
 
+// `text` n times, with `before` and `after` round it. The caller frees.
+static char *repeated(const char *before, const char *text, size_t n, const char *after)
+{
+	size_t length = strlen(text), used = strlen(before);
+	char *all = malloc(used + n * length + strlen(after) + 1);
+
+	assert_non_null(all);
+	memcpy(all, before, used);
+	for (size_t i = 0; i < n; i++, used += length)
+		memcpy(all + used, text, length);
+	memcpy(all + used, after, strlen(after) + 1);
+	return all;
+}
+
+// A megabyte that repeats a number too large is read once or twice, not once more for each of them.
+static void test_many_overflows(void **state)
+{
+	static const char *const NUMBERS[] = {"2e308,", "-1e999,", "123456789012345678901,", "1.5e+400,"};
+	struct gn_error err = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+		char *text = repeated("{\"\\\"2e308,\":[", NUMBERS[i], 100000, "\"3e308\",7]}");
+		json_t *value, *list;
+
+		assert_int_equal(gn_json_load(&value, text, strlen(text), &err), 0);
+		list = json_object_get(value, "\"2e308,");
+		assert_int_equal(json_array_size(list), 100002);
+		assert_true(json_number_value(json_array_get(list, 99999)) == (i == 1 ? -9e307 : 9e307));
+		assert_string_equal(json_string_value(json_array_get(list, 100000)), "3e308");
+		assert_int_equal(json_integer_value(json_array_get(list, 100001)), 7);
+		json_decref(value);
+		free(text);
+	}
+}
+
+// What takes much more memory than its text is refused before it is parsed; what stands in strings does not count.
+static void test_too_many_values(void **state)
+{
+	static const char *const VALUES[] = {"1,", "{},", "[],", "\"\","};
+	struct gn_error err;
+	json_t *value;
+	char *text;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof VALUES / sizeof *VALUES; i++) {
+		text = repeated("[", VALUES[i], 300001, "1]");
+		err = (struct gn_error){0};
+		assert_int_equal(gn_json_load(&value, text, strlen(text), &err), -1);
+		assert_int_equal(err.code, GN_TOO_LARGE);
+		assert_string_equal(err.text, "the JSON text has more than 300000 values");
+		free(text);
+	}
+	text = repeated("[\"", "[{,\\\"", 300001, "\"]");
+	err = (struct gn_error){0};
+	assert_int_equal(gn_json_load(&value, text, strlen(text), &err), 0);
+	json_decref(value);
+	free(text);
+}
+
 static void test_schema(void **state)
 {
 	json_t *schema = gn_fields_schema(TABLE, COUNT), *properties = json_object_get(schema, "properties");
@@ -223,7 +284,8 @@ int main(void)
 	    cmocka_unit_test(test_values),      cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_errors),      cmocka_unit_test(test_bounded),
 	    cmocka_unit_test(test_query_texts), cmocka_unit_test(test_written_and_read_again),
-	    cmocka_unit_test(test_malformed),   cmocka_unit_test(test_schema),
+	    cmocka_unit_test(test_malformed),   cmocka_unit_test(test_many_overflows),
+	    cmocka_unit_test(test_schema),      cmocka_unit_test(test_too_many_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
