@@ -4,10 +4,12 @@
  */
 #include "api/kserve.h"
 
-#include <float.h>
-#include <math.h>
+#include "server/numbers.h"
+
 #include <openssl/evp.h>
 
+/* BODY_LIMIT: 20 images of 3 x 224 x 224 with ten characters a number. What a request takes beside the images' own batches is the body
+ * and four bytes for each of its numbers, at most 100 MB: they do not become nodes of JSON (server/numbers.h). */
 enum { BODY_LIMIT = 32 << 20, MAX_IMAGES = 256, MAX_VALUES = 4 << 20, AHEAD = 32, OUTPUTS = 3 };
 
 static const char *const output_names[OUTPUTS] = {"logits", "probabilities", "label"};
@@ -16,10 +18,11 @@ static const char *const output_names[OUTPUTS] = {"logits", "probabilities", "la
 struct infer {
 	struct gn_request *r;
 	struct gn_held *held;
-	const json_t *id;   /* NULL: none */
-	const json_t *data; /* of the input */
-	bool pixels;        /* values, not files */
-	int count, side;    /* images, their side */
+	const json_t *id;          /* NULL: none */
+	const json_t *data;        /* of the input */
+	struct gn_numbers numbers; /* of data that holds only such, which is empty then */
+	bool pixels;               /* values, not files */
+	int count, side;           /* images, their side */
 	int order[OUTPUTS], outputs;
 	json_t *results[OUTPUTS];
 };
@@ -137,7 +140,7 @@ static int check_input(struct infer *in, const json_t *body)
 	    check_datatype(in, input) || check_shape(in, input))
 		return -1;
 	in->data = json_object_get(input, "data");
-	if (json_is_array(in->data) && json_array_size(in->data) > 0)
+	if (json_is_array(in->data) && (json_array_size(in->data) > 0 || in->numbers.length))
 		return 0;
 	gn_v2_error(in->r, 400, "inputs[0].data must be an array with content");
 	return -1;
@@ -211,58 +214,30 @@ static int check_request(struct infer *in, const json_t *body)
 
 /* ---------------------------------------------------------------- pixels ------------------------------------------ */
 
-struct values {
-	float *out;
-	size_t used, room;
-	const char *wrong; /* why the data cannot be taken; NULL */
-};
-
-/* The numbers of an image from data in its full nesting or flat from some depth on, in row-major order. */
-static void flatten(struct values *v, const json_t *data, int depth)
-{
-	size_t i;
-	json_t *item;
-
-	json_array_foreach(data, i, item)
-	{
-		double number = json_number_value(item);
-
-		if (json_is_array(item) && depth > 0)
-			flatten(v, item, depth - 1);
-		else if (!json_is_number(item) || !(fabs(number) <= (double)FLT_MAX))
-			v->wrong = "has something that is no finite FP32 number";
-		else if (v->used == v->room)
-			v->wrong = "has too many values";
-		else
-			v->out[v->used++] = (float)number;
-		if (v->wrong)
-			return;
-	}
-}
-
 /* All images: checked before the first is computed. Replies and returns NULL; caller frees. */
 static float *read_pixels(struct infer *in)
 {
-	size_t image = (size_t)3 * (size_t)in->side * (size_t)in->side;
-	struct values v = {.room = image * (size_t)in->count};
+	size_t image = (size_t)3 * (size_t)in->side * (size_t)in->side, room = image * (size_t)in->count, used = 0;
+	const char *wrong = "has something that is no finite FP32 number";
+	float *out;
 
 	/* no more room than the body has numbers for: a number takes two characters */
-	if (v.room > BODY_LIMIT / 2) {
+	if (room > BODY_LIMIT / 2) {
 		gn_v2_error(in->r, 413, "inputs[0].shape: %d images of %zu values do not fit a request of %d bytes",
 		            in->count, image, BODY_LIMIT);
 		return NULL;
 	}
-	v.out = malloc(v.room * sizeof *v.out);
-	if (!v.out) {
+	out = malloc(room * sizeof *out);
+	if (!out) {
 		gn_v2_error(in->r, 503, "no memory for the pixels");
 		return NULL;
 	}
-	flatten(&v, in->data, 3);
-	if (!v.wrong && v.used == v.room)
-		return v.out;
-	gn_v2_error(in->r, 400, "inputs[0].data %s: the shape asks for %zu values, %zu were read",
-	            v.wrong ? v.wrong : "has too few values", v.room, v.used);
-	free(v.out);
+	if (in->numbers.length)
+		wrong = gn_numbers_read(out, room, &used, &in->numbers);
+	if (!wrong)
+		return out;
+	gn_v2_error(in->r, 400, "inputs[0].data %s: the shape asks for %zu values, %zu were read", wrong, room, used);
+	free(out);
 	return NULL;
 }
 
@@ -311,6 +286,10 @@ static int send_file(struct infer *in, int index, struct gn_ticket *ticket)
 
 static int check_files(struct infer *in)
 {
+	if (in->numbers.length) {
+		gn_v2_error(in->r, 400, "inputs[0].data[0] is not base64");
+		return -1;
+	}
 	if (json_array_size(in->data) == (size_t)in->count)
 		return 0;
 	gn_v2_error(in->r, 400, "inputs[0].data has %zu elements, the shape asks for %d", json_array_size(in->data),
@@ -429,41 +408,48 @@ static void infer(struct infer *in, const json_t *body)
 	free(pixels);
 }
 
-/* The body as JSON. Replies and returns NULL. */
-static json_t *read_body(struct gn_request *r)
+/* The body's text; NULL with a reply. Caller frees. */
+static char *read_text(struct gn_request *r, size_t *size)
 {
 	struct gn_error err = {0};
-	json_t *body = NULL;
-	void *data;
-	size_t size;
+	void *text;
 
 	if (gn_header(r, "Inference-Header-Content-Length")) {
 		gn_v2_error(r, 400, "Inference-Header-Content-Length: the binary data extension is not supported");
 		return NULL;
 	}
-	if (gn_source_load(gn_body_read, r, BODY_LIMIT, &data, &size, &err)) {
+	if (gn_source_load(gn_body_read, r, BODY_LIMIT, &text, size, &err)) {
 		gn_v2_failure(r, "the body", &err);
 		return NULL;
 	}
-	if (gn_json_load(&body, data, size, &err)) {
-		gn_v2_failure(r, "the body", &err);
-		body = NULL;
+	return text;
+}
+
+static void read_and_infer(struct infer *in)
+{
+	struct gn_error err = {0};
+	json_t *body;
+	size_t size;
+	char *text = read_text(in->r, &size);
+
+	if (!text)
+		return;
+	if (gn_numbers_load(&body, &in->numbers, text, size, &err)) {
+		gn_v2_failure(in->r, "the body", &err);
+	} else {
+		infer(in, body);
+		json_decref(body);
 	}
-	free(data);
-	return body;
+	free(text);
 }
 
 void gn_api_v2_infer(struct gn_request *r)
 {
 	struct infer in = {.r = r};
-	json_t *body;
 
 	if (gn_v2_hold(r, &in.held))
 		return;
 	in.side = in.held->model->arch.image_size;
-	body = read_body(r);
-	if (body)
-		infer(&in, body);
-	json_decref(body);
+	read_and_infer(&in);
 	gn_modelpool_drop(gn_api_models(r), in.held);
 }
