@@ -1,6 +1,6 @@
 /*
- * Bounded JSON: see json.h. The depth is measured before jansson sees the text, because jansson recurses and its own
- * bound is a compile-time constant of the distribution.
+ * Bounded JSON: see json.h. Depth and number of objects are measured before jansson sees the text: jansson recurses, with
+ * a bound that is a compile-time constant of the distribution, and its objects take much more memory than their text.
  */
 #include "checkpoint/json.h"
 
@@ -9,12 +9,17 @@
 
 #include "fileio.h"
 
+/* An empty object takes jansson some 250 bytes, three letters of text. The longest header of a safetensors file opens
+ * 3 x 80,000 of them: a tensor's entry, its shape and its offsets. */
+enum { BRACKETS_LIMIT = 300000 };
+
 /* Brackets outside of strings; what is not JSON at all is left for jansson to say. */
-static int depth_of(const char *text, size_t size)
+static int measure(int *depth, const char *text, size_t size)
 {
-	int depth = 0, deepest = 0;
+	int open = 0, brackets = 0;
 	bool in_string = false;
 
+	*depth = 0;
 	for (size_t i = 0; i < size; i++) {
 		if (in_string) {
 			if (text[i] == '\\')
@@ -24,24 +29,30 @@ static int depth_of(const char *text, size_t size)
 		} else if (text[i] == '"') {
 			in_string = true;
 		} else if (text[i] == '{' || text[i] == '[') {
-			depth++;
-			deepest = depth > deepest ? depth : deepest;
+			brackets++;
+			open++;
+			*depth = open > *depth ? open : *depth;
 		} else if (text[i] == '}' || text[i] == ']') {
-			depth--;
+			open--;
 		}
 	}
-	return deepest;
+	return brackets;
 }
 
 int gn_json_parse(json_t **out, const char *text, size_t size, size_t max_bytes, int max_depth, const char *what,
                   struct gn_error *err)
 {
 	json_error_t problem;
+	int depth, brackets;
 
 	if (size > max_bytes)
 		return gn_fail(err, GN_TOO_LARGE, "", "%s has %zu bytes of JSON, at most %zu are taken", what, size,
 		               max_bytes);
-	if (depth_of(text, size) > max_depth)
+	brackets = measure(&depth, text, size);
+	if (brackets > BRACKETS_LIMIT)
+		return gn_fail(err, GN_TOO_LARGE, "", "%s has %d JSON objects and lists, at most %d are taken", what,
+		               brackets, BRACKETS_LIMIT);
+	if (depth > max_depth)
 		return gn_fail(err, GN_MALFORMED, "", "%s is nested deeper than %d levels", what, max_depth);
 	*out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &problem);
 	if (*out)

@@ -11,7 +11,7 @@
 #include "gonio.h"
 
 /* Parses text of one object or array. what names it in messages ("config.json"). Errors: GN_MALFORMED; GN_TOO_LARGE
- * past max_bytes; where is "". The caller owns *out (json_decref). */
+ * past max_bytes, and past 300,000 objects and lists; where is "". The caller owns *out (json_decref). */
 int gn_json_parse(json_t **out, const char *text, size_t size, size_t max_bytes, int max_depth, const char *what,
                   struct gn_error *err);
 
