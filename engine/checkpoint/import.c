@@ -180,12 +180,15 @@ static int check_filled(const struct import *in, int index, struct gn_error *err
 {
 	static const enum gn_part thirds[3] = {GN_PART_Q, GN_PART_K, GN_PART_V};
 	const struct gn_tensor *t = &in->layout.tensors[index];
-	const struct gn_source_tensor *head = gn_source_find(&in->source, GN_HEAD_W);
 	bool split = (t->role == GN_QKV_W || t->role == GN_QKV_B) && gn_spelling_splits_qkv(in->source.spelling);
 	char name[96];
 
-	if (t->role == GN_HEAD_B && head && head->match.part != GN_PART_WHOLE)
-		return 0; /* CLIP's projection has no bias: zeros */
+	if (t->role == GN_HEAD_B) {
+		const struct gn_source_tensor *head = gn_source_find(&in->source, GN_HEAD_W);
+
+		if (head && head->match.part != GN_PART_WHOLE)
+			return 0; /* CLIP's projection has no bias: zeros */
+	}
 	for (int p = 0; p < (split ? 3 : 1); p++) {
 		if (in->slots[index].part[p])
 			continue;
