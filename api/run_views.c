@@ -35,7 +35,7 @@ static void reply_csv(struct gn_request *r, const json_t *epochs)
 
 void gn_api_run_metrics(struct gn_request *r)
 {
-	struct gn_curves curves;
+	struct gn_curves curves = {0};
 	struct gn_error err = {0};
 	char id[GN_ID_SIZE], path[PATH_MAX];
 
