@@ -80,9 +80,10 @@ static const struct gn_field FIELDS[] = {
 struct making {
 	struct gn_request *r;
 	const struct sweep_body *body;
-	size_t seed_count, count, made; /* made: prepared runs, by strategy and then by seed */
-	struct gn_prepared *prepared;   /* [count] */
-	struct gn_job_new *jobs;        /* [count] */
+	size_t strategy_count, seed_count, count;
+	struct gn_prepared *prepared; /* [strategy_count]: a seed changes nothing of a plan */
+	struct gn_job_new *jobs;      /* [count], by strategy and then by seed */
+	size_t prepared_count, job_count;
 };
 
 static json_t *seed_at(const struct making *m, size_t i)
@@ -129,10 +130,9 @@ static void reply_refused(struct gn_request *r, json_t *errors, struct gn_error 
 	}
 }
 
-/* Replies and returns -1 when the run does not fit. */
-static int prepare_run(struct making *m, size_t strategy, size_t seed)
+/* Replies and returns -1 when the strategy's first run does not fit. */
+static int prepare_strategy(struct making *m, size_t strategy)
 {
-	struct gn_prepared *prepared = &m->prepared[m->made];
 	json_t *run = m->body->defaults ? json_copy((json_t *)(uintptr_t)m->body->defaults) : json_object();
 	json_t *errors = json_array();
 	struct gn_error err = {0};
@@ -141,16 +141,34 @@ static int prepare_run(struct making *m, size_t strategy, size_t seed)
 	json_object_set_new(run, "model", json_string(m->body->model));
 	json_object_set_new(run, "dataset", json_string(m->body->dataset));
 	json_object_set(run, "strategy", json_array_get(m->body->strategies, strategy));
-	json_object_set_new(run, "seed", seed_at(m, seed));
-	failed = gn_api_prepare_object(m->r, prepared, run, false, errors, &err);
-	m->made++;
+	json_object_set_new(run, "seed", seed_at(m, 0));
+	failed = gn_api_prepare_object(m->r, &m->prepared[m->prepared_count++], run, false, errors, &err);
 	json_decref(run);
 	if (failed) {
+		reply_refused(m->r, errors, &err, strategy, 0);
+		return -1;
+	}
+	json_decref(errors);
+	return 0;
+}
+
+/* The prepared strategy with this seed. Replies and returns -1 when that is none. */
+static int add_run(struct making *m, size_t strategy, size_t seed)
+{
+	struct gn_prepared *prepared = &m->prepared[strategy];
+	json_t *value = seed_at(m, seed), *errors = json_array();
+	struct gn_error err = {0};
+	int count;
+	const struct gn_field *fields = gn_run_fields(&count);
+
+	gn_field_read(gn_field_find(fields, count, "seed"), value, &prepared->request, "/seed", errors);
+	json_decref(value);
+	if (json_array_size(errors)) {
 		reply_refused(m->r, errors, &err, strategy, seed);
 		return -1;
 	}
 	json_decref(errors);
-	m->jobs[m->made - 1] = gn_api_run_job(prepared);
+	m->jobs[m->job_count++] = gn_api_run_job(prepared);
 	return 0;
 }
 
@@ -175,10 +193,15 @@ static int check_different(const struct making *m, size_t strategy)
 
 static int prepare_runs(struct making *m)
 {
-	for (size_t strategy = 0; strategy < json_array_size(m->body->strategies); strategy++)
+	for (size_t strategy = 0; strategy < m->strategy_count; strategy++) {
+		if (prepare_strategy(m, strategy))
+			return -1;
 		for (size_t seed = 0; seed < m->seed_count; seed++)
-			if (prepare_run(m, strategy, seed) || (seed == 0 && check_different(m, strategy)))
+			if (add_run(m, strategy, seed))
 				return -1;
+		if (check_different(m, strategy))
+			return -1;
+	}
 	return 0;
 }
 
@@ -187,7 +210,7 @@ static json_t *stored_request(const struct making *m)
 {
 	json_t *strategies = json_array(), *seeds = json_array();
 
-	for (size_t i = 0; i < json_array_size(m->body->strategies); i++)
+	for (size_t i = 0; i < m->strategy_count; i++)
 		json_array_append(strategies, (json_t *)(uintptr_t)strategy_of(m, i));
 	for (size_t i = 0; i < m->seed_count; i++)
 		json_array_append_new(seeds, seed_at(m, i));
@@ -214,10 +237,10 @@ static void launch(struct making *m)
 
 static void making_release(struct making *m)
 {
-	for (size_t i = 0; i < m->made; i++) {
+	for (size_t i = 0; i < m->job_count; i++)
 		gn_api_run_job_release(&m->jobs[i]);
+	for (size_t i = 0; i < m->prepared_count; i++)
 		gn_api_prepared_release(m->r, &m->prepared[i]);
-	}
 	free(m->jobs);
 	free(m->prepared);
 }
@@ -236,13 +259,14 @@ void gn_api_sweeps_post(struct gn_request *r)
 	if (gn_reply_fields(r, errors))
 		return;
 	m.seed_count = body.seeds ? json_array_size(body.seeds) : 1;
-	m.count = json_array_size(body.strategies) * m.seed_count;
+	m.strategy_count = json_array_size(body.strategies);
+	m.count = m.strategy_count * m.seed_count;
 	if (m.count > RUNS_MAX) {
 		gn_reply_field(r, "/strategies", "with these seeds make %zu runs; a sweep has at most %d", m.count,
 		               RUNS_MAX);
 		return;
 	}
-	m.prepared = calloc(m.count, sizeof *m.prepared);
+	m.prepared = calloc(m.strategy_count, sizeof *m.prepared);
 	m.jobs = calloc(m.count, sizeof *m.jobs);
 	if (!m.prepared || !m.jobs)
 		gn_reply_problem(r, 503, "no memory for the sweep");

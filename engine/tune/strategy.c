@@ -204,18 +204,18 @@ static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int d
 	return false;
 }
 
-/* A layer's name matches every tensor that belongs to it: its matrices, biases, norm and layer scale. */
-static bool in_layer(const struct gn_tensor *tensor, const char *layer)
+/* The block and group that a layer's name tells: "blocks.3.attn". */
+static bool read_layer(int *block, enum gn_group *group, const char *layer)
 {
 	char name[32];
 
-	if (tensor->group != GN_GROUP_ATTENTION && tensor->group != GN_GROUP_FFN)
-		return false;
-	snprintf(name, sizeof name, "blocks.%d.%s", tensor->block,
-	         tensor->group == GN_GROUP_ATTENTION ? "attn" : "mlp");
+	*block = strncmp(layer, "blocks.", strlen("blocks.")) ? -1 : (int)strtol(layer + strlen("blocks."), NULL, 10);
+	*group = strstr(layer, ".attn") ? GN_GROUP_ATTENTION : GN_GROUP_FFN;
+	snprintf(name, sizeof name, "blocks.%d.%s", *block, *group == GN_GROUP_ATTENTION ? "attn" : "mlp");
 	return !strcmp(name, layer);
 }
 
+/* A layer has every tensor of its group and block: its matrices, biases, norm and layer scale. */
 static int select_layers(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
                          struct gn_error *err)
 {
@@ -223,10 +223,12 @@ static int select_layers(bool *tuned, const struct gn_layout *layout, const stru
 		return gn_fail(err, GN_INVALID, "/strategy/layers", "the layers to tune have not been chosen");
 	for (int k = 0; k < strategy->layer_count; k++) {
 		char where[48];
-		int hits = 0;
+		int hits = 0, block;
+		enum gn_group group;
+		bool known = read_layer(&block, &group, strategy->layers[k]);
 
-		for (int i = 0; i < layout->count; i++) {
-			if (in_layer(&layout->tensors[i], strategy->layers[k])) {
+		for (int i = 0; known && i < layout->count; i++) {
+			if (layout->tensors[i].block == block && layout->tensors[i].group == group) {
 				tuned[i] = true;
 				hits++;
 			}
