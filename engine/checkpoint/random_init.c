@@ -1,8 +1,9 @@
 /* Untrained models: timm's initialisation from named Philox streams, one per tensor, so that the file depends on the
- * seed only. */
+ * seed only. The values are drawn while they are written: memory does not grow with the model. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/model.h"
 #include "fileio.h"
 #include "gonio.h"
 #include "random.h"
@@ -10,19 +11,29 @@
 #define DEVIATION   0.02
 #define LAYER_SCALE 1e-5f /* CaiT's and timm's init_values for deep networks */
 
-static void fill(float *out, const struct gn_tensor *t, int index, uint64_t seed)
+struct drawing {
+	const struct gn_layout *layout;
+	uint64_t seed;
+	struct gn_random random; /* of the tensor that is written */
+	float *values;           /* [GN_MODEL_PIECE] */
+};
+
+/* The pieces of a tensor come in order, so its stream simply continues. */
+static const float *piece(void *user, int index, size_t at, size_t n, struct gn_error *err)
 {
-	struct gn_random random;
+	struct drawing *d = user;
+	const struct gn_tensor *t = &d->layout->tensors[index];
 	bool norm = t->role == GN_NORM_PRE_W || t->role == GN_NORM1_W || t->role == GN_NORM2_W || t->role == GN_NORM_W;
 	float constant = norm ? 1.0f : t->role == GN_LS1 || t->role == GN_LS2 ? LAYER_SCALE : 0.0f;
 
-	if (t->rank > 1) {
-		gn_random_init(&random, seed, GN_RANDOM_INIT, (uint32_t)index, 0);
-		gn_random_truncated_normal(&random, out, t->numel, DEVIATION);
-		return;
-	}
-	for (size_t i = 0; i < t->numel; i++)
-		out[i] = constant;
+	(void)err;
+	if (at == 0)
+		gn_random_init(&d->random, d->seed, GN_RANDOM_INIT, (uint32_t)index, 0);
+	if (t->rank > 1)
+		gn_random_truncated_normal(&d->random, d->values, n, DEVIATION);
+	for (size_t i = 0; i < n && t->rank == 1; i++)
+		d->values[i] = constant;
+	return d->values;
 }
 
 static int write_layout(const char *path, const struct gn_arch *arch, const struct gn_layout *layout, uint64_t seed,
@@ -30,29 +41,27 @@ static int write_layout(const char *path, const struct gn_arch *arch, const stru
 {
 	/* Nothing was trained yet that could ask for other pixels; the whole picture is seen. */
 	static const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 1.0f, GN_BICUBIC};
-	float *values = gn_alloc(layout->floats, sizeof *values, err);
-	const float **tensors = gn_alloc((size_t)layout->count, sizeof *tensors, err);
+	struct drawing drawing = {.layout = layout, .seed = seed};
+	bool *has = gn_alloc((size_t)layout->count, sizeof *has, err);
 	struct gn_model_parts parts = {
 	    .arch = arch,
 	    .preprocess = &preprocess,
 	    .scheme = GN_SCHEME_GONIO,
 	    .pos_resample = GN_POS_TIMM,
 	    .layout = layout,
-	    .tensors = tensors,
 	    .labels = labels,
 	    .label_count = labels ? arch->classes : 0,
 	};
 	int result = -1;
 
-	if (values && tensors) {
-		for (int i = 0; i < layout->count; i++) {
-			fill(values + layout->tensors[i].offset, &layout->tensors[i], i, seed);
-			tensors[i] = values + layout->tensors[i].offset;
-		}
-		result = gn_model_write(path, &parts, err);
+	drawing.values = gn_alloc(GN_MODEL_PIECE, sizeof *drawing.values, err);
+	if (has && drawing.values) {
+		for (int i = 0; i < layout->count; i++)
+			has[i] = true;
+		result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){piece, &drawing}, err);
 	}
-	free(tensors);
-	free(values);
+	free(drawing.values);
+	free(has);
 	return result;
 }
 
