@@ -42,7 +42,7 @@ void gn_field_error(json_t *errors, const char *pointer, const char *format, ...
 	trim_utf8(detail);
 	json_t *item = json_pack("{s:s,s:s}", "pointer", pointer, "detail", detail);
 	if (!item)
-		item = json_pack("{s:s,s:s}", "pointer", "", "detail", "a name is not UTF-8");
+		item = json_pack("{s:s,s:s}", "pointer", "", "detail", "a name in the request is not UTF-8");
 	json_array_append_new(errors, item);
 }
 

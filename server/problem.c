@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/fields.h"
 #include "server/http_private.h"
 #include "server/log.h"
 
@@ -68,6 +69,18 @@ int gn_code_status(enum gn_code code)
 	return 500;
 }
 
+/* A detail that quotes a client's bytes may not be UTF-8, or be cut inside a character: what is not ASCII then goes. */
+static json_t *ascii_text(const char *text)
+{
+	char plain[1024];
+
+	snprintf(plain, sizeof plain, "%s", text);
+	for (char *c = plain; *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	return json_string(plain);
+}
+
 /* errors: NULL or stolen. */
 static void reply(struct gn_request *r, int status, const char *detail, json_t *errors)
 {
@@ -76,11 +89,9 @@ static void reply(struct gn_request *r, int status, const char *detail, json_t *
 	struct gn_text *text;
 
 	snprintf(type, sizeof type, "urn:gonio:problem:%s", status_slug(status));
-	problem = json_pack("{s:s,s:s,s:i,s:s#}", "type", type, "title", gn_status_title(status), "status", status,
-	                    "detail", detail, (int)strlen(detail));
-	if (!problem) /* the detail is not UTF-8: it quotes what the client sent */
-		problem = json_pack("{s:s,s:s,s:i,s:s}", "type", type, "title", gn_status_title(status), "status",
-		                    status, "detail", gn_status_title(status));
+	problem = json_pack("{s:s,s:s,s:i}", "type", type, "title", gn_status_title(status), "status", status);
+	if (json_object_set_new(problem, "detail", json_string(detail)))
+		json_object_set_new(problem, "detail", ascii_text(detail));
 	if (errors)
 		json_object_set_new(problem, "errors", errors);
 	text = gn_text_from_json(problem);
@@ -124,13 +135,19 @@ bool gn_reply_fields(struct gn_request *r, json_t *errors)
 
 void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...)
 {
+	json_t *errors = json_array();
 	char detail[512];
 	va_list arguments;
 
 	va_start(arguments, format);
 	(void)vsnprintf(detail, sizeof detail, format, arguments);
 	va_end(arguments);
-	gn_reply_fields(r, json_pack("[{s:s,s:s}]", "pointer", pointer, "detail", detail));
+	gn_field_error(errors, pointer, "%s", detail);
+	if (!json_array_size(errors)) { /* no memory for it */
+		json_decref(errors);
+		errors = NULL;
+	}
+	gn_reply_fields(r, errors);
 }
 
 /* What broke the body explains the error that it led to. */
