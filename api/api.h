@@ -160,6 +160,20 @@ void gn_api_reply_member(struct gn_request *r, const struct gn_error *err);
 /* A model's or data set's resource. New reference. */
 json_t *gn_api_resource(enum gn_kind kind, const struct gn_row *row);
 void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct gn_row *row);
+/* A page of a list while it is filled. rows adds up to limit items, from the one that follows `after` (NULL: the first) on. */
+struct gn_api_list {
+	struct gn_request *r;
+	enum gn_kind kind;
+	json_t *items;
+	int count;
+	size_t bytes; /* of JSON */
+	char last[GN_ID_SIZE];
+};
+typedef int gn_api_list_rows(struct gn_api_list *list, int limit, const char *after, bool *more, struct gn_error *err);
+/* item is stolen. */
+void gn_api_list_add(struct gn_api_list *list, const char *id, json_t *item);
+/* Answers with the page that the query asks for. kind is for rows alone. */
+void gn_api_reply_list(struct gn_request *r, enum gn_kind kind, gn_api_list_rows *rows);
 /* GET of a list, GET of one, DELETE (after which forgotten is called, if not NULL). */
 void gn_api_list(struct gn_request *r, enum gn_kind kind);
 void gn_api_get(struct gn_request *r, enum gn_kind kind);

@@ -168,34 +168,52 @@ void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct 
 	gn_reply_created(r, location, gn_api_resource(kind, row));
 }
 
-struct list {
-	enum gn_kind kind;
-	json_t *items;
-	char last[GN_ID_SIZE];
-};
+/* ---------------------------------------------------------------- lists ----------------------------------------- */
 
-static void add_item(void *user, const struct gn_row *row)
+/* A model may name 100,000 classes, so a page ends early once its items have PAGE_BYTES of JSON; the store is asked for few at a time,
+ * as it reads whole rows. */
+enum { PAGE_BYTES = 8 << 20, AT_ONCE = 8 };
+
+void gn_api_list_add(struct gn_api_list *list, const char *id, json_t *item)
 {
-	struct list *list = user;
+	list->bytes += json_dumpb(item, NULL, 0, JSON_COMPACT);
+	list->count++;
+	json_array_append_new(list->items, item);
+	snprintf(list->last, sizeof list->last, "%s", id);
+}
 
-	json_array_append_new(list->items, gn_api_resource(list->kind, row));
-	snprintf(list->last, sizeof list->last, "%s", row->id);
+/* The items of a page. *more: others follow. */
+static int fill_page(struct gn_api_list *list, const struct gn_page *page, gn_api_list_rows *rows, bool *more,
+                     struct gn_error *err)
+{
+	do {
+		const char *after = list->count ? list->last : page->after;
+		int left = page->limit - list->count;
+		struct gn_error why = {0};
+
+		if (rows(list, left < AT_ONCE ? left : AT_ONCE, *after ? after : NULL, more, &why) == 0)
+			continue;
+		if (why.code != GN_INVALID || !list->count)
+			return gn_fail(err, why.code, why.where, "%s", why.text);
+		*more = true; /* the last item was deleted just now: the next page will say so */
+		return 0;
+	} while (*more && list->count < page->limit && list->bytes < PAGE_BYTES);
+	return 0;
 }
 
 static const struct gn_field PAGE[] = {GN_PAGE_FIELDS(struct gn_page)};
 
-void gn_api_list(struct gn_request *r, enum gn_kind kind)
+void gn_api_reply_list(struct gn_request *r, enum gn_kind kind, gn_api_list_rows *rows)
 {
-	struct list list = {.kind = kind};
+	struct gn_api_list list = {.r = r, .kind = kind};
 	struct gn_error err = {0};
 	struct gn_page page;
-	bool more;
+	bool more = false;
 
-	if (gn_api_query(r, PAGE, 2, &page))
+	if (gn_api_query(r, PAGE, sizeof PAGE / sizeof *PAGE, &page))
 		return;
 	list.items = json_array();
-	if (gn_store_list(gn_request_service(r)->store, kind, page.limit, *page.after ? page.after : NULL, add_item,
-	                  &list, &more, &err)) {
+	if (fill_page(&list, &page, rows, &more, &err)) {
 		json_decref(list.items);
 		gn_reply_error(r, &err);
 		return;
@@ -203,6 +221,25 @@ void gn_api_list(struct gn_request *r, enum gn_kind kind)
 	gn_reply_json(r, 200,
 	              json_pack("{s:o,s:o}", "items", list.items, "next", more ? json_string(list.last) : json_null()));
 }
+
+static void add_row(void *user, const struct gn_row *row)
+{
+	struct gn_api_list *list = user;
+
+	gn_api_list_add(list, row->id, gn_api_resource(list->kind, row));
+}
+
+static int store_rows(struct gn_api_list *list, int limit, const char *after, bool *more, struct gn_error *err)
+{
+	return gn_store_list(gn_request_service(list->r)->store, list->kind, limit, after, add_row, list, more, err);
+}
+
+void gn_api_list(struct gn_request *r, enum gn_kind kind)
+{
+	gn_api_reply_list(r, kind, store_rows);
+}
+
+/* ---------------------------------------------------------------- one ------------------------------------------- */
 
 void gn_api_get(struct gn_request *r, enum gn_kind kind)
 {

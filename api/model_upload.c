@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum { COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 32 };
+#define FRESH_LIMIT ((uint64_t)4400 << 20)
 
 /* ---------------------------------------------------------------- a checkpoint ---------------------------------- */
 
@@ -353,7 +354,8 @@ static int check_arch(struct gn_request *r, const struct gn_arch *arch)
 	return -1;
 }
 
-/* An untrained model costs its client nothing to ask for, so its size is held to that of an upload. */
+/* An untrained model costs its client nothing to ask for, so its size is held to that of an upload and to FRESH_LIMIT, which is a ViT-g:
+ * a gigabyte of random numbers takes a quarter of a minute. */
 static int check_size(struct gn_request *r, const struct gn_arch *arch)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -364,11 +366,12 @@ static int check_size(struct gn_request *r, const struct gn_arch *arch)
 		gn_reply_error(r, &err);
 		return -1;
 	}
-	uint64_t bytes = (uint64_t)layout.parameters * sizeof(float);
+	uint64_t bytes = (uint64_t)layout.parameters * sizeof(float), limit = (uint64_t)service->config.max_upload;
 	gn_layout_release(&layout);
-	if (bytes > (uint64_t)service->config.max_upload) {
-		gn_reply_field(r, "/architecture", "the model would have %llu bytes, an upload may have %lld",
-		               (unsigned long long)bytes, (long long)service->config.max_upload);
+	limit = limit < FRESH_LIMIT ? limit : FRESH_LIMIT;
+	if (bytes > limit) {
+		gn_reply_field(r, "/architecture", "the model would have %llu bytes, an untrained one may have %llu",
+		               (unsigned long long)bytes, (unsigned long long)limit);
 		return -1;
 	}
 	if (!gn_store_space(service->store, bytes, &err))

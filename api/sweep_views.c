@@ -269,38 +269,19 @@ void gn_api_sweep_get(struct gn_request *r)
 	gn_sweep_row_release(&row);
 }
 
-struct list {
-	struct gn_request *r;
-	json_t *items;
-	char last[GN_ID_SIZE];
-};
-
-static void add_item(void *user, const struct gn_sweep_row *row)
+static void add_row(void *user, const struct gn_sweep_row *row)
 {
-	struct list *list = user;
+	struct gn_api_list *list = user;
 
-	json_array_append_new(list->items, gn_api_sweep_resource(list->r, row, false));
-	snprintf(list->last, sizeof list->last, "%s", row->id);
+	gn_api_list_add(list, row->id, gn_api_sweep_resource(list->r, row, false));
 }
 
-static const struct gn_field PAGE[] = {GN_PAGE_FIELDS(struct gn_page)};
+static int store_rows(struct gn_api_list *list, int limit, const char *after, bool *more, struct gn_error *err)
+{
+	return gn_store_list_sweeps(gn_request_service(list->r)->store, limit, after, add_row, list, more, err);
+}
 
 void gn_api_sweeps_list(struct gn_request *r)
 {
-	struct list list = {.r = r};
-	struct gn_error err = {0};
-	struct gn_page page;
-	bool more;
-
-	if (gn_api_query(r, PAGE, sizeof PAGE / sizeof *PAGE, &page))
-		return;
-	list.items = json_array();
-	if (gn_store_list_sweeps(gn_request_service(r)->store, page.limit, *page.after ? page.after : NULL, add_item,
-	                         &list, &more, &err)) {
-		json_decref(list.items);
-		gn_reply_error(r, &err);
-		return;
-	}
-	gn_reply_json(r, 200,
-	              json_pack("{s:o,s:o}", "items", list.items, "next", more ? json_string(list.last) : json_null()));
+	gn_api_reply_list(r, GN_KIND_COUNT, store_rows);
 }

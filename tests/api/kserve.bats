@@ -96,6 +96,9 @@ write('few', name='pixels', datatype='FP32', shape=[2, 3, size, size], data=flat
 write('many', name='pixels', datatype='FP32', shape=[1, 3, size, size], data=flat + [1])
 write('text', name='pixels', datatype='FP32', shape=[1, 3, size, size], data=flat[:-1] + ['1'])
 write('huge', name='pixels', datatype='FP32', shape=[1, 3, size, size], data=flat[:-1] + [1e39])
+open(f'{sys.argv[1]}/comma', 'w').write(json.dumps({'inputs': [dict(name='pixels', datatype='FP32', shape=[1, 3, size, size], data=flat)]})[:-4] + ',]}]}')
+open(f'{sys.argv[1]}/full', 'w').write('{"inputs":[{"name":"pixels","datatype":"FP32","shape":[1,3,32,32],"data":[' + '7,' * 10000000 + '7]}]}')
+open(f'{sys.argv[1]}/beside', 'w').write('{"parameters":{"a":[' + '7,' * 300000 + '7]},"inputs":[{"name":"pixels","datatype":"FP32","shape":[1,3,32,32],"data":[7]}]}')
 write('deep', name='pixels', datatype='FP32', shape=[1, 3, size, size], data=[[[[[1.0]]]]])
 PY
     local wanted
@@ -111,6 +114,9 @@ PY
     refused named "@$BATS_TEST_TMPDIR/text" 400 'no finite FP32'
     refused named "@$BATS_TEST_TMPDIR/huge" 400 'no finite FP32'
     refused named "@$BATS_TEST_TMPDIR/deep" 400 'no finite FP32'
+    refused named "@$BATS_TEST_TMPDIR/comma" 400 'not a list of JSON'
+    refused named "@$BATS_TEST_TMPDIR/full" 400 'too many values'
+    refused named "@$BATS_TEST_TMPDIR/beside" 413 'more than 300000 values'
 }
 
 @test "a hundred images go through the batches, in their order" {

@@ -65,8 +65,45 @@ teardown_file() {
     expect_field /labels
     leaves_nothing post_json /v1/models '{"init":"random","architecture":{"image_size":1024,"patch_size":16,"dim":8192,"depth":128,"heads":128,"mlp_dim":32768}}'
     expect_field /architecture
+    leaves_nothing post_json /v1/models '{"init":"random","architecture":{"image_size":224,"patch_size":16,"dim":2048,"depth":28,"heads":32}}'
+    expect 422 '.errors[0] | .pointer == "/architecture" and (.detail | test("untrained"))'
     leaves_nothing post_json /v1/models '{"init":"random"}'
     expect_field /architecture
+}
+
+@test "JSON that would take much more memory than its text" {
+    python3 - "$BATS_TEST_TMPDIR" <<'PY'
+import sys
+open(sys.argv[1] + '/objects', 'w').write('{"labels":[' + '{},' * 400000 + '1]}')
+open(sys.argv[1] + '/numbers', 'w').write('{"labels":[' + '2e308,' * 100000 + '1]}')
+PY
+    leaves_nothing post_json /v1/models "@$BATS_TEST_TMPDIR/objects"
+    expect 413 '.detail | test("more than 300000 values")'
+    leaves_nothing post_json /v1/models "@$BATS_TEST_TMPDIR/numbers"
+    expect 422
+    leaves_nothing call POST /v1/models -F "checkpoint=@$IN/timm.safetensors" -F "config=@$BATS_TEST_TMPDIR/objects"
+    expect 413 '.detail | test("config.json has 400002 JSON objects and lists")'
+}
+
+@test "a part whose name is not UTF-8" {
+    printf -- '--x\r\nContent-Disposition: form-data; name="\377"\r\n\r\n1\r\n--x--\r\n' > "$BATS_TEST_TMPDIR/form"
+    leaves_nothing call POST /v1/models -H 'Content-Type: multipart/form-data; boundary=x' --data-binary "@$BATS_TEST_TMPDIR/form"
+    expect 422 '.detail | test("not UTF-8")'
+}
+
+@test "a page of large models ends early" {
+    python3 - > "$BATS_TEST_TMPDIR/body" <<'PY'
+import json
+print(json.dumps({'init': 'random', 'labels': ['%09d' % n for n in range(100000)],
+                  'architecture': dict(image_size=1, patch_size=1, dim=1, depth=1, heads=1, classes=100000)}))
+PY
+    for _ in $(seq 9); do
+        curl -sf -o /dev/null -H 'Content-Type: application/json' --data-binary "@$BATS_TEST_TMPDIR/body" "$URL/v1/models"
+    done
+    call GET '/v1/models?limit=9'
+    expect 200 '(.items | length) == 8 and .next == .items[7].id'
+    call GET "/v1/models?limit=1&after=$(field .next)"
+    expect 200 '(.items | length) == 1 and (.items[0].labels | length) == 100000'
 }
 
 @test "layers and tensors" {
