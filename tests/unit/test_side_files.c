@@ -200,6 +200,22 @@ static void test_bounds(void **state)
 	free(text);
 }
 
+/* Empty objects take 80 times their text: a config of nothing else is refused before it is parsed. */
+static void test_many_objects(void **state)
+{
+	size_t count = 300001;
+	char *text = malloc(3 * count + 10);
+
+	(void)state;
+	assert_non_null(text);
+	memcpy(text, "{\"a\":[", 6);
+	for (size_t i = 0; i < count; i++)
+		memcpy(text + 6 + 3 * i, "{},", 3);
+	memcpy(text + 6 + 3 * count, "1]}", 4);
+	refuse(text, NULL, NULL, GN_TOO_LARGE, "config");
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +228,7 @@ int main(void)
 	    cmocka_unit_test(test_labels_replace_those_of_the_config),
 	    cmocka_unit_test(test_what_is_wrong_is_named),
 	    cmocka_unit_test(test_bounds),
+	    cmocka_unit_test(test_many_objects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
