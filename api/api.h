@@ -155,6 +155,10 @@ int gn_api_resolve(struct gn_request *r, enum gn_kind kind, char ref[GN_NAME_SIZ
 /* The problem of an error whose `where` is a member of the request, with or without the slash: a 422 that points to it. */
 void gn_api_reply_member(struct gn_request *r, const struct gn_error *err);
 
+/* Whether a request of many images may go on: -1 when the client has hung up, or when decoding takes longer than --work-seconds and the
+ * bytes of its files allow. */
+int gn_api_check_work(struct gn_request *r, const struct gn_work *work, uint64_t bytes, struct gn_error *err);
+
 /* ---------------------------------------------------------------- resources --------------------------------------- */
 
 /* A model's or data set's resource. New reference. */

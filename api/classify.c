@@ -93,20 +93,6 @@ static void finish(struct batch *batch, int slot)
 	batch->items[slot] = NULL;
 }
 
-/* Whether the form may go on. */
-static int check_work(const struct batch *batch, struct gn_error *err)
-{
-	double seconds = gn_request_service(batch->r)->config.work_seconds;
-
-	if (gn_request_gone(batch->r))
-		return gn_fail(err, GN_CANCELLED, "", "the client hung up");
-	if (gn_work_exceeds(&batch->work, batch->bytes, seconds))
-		return gn_fail(err, GN_TOO_LARGE, "",
-		               "decoding the form's images takes more than %g seconds, after %d of them: send fewer at a time",
-		               seconds, batch->count);
-	return 0;
-}
-
 /* Reads and sends one file of the form. Returns -1 when the body broke or the form takes too long (err). */
 static int send_file(struct batch *batch, struct gn_multipart *form, const char *filename, struct gn_error *err)
 {
@@ -119,7 +105,7 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	json_t *name = json_string(filename), *item = json_object();
 	json_object_set_new(item, "filename", name ? name : json_string("(a name that is not UTF-8)"));
 	json_array_append_new(batch->results, item);
-	if (check_work(batch, err) ||
+	if (gn_api_check_work(batch->r, &batch->work, batch->bytes, err) ||
 	    gn_source_load(gn_multipart_read, form, image_limit(batch->r), &bytes, &size, err))
 		return -1;
 	batch->bytes += size;

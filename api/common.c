@@ -268,3 +268,16 @@ void gn_api_delete(struct gn_request *r, enum gn_kind kind, void (*forget)(struc
 	else
 		gn_reply_json(r, 200, json_pack("{s:I}", "freed_bytes", (json_int_t)freed));
 }
+
+int gn_api_check_work(struct gn_request *r, const struct gn_work *work, uint64_t bytes, struct gn_error *err)
+{
+	double seconds = gn_request_service(r)->config.work_seconds;
+
+	if (gn_request_gone(r))
+		return gn_fail(err, GN_CANCELLED, "", "the client hung up");
+	if (gn_work_exceeds(work, bytes, seconds))
+		return gn_fail(err, GN_TOO_LARGE, "",
+		               "decoding the images takes more than %g seconds: send fewer of them in a request",
+		               seconds);
+	return 0;
+}

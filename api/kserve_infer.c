@@ -24,6 +24,8 @@ struct infer {
 	bool pixels;               /* values, not files */
 	int count, side;           /* images, their side */
 	int order[OUTPUTS], outputs;
+	struct gn_work work;
+	uint64_t bytes; /* of the files so far */
 	json_t *results[OUTPUTS];
 };
 
@@ -270,18 +272,21 @@ static int send_file(struct infer *in, int index, struct gn_ticket *ticket)
 	size_t size = 0;
 	uint8_t *bytes =
 	    json_is_string(text) ? decode_base64(json_string_value(text), json_string_length(text), &size) : NULL;
-	int failed = -1;
+	bool failed = true;
 
 	snprintf(where, sizeof where, "inputs[0].data[%d]", index);
 	if (!bytes)
 		gn_v2_error(in->r, 400, "%s is not base64", where);
 	else if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN)
 		gn_v2_error(in->r, 400, "%s is not a JPEG, PNG or WebP image", where);
-	else if ((failed =
-	              gn_classify_send(gn_request_service(in->r)->classifier, &in->held, 1, bytes, size, ticket, &err)))
+	else
+		failed =
+		    gn_api_check_work(in->r, &in->work, in->bytes += size, &err) ||
+		    gn_classify_send(gn_request_service(in->r)->classifier, &in->held, 1, bytes, size, ticket, &err);
+	if (failed && err.code)
 		gn_v2_failure(in->r, where, &err);
 	free(bytes);
-	return failed;
+	return failed ? -1 : 0;
 }
 
 static int check_files(struct infer *in)
@@ -361,6 +366,7 @@ static int compute(struct infer *in, const float *pixels)
 		gn_v2_error(in->r, 503, "no memory for the request");
 		return -1;
 	}
+	gn_work_begin(&in->work, 0);
 	for (int i = 0; i < in->count && !failed; i++) {
 		finish(in, &tickets[i % AHEAD], &failed);
 		failed = failed || send_image(in, i, pixels, &tickets[i % AHEAD]);

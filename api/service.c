@@ -39,8 +39,8 @@ static json_t *limits_object(const struct gn_config *config)
 	                 (json_int_t)config->max_pixels, "max_side", GN_IMAGE_SIDE_MAX, "max_image_bytes",
 	                 (json_int_t)config->max_image, "max_entries", (json_int_t)config->max_entries,
 	                 "max_unpacked_bytes", (json_int_t)config->max_unpacked, "max_runs",
-	                 (json_int_t)config->max_runs, "batch_max", (json_int_t)config->batch_max,
-	                 "disk_reserve_bytes", (json_int_t)config->disk_reserve);
+	                 (json_int_t)config->max_runs, "batch_max", (json_int_t)config->batch_max, "disk_reserve_bytes",
+	                 (json_int_t)config->disk_reserve);
 }
 
 void gn_api_info(struct gn_request *r)

@@ -394,7 +394,7 @@ struct gn_archive_budget {
 	uint64_t total_bytes; /* unpacked, in all */
 	int ratio;            /* bytes unpacked for each byte packed, after the first 64 MiB */
 	double entry_seconds; /* of work (gn_work) without a finished entry */
-	uint64_t memory; /* that the window of gzip, xz or zstd may take */
+	uint64_t memory;      /* that the window of gzip, xz or zstd may take */
 };
 extern const struct gn_archive_budget gn_archive_budget_default;
 

@@ -40,7 +40,8 @@ enum gn_body {
 enum gn_route_flag {
 	GN_INLINE = 1,  /* the handler never blocks: it runs on the daemon's thread (not with STREAM) */
 	GN_CREATES = 2, /* POST that creates: Idempotency-Key is honoured; an answer of 201 is kept for 24 h */
-	GN_UPLOADS = 4, /* the body goes to disk: 507 before and while it would eat into --disk-reserve; few work at once */
+	GN_UPLOADS =
+	    4, /* the body goes to disk: 507 before and while it would eat into --disk-reserve; few work at once */
 	GN_PICTURES = 8 /* decodes a picture for the answer */
 };
 

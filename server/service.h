@@ -22,7 +22,8 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 	struct gn_metrics *metrics;
 	struct gn_device *device;          /* the classifier's: one thread at a time may use it */
 	struct gn_device_info device_info; /* any thread may read it */
-	struct gn_gate *upload_gate, *request_gate; /* of the memory for decoding: data sets that come in; everything else */
+	struct gn_gate *upload_gate,
+	    *request_gate; /* of the memory for decoding: data sets that come in; everything else */
 	struct gn_classifier *classifier;
 	struct gn_supervisor *supervisor;
 	struct gn_http *http;

@@ -63,9 +63,10 @@ static int check_budget(struct gn_archive *archive, struct gn_error *err)
 		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %d times its size",
 		               budget->ratio);
 	if (gn_work_exceeds(&archive->work, archive->packed, budget->entry_seconds))
-		return gn_fail(err, GN_TOO_LARGE, "",
-		               "the archive takes more than %g seconds of work without a finished entry, after %d of them",
-		               budget->entry_seconds, archive->entries);
+		return gn_fail(
+		    err, GN_TOO_LARGE, "",
+		    "the archive takes more than %g seconds of work without a finished entry, after %d of them",
+		    budget->entry_seconds, archive->entries);
 	return 0;
 }
 
@@ -203,8 +204,8 @@ static int set_up(struct gn_archive *archive, struct gn_error *err)
 		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
 	archive->peeked = true;
 	kind = gn_compression_sniff(archive->buffer, (size_t)archive->peeked_size);
-	if (kind != GN_PLAIN && gn_decompressor_new(&archive->decompressor, kind, next_packed, archive,
-	                                            archive->budget.memory, err))
+	if (kind != GN_PLAIN &&
+	    gn_decompressor_new(&archive->decompressor, kind, next_packed, archive, archive->budget.memory, err))
 		return -1;
 	reader = archive->reader = archive_read_new();
 	if (!reader || archive_read_support_format_tar(reader) ||

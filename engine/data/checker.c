@@ -13,8 +13,8 @@
 
 #include <openssl/sha.h>
 
-#define RING           256
-#define BYTES_MAX      ((size_t)32 << 20)   /* of files in the ring, unless one alone is larger */
+#define RING      256
+#define BYTES_MAX ((size_t)32 << 20) /* of files in the ring, unless one alone is larger */
 
 struct slot {
 	struct gn_check check;

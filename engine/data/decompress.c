@@ -231,10 +231,11 @@ static int step_failed(const struct gn_decompressor *d, enum step step, struct g
 	if (step == STEP_NO_MEMORY)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory to unpack %s", name);
 	if (step == STEP_MEMORY)
-		return gn_fail(err, GN_UNSUPPORTED, "",
-		               "the archive's %s needs more than %llu bytes of memory to unpack: pack it with a smaller "
-		               "window or dictionary",
-		               name, (unsigned long long)d->memory);
+		return gn_fail(
+		    err, GN_UNSUPPORTED, "",
+		    "the archive's %s needs more than %llu bytes of memory to unpack: pack it with a smaller "
+		    "window or dictionary",
+		    name, (unsigned long long)d->memory);
 	return gn_fail(err, GN_MALFORMED, "", "the archive's %s is damaged%s%s", name, d->text ? ": " : "",
 	               d->text ? d->text : "");
 }
@@ -282,7 +283,8 @@ int gn_decompressor_next(struct gn_decompressor *d, const uint8_t **bytes, size_
 			return step_failed(d, step, err);
 		d->out_ended = step == STEP_END;
 		if (step == STEP_ON && *size == 0 && d->in_size == before)
-			return gn_fail(err, GN_MALFORMED, "", "the archive is cut: its %s does not end", d->codec->name);
+			return gn_fail(err, GN_MALFORMED, "", "the archive is cut: its %s does not end",
+			               d->codec->name);
 	}
 	*bytes = d->out;
 	return 1;

@@ -466,8 +466,7 @@ int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *option
 		return gn_fail(err, GN_INVALID, "val_fraction", "val_fraction must be at least 0 and less than 1");
 	if (snprintf(path, sizeof path, "%s/" GN_PACK_NAME, folder) >= (int)sizeof path)
 		return gn_fail(err, GN_INVALID, "", "the folder's path is too long");
-	if (!gn_file_begin(&in.pack, path, &own) &&
-	    !gn_checker_new(&in.checker, options->threads, &limits, &own) &&
+	if (!gn_file_begin(&in.pack, path, &own) && !gn_checker_new(&in.checker, options->threads, &limits, &own) &&
 	    !gn_archive_open(&in.archive, &source, &own) && !read_archive(&in, &own))
 		rc = finish(&in, folder, &own);
 	if (rc) {

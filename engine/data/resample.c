@@ -183,10 +183,8 @@ static int check_axis(const struct axis *axis, struct gn_error *err)
 int gn_resampler_new(struct gn_resampler **made, uint8_t *out, int in_width, int in_height,
                      const struct gn_resample *job, struct gn_error *err)
 {
-	struct axis across = {in_width,      job->window.width, job->width,
-	                      job->window.x, job->box[0],       job->box[2]};
-	struct axis down = {in_height,     job->window.height, job->height,
-	                    job->window.y, job->box[1],        job->box[3]};
+	struct axis across = {in_width, job->window.width, job->width, job->window.x, job->box[0], job->box[2]};
+	struct axis down = {in_height, job->window.height, job->height, job->window.y, job->box[1], job->box[3]};
 	struct gn_resampler *r;
 
 	if (check_axis(&across, err) || check_axis(&down, err))

@@ -71,6 +71,10 @@ refused() {
     for i in 1 2 3 4 5 6 7 8; do form+=(-F "f$i=@$IN/huge.png"); done
     call POST /v1/models/eyes/classify "${form[@]}"
     expect 413 '.detail | test("takes more than 0.1 seconds")'
+    local huge
+    huge=\"$(base64 -w0 "$IN/huge.png")\"
+    post_json /v2/models/eyes/infer '{"inputs":[{"name":"image","datatype":"BYTES","shape":[4],"data":['"$huge,$huge,$huge,$huge"']}]}'
+    expect 413 '.error | test("takes more than 0.1 seconds")'
     call POST /v1/models/eyes/classify -F "one=@$IN/a.png" -F "two=@$IN/b.png"
     expect 200 '.results | length == 2'
 }

@@ -140,7 +140,7 @@ static void go(const uint8_t *file, size_t size, const struct settings *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const resize[])(uint8_t *file, size_t size, const uint32_t sides[2]) = {
+	static void (*const resize[])(uint8_t * file, size_t size, const uint32_t sides[2]) = {
 	    [GN_IMAGE_JPEG] = resize_jpeg, [GN_IMAGE_PNG] = resize_png, [GN_IMAGE_WEBP] = resize_webp};
 	struct settings settings;
 	enum gn_image_format format;

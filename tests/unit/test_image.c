@@ -279,8 +279,7 @@ static void thumbnails_fit(void **state)
 		struct gn_image image;
 
 		assert_int_equal(
-		    gn_image_thumbnail(&jpeg.bytes, &jpeg.size, png.bytes, png.size, &limits, cases[i].side, &err),
-		    0);
+		    gn_image_thumbnail(&jpeg.bytes, &jpeg.size, png.bytes, png.size, &limits, cases[i].side, &err), 0);
 		assert_int_equal(gn_image_sniff(jpeg.bytes, jpeg.size), GN_IMAGE_JPEG);
 		image = decode(&jpeg);
 		assert_int_equal(image.width, cases[i].to_width);
@@ -322,10 +321,12 @@ static struct blob many_scans(int count)
 {
 	enum { BLOCKS = 500 * 500, HEADERS = 200, SCAN = 50 };
 	static const uint8_t tables[] = {0xff, 0xd8, 0xff, 0xdb, 0, 67, 0};
-	static const uint8_t frame[] = {0xff, 0xc2, 0, 11, 8, 4000 >> 8, 4000 & 255, 4000 >> 8, 4000 & 255, 1, 1, 0x11, 0};
+	static const uint8_t frame[] = {0xff,      0xc2,       0, 11, 8,    4000 >> 8, 4000 & 255,
+	                                4000 >> 8, 4000 & 255, 1, 1,  0x11, 0};
 	static const uint8_t codes[] = {0xff, 0xc4, 0, 20, 0,    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 	                                0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0};
-	static const uint8_t first[] = {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0}, next[] = {0xff, 0xda, 0, 8, 1, 1, 0, 1, 63, 0};
+	static const uint8_t first[] = {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0},
+	                     next[] = {0xff, 0xda, 0, 8, 1, 1, 0, 1, 63, 0};
 	struct blob blob = {calloc(1, HEADERS + BLOCKS / 8 + (size_t)count * SCAN), 0};
 	uint8_t *at = blob.bytes;
 
