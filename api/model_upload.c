@@ -391,7 +391,7 @@ static void make_fresh(struct gn_request *r, const struct fresh *fresh, const st
 		return;
 	memcpy(row.name, fresh->name, sizeof row.name);
 	if (gn_model_write_random(upload.target, arch, (uint64_t)fresh->seed, (const char *const *)fresh->labels,
-	                          &err) ||
+	                          gn_request_gone, r, &err) ||
 	    gn_api_file_hash(hash, upload.target, &err) ||
 	    store_model(r, upload.folder, upload.target, hash, NULL, &row, &err)) {
 		gn_store_unstage(gn_request_service(r)->store, upload.folder);

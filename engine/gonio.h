@@ -196,9 +196,10 @@ struct gn_model_parts {
 /* Writes gonio's own file at path: temporary file beside it, fsync, rename, fsync of the folder. */
 int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err);
 /* Writes an untrained model: truncated normal of 0.02 for matrices, tokens and positions, 1 and 0 for norms, 0 for
- * biases (timm's initialisation); the same seed gives the same file. labels may be NULL. */
+ * biases (timm's initialisation); the same seed gives the same file. labels may be NULL. gone: as in
+ * gn_ingest_options; a large model takes a minute. */
 int gn_model_write_random(const char *path, const struct gn_arch *arch, uint64_t seed, const char *const *labels,
-                          struct gn_error *err);
+                          bool (*gone)(void *user), void *user, struct gn_error *err);
 
 /* What the user says about a checkpoint beyond its tensors. 0, NULL, NAN or -1 mean "not said". */
 struct gn_import_options {

@@ -16,6 +16,8 @@ struct drawing {
 	uint64_t seed;
 	struct gn_random random; /* of the tensor that is written */
 	float *values;           /* [GN_MODEL_PIECE] */
+	bool (*gone)(void *user);
+	void *user;
 };
 
 /* The pieces of a tensor come in order, so its stream simply continues. */
@@ -26,7 +28,10 @@ static const float *piece(void *user, int index, size_t at, size_t n, struct gn_
 	bool norm = t->role == GN_NORM_PRE_W || t->role == GN_NORM1_W || t->role == GN_NORM2_W || t->role == GN_NORM_W;
 	float constant = norm ? 1.0f : t->role == GN_LS1 || t->role == GN_LS2 ? LAYER_SCALE : 0.0f;
 
-	(void)err;
+	if (d->gone && d->gone(d->user)) {
+		gn_fail(err, GN_CANCELLED, "", "nobody waits for the model any more");
+		return NULL;
+	}
 	if (at == 0)
 		gn_random_init(&d->random, d->seed, GN_RANDOM_INIT, (uint32_t)index, 0);
 	if (t->rank > 1)
@@ -36,12 +41,12 @@ static const float *piece(void *user, int index, size_t at, size_t n, struct gn_
 	return d->values;
 }
 
-static int write_layout(const char *path, const struct gn_arch *arch, const struct gn_layout *layout, uint64_t seed,
+static int write_layout(const char *path, const struct gn_arch *arch, struct drawing *drawing,
                         const char *const *labels, struct gn_error *err)
 {
 	/* Nothing was trained yet that could ask for other pixels; the whole picture is seen. */
 	static const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 1.0f, GN_BICUBIC};
-	struct drawing drawing = {.layout = layout, .seed = seed};
+	const struct gn_layout *layout = drawing->layout;
 	bool *has = gn_alloc((size_t)layout->count, sizeof *has, err);
 	struct gn_model_parts parts = {
 	    .arch = arch,
@@ -54,26 +59,28 @@ static int write_layout(const char *path, const struct gn_arch *arch, const stru
 	};
 	int result = -1;
 
-	drawing.values = gn_alloc(GN_MODEL_PIECE, sizeof *drawing.values, err);
-	if (has && drawing.values) {
+	drawing->values = gn_alloc(GN_MODEL_PIECE, sizeof *drawing->values, err);
+	if (has && drawing->values) {
 		for (int i = 0; i < layout->count; i++)
 			has[i] = true;
-		result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){piece, &drawing}, err);
+		result = gn_model_write_pieces(path, &parts, has, &(struct gn_model_source){piece, drawing}, err);
 	}
-	free(drawing.values);
+	free(drawing->values);
 	free(has);
 	return result;
 }
 
 int gn_model_write_random(const char *path, const struct gn_arch *arch, uint64_t seed, const char *const *labels,
-                          struct gn_error *err)
+                          bool (*gone)(void *user), void *user, struct gn_error *err)
 {
+	struct drawing drawing = {.seed = seed, .gone = gone, .user = user};
 	struct gn_layout layout;
 	int result;
 
 	if (gn_layout_init(&layout, arch, err))
 		return -1;
-	result = write_layout(path, arch, &layout, seed, labels, err);
+	drawing.layout = &layout;
+	result = write_layout(path, arch, &drawing, labels, err);
 	gn_layout_release(&layout);
 	return result;
 }

@@ -129,7 +129,7 @@ static int write_random(const struct place *place, struct gn_error *err)
 	                       .class_token = true,
 	                       .pos_on_prefix = true};
 
-	return gn_model_write_random(place->out, &arch, 1, labels, err);
+	return gn_model_write_random(place->out, &arch, 1, labels, NULL, NULL, err);
 }
 
 static int open_and_export(const struct place *place, struct gn_error *err)

@@ -168,7 +168,7 @@ struct gn_model *toy_model(const char *folder, const char *name, const struct gn
 	char path[512];
 
 	snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
-	if (gn_model_write_random(path, arch, seed, NULL, &err) || gn_model_open(&model, path, NULL, &err))
+	if (gn_model_write_random(path, arch, seed, NULL, NULL, NULL, &err) || gn_model_open(&model, path, NULL, &err))
 		fail_msg("toy model: %s: %s", err.where, err.text);
 	return model;
 }

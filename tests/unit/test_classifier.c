@@ -63,7 +63,7 @@ static void add_base(uint64_t seed, char id[GN_ID_SIZE])
 	struct gn_error err = {0};
 
 	stage(staged, path);
-	assert_int_equal(gn_model_write_random(path, &ARCH, seed, NULL, &err), 0);
+	assert_int_equal(gn_model_write_random(path, &ARCH, seed, NULL, NULL, NULL, &err), 0);
 	add(staged, "", id);
 }
 

@@ -59,7 +59,7 @@ static int set_up(void **state)
 	float *values;
 
 	st_folder(w.folder);
-	assert_int_equal(gn_model_write_random(path_of(&w, "base"), &five, 3, NULL, NULL), 0);
+	assert_int_equal(gn_model_write_random(path_of(&w, "base"), &five, 3, NULL, NULL, NULL, NULL), 0);
 	assert_int_equal(gn_model_open(&w.base, path_of(&w, "base"), NULL, NULL), 0);
 	assert_int_equal(gn_model_hash(hash, w.base, NULL), 0);
 	assert_int_equal(gn_layout_init(&layout, &two, NULL), 0);

@@ -77,7 +77,7 @@ static struct gn_model *write_random(const char *name, const struct gn_arch *arc
 {
 	struct gn_error err = {0};
 
-	if (gn_model_write_random(path_of(name), arch, seed, NULL, &err))
+	if (gn_model_write_random(path_of(name), arch, seed, NULL, NULL, NULL, &err))
 		fail_msg("[%s] %s", err.where, err.text);
 	return open_model(name, NULL);
 }
@@ -179,7 +179,7 @@ static void test_labels_survive(void **state)
 	struct gn_model *m;
 
 	(void)state;
-	assert_int_equal(gn_model_write_random(path_of("labels"), &arch, 1, labels, &err), 0);
+	assert_int_equal(gn_model_write_random(path_of("labels"), &arch, 1, labels, NULL, NULL, &err), 0);
 	m = open_model("labels", NULL);
 	assert_int_equal(m->label_count, 5);
 	for (int i = 0; i < 5; i++)
@@ -196,7 +196,7 @@ static void test_data_starts_at_a_multiple_of_128(void **state)
 	size_t size;
 
 	(void)state;
-	assert_int_equal(gn_model_write_random(path_of("aligned"), &arch, 1, NULL, &err), 0);
+	assert_int_equal(gn_model_write_random(path_of("aligned"), &arch, 1, NULL, NULL, NULL, &err), 0);
 	assert_int_equal(gn_file_read(&bytes, &size, path_of("aligned"), 1 << 22, &err), 0);
 	memcpy(&length, bytes, 8);
 	assert_int_equal((8 + length) % 128, 0);
@@ -371,10 +371,10 @@ static void test_a_label_that_is_not_utf8(void **state)
 	struct gn_error err = {0};
 
 	(void)state;
-	assert_int_equal(gn_model_write_random(path_of("latin"), &arch, 1, labels, &err), -1);
+	assert_int_equal(gn_model_write_random(path_of("latin"), &arch, 1, labels, NULL, NULL, &err), -1);
 	assert_int_equal(err.code, GN_INVALID);
 	assert_string_equal(err.where, "labels");
-	assert_int_equal(gn_model_write_random(path_of("latin"), &arch, 1, NULL, NULL), 0);
+	assert_int_equal(gn_model_write_random(path_of("latin"), &arch, 1, NULL, NULL, NULL, NULL), 0);
 }
 
 int main(void)

@@ -163,7 +163,7 @@ static void test_memory(void **state)
 	arch.mlp_dim = 1536;
 	base = toy_model(soup_toy.folder, "large", &arch, 1);
 	soup_path(path, "large-tuned");
-	assert_int_equal(gn_model_write_random(path, &arch, 2, NULL, &err), 0);
+	assert_int_equal(gn_model_write_random(path, &arch, 2, NULL, NULL, NULL, &err), 0);
 	long model = (long)(base->layout.parameters * sizeof(float));
 	long few = peak_of_a_soup(base, path, 2), many = peak_of_a_soup(base, path, SOUP_MODELS_MAX);
 	print_message("a model of %.1f MB: peak %.1f MB with 2, %.1f MB with %d\n", (double)model / 1e6,
