@@ -328,4 +328,5 @@ def main():
         globals()['write_' + name](folder)
 
 
-main()
+if __name__ == '__main__':
+    main()
