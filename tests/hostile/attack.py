@@ -52,6 +52,7 @@ class Attack:
     def __init__(self, said):
         self.said = said
         self.findings, self.records = [], []
+        self.told = set()  # files that were complained of
         if said.program:
             folder = Path(said.data or tempfile.mkdtemp(prefix='hostile-'))
             self.service = Service(folder / 'data', program=said.program, options=said.option)
@@ -70,10 +71,11 @@ class Attack:
             archive = make_inputs.zip_bytes(make_inputs.THREE)
             self.service.ask('POST', f'/v1/datasets?name={generate.DATASET}', archive, 'application/zip')
         rows = self.service.rows()
-        self.ground = set(rows)
-        self.files = self.service.files('models', 'datasets', 'runs', 'soups', 'evaluations')
         if len([row for row in rows if row.startswith(('models/', 'datasets/'))]) < 2:
             raise SystemExit('the service does not take a model and a data set')
+        self.ground = set(rows)
+        self.model = next(row for row in rows if row.startswith('models/'))
+        self.files = self.service.files('models', 'datasets', 'runs', 'soups', 'evaluations')
 
     # ------------------------------------------------------------ one input
 
@@ -147,6 +149,8 @@ class Attack:
     def clean(self, indices):
         """Deletes what the inputs made. Then nothing of them may be left."""
         index, service = indices[-1], self.service
+        if service.ask('GET', f'/v1/models/{generate.MODEL}').status == 404:  # it has been renamed
+            service.ask('PATCH', f'/v1/{self.model}', b'{"name":"%s"}' % generate.MODEL.encode(), 'application/json')
         rows = [row for row in service.rows() if row not in self.ground]
         for row in rows:
             if not service.remove(row):
@@ -160,8 +164,9 @@ class Attack:
                 if row not in self.ground:
                     service.remove(row)
             time.sleep(0.1)
-        self.found(index, f'left in the data folder: {sorted(left)[:5]}')
-        self.files |= {name for name in left if not name.startswith('tmp/')}  # told once
+        if left - self.told:
+            self.found(index, f'left in the data folder: {sorted(left - self.told)[:5]}')
+            self.told |= left
 
     def rest(self, indices, nobody_waits):
         index, service = indices[-1], self.service
@@ -175,8 +180,13 @@ class Attack:
         if service.alive() and (health.status != 200 or health.seconds > self.said.healthz):
             self.found(index, f'/healthz: status {health.status} after {health.seconds:.1f} s')
 
-    def died(self, indices):
+    def died(self, indices, answers_missing=False):
         """True when the attack cannot go on."""
+        end = time.monotonic() + 10
+        while answers_missing and self.service.alive() and time.monotonic() < end:  # dying takes a moment
+            if self.service.ask('GET', '/healthz', limit=5).status == 200:
+                break
+            time.sleep(0.1)
         if self.service.alive():
             return False
         self.found(indices[-1], f'the service ended (inputs {indices[0]} to {indices[-1]})')
@@ -192,7 +202,8 @@ class Attack:
         before = service.cpu()
         done = list(threads.map(self.one, indices))
         cpu, peak = service.cpu() - before, service.peak_megabytes()
-        if not self.died(indices):
+        missing = any(answer and answer.status == 0 for _, _, answer, _ in done)
+        if not self.died(indices, missing):
             gone = any(answer is None or answer.late for _, _, answer, _ in done)
             if service.alive():
                 self.rest(indices, gone)

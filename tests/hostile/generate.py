@@ -11,7 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'api'))
 from shapes import CUT, DEAF, DRAWN, WHOLE, WORST
 from targets import DATASET, MODEL, MODEL_BODY  # noqa: F401 (the driver's)
-import pictures  # noqa: F401 (fills the lists)
+import pictures  # noqa: F401 (fills the lists, as the next ones do)
+import jpegs  # noqa: F401
+import archives  # noqa: F401
+import checkpoints  # noqa: F401
+import forms  # noqa: F401
+import bodies  # noqa: F401
 
 WEIGHTS = {'pictures': 40, 'archives': 25, 'checkpoints': 12, 'forms': 8, 'json': 15}
 

@@ -181,14 +181,26 @@ class Service:
                     total += cpu_of(child)
         return total
 
+    def working(self):
+        """Whether any thread of the service or of its workers wants a processor. What it gets of one says little on a machine that others use, too."""
+        for pid in [self.pid, *children_of(self.pid)]:
+            for task in Path(f'/proc/{pid}/task').glob('*/stat'):
+                with contextlib.suppress(OSError, IndexError):
+                    if task.read_text().rsplit(')', 1)[1].split()[0] in 'RD':
+                        return True
+        return False
+
     def idle_after(self, limit):
-        """Seconds until the service uses less than a tenth of a core, or None."""
-        start = time.monotonic()
-        while time.monotonic() - start < limit:
-            before, since = self.cpu(), time.monotonic()
-            time.sleep(0.2)
-            if self.cpu() - before <= 0.1 * (time.monotonic() - since) + 1 / TICKS:
-                return since - start
+        """Seconds until the service rests for a fifth of a second, or None."""
+        start = rested = time.monotonic()
+        looks = busy = 0
+        while time.monotonic() - start < limit + 0.2:
+            looks, busy = looks + 1, busy + self.working()
+            time.sleep(0.02)
+            if time.monotonic() - rested >= 0.2:
+                if busy <= looks // 5:
+                    return rested - start
+                rested, looks, busy = time.monotonic(), 0, 0
         return None
 
     def forget_peak(self):
