@@ -59,8 +59,9 @@ def gzips(depth, members):
 
 @lru_cache(None)
 def triple_gzip():
-    """12 GB of zeros, as members in a member in a member, some of them again and again."""
-    return gzip(gzip(gzip_zeros(64 * MEGABYTE) * 200, 9) * 20, 9)
+    """250 GB of zeros in three layers of gzip. A zip's entry stands before them: zeros alone are an empty tar, at whose end nobody reads on."""
+    inner = gzip(zip_entry('red/00.png', picture(0, 0))) + gzip_zeros(64 * MEGABYTE) * 200
+    return gzip(gzip(inner, 9) * 20, 9)
 
 
 @shape('archives', worst=True)
@@ -70,7 +71,7 @@ def gzip_twice(rng):
 
 @shape('archives', worst=True)
 def gzip_thrice(rng):
-    return dataset(triple_gzip(), expect=(400, 413, 422))
+    return dataset(triple_gzip(), expect=TOO_MUCH)
 
 
 @shape('archives', worst=True)
@@ -83,12 +84,6 @@ def zip_entry_then_gzip_members(rng):
     """A zip's entry that is fine, then zeros, and gzip over both: the format is settled before the zeros come."""
     start = zip_entry('red/00.png', picture(0, 0))
     return dataset(gzip(gzip(start) + gzip_zeros(64 * MEGABYTE) * 300, 9), expect=(400, 413, 422))
-
-
-@shape('archives', worst=True)
-def zip_entry_in_three_gzips(rng):
-    inner = gzip(zip_entry('red/00.png', picture(0, 0))) + gzip_zeros(64 * MEGABYTE) * 100
-    return dataset(gzip(gzip(inner, 9) * 20, 9), expect=(400, 413, 422))
 
 
 @shape('archives', worst=True)

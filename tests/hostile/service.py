@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Answer:
     body: bytes = b''
     headers: dict = field(default_factory=dict)
     seconds: float = 0.0
+    delay: float = 0.0  # of them, those in which the service waited for a processor
     early: bool = False  # it came before the body was through
     late: bool = False  # none came in time
 
@@ -132,6 +134,8 @@ class Service:
         self.data, self.port, self.pid = Path(data), port, pid
         self.program, self.options, self.process = program, options, None
         self.log = self.data.parent / 'hostile-service.log'
+        self.delayed = 0.0
+        threading.Thread(target=self.watch, daemon=True).start()
 
     # life
 
@@ -180,6 +184,23 @@ class Service:
                 with contextlib.suppress(OSError, IndexError):
                     total += cpu_of(child)
         return total
+
+    def queued(self):
+        """How long each thread has waited for a processor so far, in seconds."""
+        waits = {}
+        for task in Path(f'/proc/{self.pid}/task').glob('*/schedstat'):
+            with contextlib.suppress(OSError, IndexError):
+                waits[task.parent.name] = int(task.read_text().split()[1]) / 1e9
+        return waits
+
+    def watch(self):
+        """Adds up, in a thread of its own, the time in which a thread of the service was kept waiting for a processor by others on this machine."""
+        seen = {}
+        while True:
+            time.sleep(0.05)
+            waits = self.queued()  # each wait is known when it is over
+            self.delayed += max(0, max((wait - seen.get(thread, 0) for thread, wait in waits.items()), default=0))
+            seen = waits
 
     def working(self):
         """Whether any thread of the service or of its workers wants a processor. What it gets of one says little on a machine that others use, too."""
