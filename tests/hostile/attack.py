@@ -92,9 +92,9 @@ class Attack:
         body = in_chunks(item.body) if item.chunked else item.body
         head = head_of(item.method, item.path, item.kind, len(item.body), item.chunked)
         if item.manner == WHOLE:
-            before = self.service.delayed
+            before = self.service.waits_now()
             answer = exchange(self.service.port, head, body, item.method, PATIENCE * self.said.seconds)
-            answer.delay = min(answer.seconds, self.service.delayed - before)
+            answer.delay = min(answer.seconds, self.service.delay_since(before))
             return answer
         start = time.monotonic()
         hang_up(self.service.port, head, body, 0.5 if item.manner == CUT else 1, self.said.seconds)
@@ -136,9 +136,9 @@ class Attack:
         for number in range(min(THUMBNAILS, sum(made.get('images', {}).values()))):
             for size in ('?size=64', ''):
                 path = f'/v1/datasets/{made["id"]}/images/{number}{size}'
-                before = self.service.delayed
+                before = self.service.waits_now()
                 seen = self.service.ask('GET', path, limit=PATIENCE * self.said.seconds)
-                if seen.status != 200 or seen.seconds - (self.service.delayed - before) > self.said.seconds:
+                if seen.status != 200 or seen.seconds - (self.service.delay_since(before)) > self.said.seconds:
                     self.found(index, f'{item.shape}: GET image {number}{size}: status {seen.status} after {seen.seconds:.1f} s')
 
     def one(self, index):
@@ -182,9 +182,9 @@ class Attack:
             if service.idle_after(30) is None:
                 self.found(index, 'busy for 30 s more')
                 service.stop(limit=1)  # if it is ours
-        before = service.delayed
+        before = service.waits_now()
         health = service.ask('GET', '/healthz', limit=30)
-        if service.alive() and (health.status != 200 or health.seconds - (service.delayed - before) > self.said.healthz):
+        if service.alive() and (health.status != 200 or health.seconds - (service.delay_since(before)) > self.said.healthz):
             self.found(index, f'/healthz: status {health.status} after {health.seconds:.1f} s')
 
     def died(self, indices, answers_missing=False):

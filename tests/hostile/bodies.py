@@ -74,14 +74,14 @@ for _name in ('nesting', 'members', 'members_same', 'number', 'array_of_names', 
     worst(f'run_{_name}', 'POST', '/v1/runs', FILLS[_name], REFUSED)
 worst('sweep_strategies', 'POST', '/v1/sweeps', FILLS['strategies'], REFUSED)
 worst('soup_names', 'POST', '/v1/soups', FILLS['array_of_names'], REFUSED)
-worst('plan_widest', 'POST', '/v1/plans', lambda rng: RUN | {'image_size': 4096, 'batch_size': 65_536, 'micro_batch_size': None})
-worst('plan_patterns', 'POST', '/v1/plans', lambda rng: RUN | {'strategy': {'kind': 'custom', 'tune': ['*' * 199 + 'b'] * 256}}, REFUSED)
-worst('plan_ranges', 'POST', '/v1/plans', lambda rng: RUN | {'strategy': {'kind': 'custom', 'tune': ['*a*a*{0..2147483647}' * 9] * 256}}, REFUSED)
+worst('plan_widest', 'POST', '/v1/plans', lambda rng: RUN | {'image_size': 1016, 'batch_size': 65_536, 'micro_batch_size': None})
+worst('plan_patterns', 'POST', '/v1/plans', lambda rng: RUN | {'strategy': {'kind': 'custom', 'tune': ['*a' * 63 + 'b'] * 256}}, REFUSED)
+worst('plan_ranges', 'POST', '/v1/plans', lambda rng: RUN | {'strategy': {'kind': 'custom', 'tune': ['*a*{0..2147483647}' * 7] * 256}}, REFUSED)
 worst('model_beyond_upload', 'POST', '/v1/models',
       lambda rng: {'init': 'random', 'architecture': ARCHITECTURE | {'dim': 8192, 'heads': 64, 'depth': 128, 'mlp_dim': 65_536}}, (422, 507))
 worst('model_deep', 'POST', '/v1/models', lambda rng: {'init': 'random', 'architecture': ARCHITECTURE | {'depth': 128, 'dim': 64}}, (201,))
 worst('model_tokens', 'POST', '/v1/models',
-      lambda rng: {'init': 'random', 'architecture': ARCHITECTURE | {'image_size': 4096, 'patch_size': 1, 'dim': 8, 'heads': 1}})
+      lambda rng: {'init': 'random', 'architecture': ARCHITECTURE | {'image_size': 127, 'patch_size': 1, 'dim': 8, 'heads': 1}})
 worst('model_labels', 'POST', '/v1/models',
       lambda rng: {'init': 'random', 'architecture': ARCHITECTURE | {'classes': 100_000}, 'labels': [str(i) for i in range(100_000)]})
 
@@ -141,7 +141,7 @@ def extreme_fields(rng):
 @shape('json')
 def extreme_architectures(rng):
     """Sizes at the ends of what is allowed. What would be taken has 200 MB at most: others use this disk, too."""
-    sizes = {'image_size': (1, 32, 224, 4096, 4097), 'patch_size': (1, 8, 256, 257), 'dim': (1, 3, 32, 8192), 'depth': (0, 1, 128, 129),
+    sizes = {'image_size': (1, 32, 127, 224, 1016, 4096, 4097), 'patch_size': (1, 8, 256, 257), 'dim': (1, 3, 32, 8192), 'depth': (0, 1, 128, 129),
              'heads': (1, 3, 256), 'mlp_dim': (1, 65_536, None), 'classes': (0, 1, 100_000, 100_001), 'pool': ('cls', 'mean', 'max')}
     architecture = {name: rng.choice(values) for name, values in sizes.items()}
     if weight(architecture) > 200 << 20:

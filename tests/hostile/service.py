@@ -134,7 +134,7 @@ class Service:
         self.data, self.port, self.pid = Path(data), port, pid
         self.program, self.options, self.process = program, options, None
         self.log = self.data.parent / 'hostile-service.log'
-        self.delayed = 0.0
+        self.waits = {}
         threading.Thread(target=self.watch, daemon=True).start()
 
     # life
@@ -185,22 +185,24 @@ class Service:
                     total += cpu_of(child)
         return total
 
-    def queued(self):
-        """How long each thread has waited for a processor so far, in seconds."""
-        waits = {}
+    def note_waits(self):
+        """How long each thread has waited for a processor so far. Threads that have ended keep what they had."""
         for task in Path(f'/proc/{self.pid}/task').glob('*/schedstat'):
             with contextlib.suppress(OSError, IndexError):
-                waits[task.parent.name] = int(task.read_text().split()[1]) / 1e9
-        return waits
+                self.waits[task.parent.name] = int(task.read_text().split()[1]) / 1e9
 
     def watch(self):
-        """Adds up, in a thread of its own, the time in which a thread of the service was kept waiting for a processor by others on this machine."""
-        seen = {}
         while True:
             time.sleep(0.05)
-            waits = self.queued()  # each wait is known when it is over
-            self.delayed += max(0, max((wait - seen.get(thread, 0) for thread, wait in waits.items()), default=0))
-            seen = waits
+            self.note_waits()
+
+    def waits_now(self):
+        self.note_waits()
+        return dict(self.waits)
+
+    def delay_since(self, before):
+        """The longest that one thread has waited for a processor since then: what others on this machine cost a request, or a little less."""
+        return max((wait - before.get(thread, 0) for thread, wait in self.waits_now().items()), default=0)
 
     def working(self):
         """Whether any thread of the service or of its workers wants a processor. What it gets of one says little on a machine that others use, too."""

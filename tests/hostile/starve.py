@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Many hostile clients at once, and one who only wants a picture classified.
 
-    starve.py --url http://127.0.0.1:8080 --pid PID --data FOLDER [--clients 70] [--seconds 2] [--attack bombs|squares|slow]
+    starve.py --url http://127.0.0.1:8080 --pid PID --data FOLDER [--clients 70] [--seconds 2] [--attack bombs|archives|squares|slow]
     starve.py --program build/release/gonio ...
 
-bombs: each client uploads an archive of three layers of gzip. squares: each sends 20 pictures of 100,000,000 pixels for classification. slow: each sends
-a byte of an upload a second. All the while a small picture is classified every 0.2 seconds. Every classification must be 200 within --seconds; the uploads
+bombs: each client uploads an archive of three layers of gzip. archives: each uploads 20 pictures of 100,000,000 pixels in an archive. squares: each sends such pictures
+for classification. slow: each sends a byte of an upload a second. All the while a small picture is classified every 0.2 seconds. Every classification must be 200 within --seconds; the uploads
 must end with a refusal or with a 503 that says when to try again; when the clients have gone, the service must rest within --idle.
 """
 import argparse
@@ -35,7 +35,7 @@ def options():
     parser.add_argument('--pid', type=int)
     parser.add_argument('--data')
     parser.add_argument('--program')
-    parser.add_argument('--attack', choices=('bombs', 'squares', 'slow'), default='bombs')
+    parser.add_argument('--attack', choices=('bombs', 'archives', 'squares', 'slow'), default='bombs')
     parser.add_argument('--clients', type=int, default=70)
     parser.add_argument('--seconds', type=float, default=2, help='that a classification may take')
     parser.add_argument('--patience', type=float, default=60, help='seconds after which the hostile clients hang up')
@@ -70,6 +70,8 @@ def hostile(said):
         return quick, forms.form(forms.CLASSIFY, [('a', f'{i}.png', data) for i in range(20)])
     if said.attack == 'slow':
         return slowly, dataset(make_inputs.zip_bytes(make_inputs.THREE))
+    if said.attack == 'archives':
+        return quick, archives.twenty_squares(None)
     return quick, dataset(archives.triple_gzip())
 
 
@@ -88,10 +90,10 @@ def classify_until(service, said, ended, seen):
 def refusal(answer, said):
     """What is wrong with the end of an upload, or None."""
     if answer is None or answer.late:
-        return None if said.attack == 'slow' else 'no answer'
+        return None if said.attack != 'bombs' else 'no answer'  # it had too much to do, or was too slow
     if answer.status == 503:
         return None if 'retry-after' in answer.headers else '503 without Retry-After'
-    if said.attack == 'squares' and answer.status == 200:
+    if said.attack in ('squares', 'archives') and answer.status in (200, 201):
         return None
     return None if 400 <= answer.status < 500 else f'status {answer.status}'
 
@@ -115,11 +117,9 @@ def starve(service, said):
     for client in clients:
         client.join()
     took = time.monotonic() - start
-    rested = service.idle_after(max(said.idle, 60)) if said.attack == 'bombs' else None
     ended.set()
     watcher.join()
-    if said.attack != 'bombs':  # the watcher itself keeps it busy
-        rested = service.idle_after(max(said.idle, 60))
+    rested = service.idle_after(max(said.idle, 60))
     if not service.alive():
         findings.append('the service ended')
     elif rested is None or rested > said.idle:
