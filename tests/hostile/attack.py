@@ -2,12 +2,17 @@
 """Sends hostile inputs to a running service, and looks after each of them whether it is still well.
 
     attack.py --url http://127.0.0.1:8080 --pid PID --data FOLDER [--seed S] [--first N] [--count N] [--parallel K]
-    attack.py --program build/release/gonio ...     starts the service itself, and again whenever it died
+    attack.py --program build/release/gonio ...     starts the service itself, and again whenever it has ended
 
-A finding is: the service ended; no answer, or one that is its own fault (5xx but 503 and 507); a refusal without a reason; an answer after more than
---seconds, without those that others on this machine made the service wait for a processor; a service that is busy when nobody waits any more; a file that nobody
-owns; a /healthz that takes a second. Each finding is printed with what makes its input again. The exit status is 1 if there is any. At the end a table tells of
-each family what was answered and what it cost.
+A finding is:
+    the service ended
+    no answer, or a status that is the service's own fault: 5xx but 503 and 507
+    a refusal without a reason
+    an answer after more than --seconds, without those in which others on this machine kept the processors
+    a service that is busy when nobody waits any more
+    a file that nobody owns
+    a /healthz that takes a second
+Each is printed with what makes its input again, and the exit status is then 1. At the end a table tells of each family what was answered and what it cost.
 """
 import argparse
 import contextlib
@@ -82,11 +87,9 @@ class Attack:
     # ------------------------------------------------------------ one input
 
     def found(self, index, text):
-        it = 'starvation' if index is None else f'index {index}'
         self.findings.append((index, text))
-        print(f'FINDING {it}: {text}', flush=True)
-        if index is not None:
-            print(f'    generate.py {self.said.seed} {index} > file; attack.py ... --seed {self.said.seed} --only {index}', flush=True)
+        print(f'FINDING index {index}: {text}')
+        print(f'    generate.py {self.said.seed} {index} > file; attack.py ... --seed {self.said.seed} --only {index}', flush=True)
 
     def send(self, item):
         body = in_chunks(item.body) if item.chunked else item.body
@@ -96,9 +99,7 @@ class Attack:
             answer = exchange(self.service.port, head, body, item.method, PATIENCE * self.said.seconds)
             answer.delay = min(answer.seconds, self.service.delay_since(before))
             return answer
-        start = time.monotonic()
         hang_up(self.service.port, head, body, 0.5 if item.manner == CUT else 1, self.said.seconds)
-        self.hung_up_seconds = time.monotonic() - start
         return None
 
     def judge(self, index, item, answer):
@@ -138,7 +139,7 @@ class Attack:
                 path = f'/v1/datasets/{made["id"]}/images/{number}{size}'
                 before = self.service.waits_now()
                 seen = self.service.ask('GET', path, limit=PATIENCE * self.said.seconds)
-                if seen.status != 200 or seen.seconds - (self.service.delay_since(before)) > self.said.seconds:
+                if seen.status != 200 or seen.seconds - self.service.delay_since(before) > self.said.seconds:
                     self.found(index, f'{item.shape}: GET image {number}{size}: status {seen.status} after {seen.seconds:.1f} s')
 
     def one(self, index):
@@ -184,7 +185,7 @@ class Attack:
                 service.stop(limit=1)  # if it is ours
         before = service.waits_now()
         health = service.ask('GET', '/healthz', limit=30)
-        if service.alive() and (health.status != 200 or health.seconds - (service.delay_since(before)) > self.said.healthz):
+        if service.alive() and (health.status != 200 or health.seconds - service.delay_since(before) > self.said.healthz):
             self.found(index, f'/healthz: status {health.status} after {health.seconds:.1f} s')
 
     def died(self, indices, answers_missing=False):

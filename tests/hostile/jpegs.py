@@ -1,4 +1,4 @@
-"""Hostile JPEGs and WebPs, built marker by marker and chunk by chunk."""
+"""Hostile JPEGs and WebPs, built marker by marker and chunk by chunk (ITU-T T.81, RFC 9649)."""
 import struct
 
 from make_inputs import JPEG, WEBP
@@ -86,8 +86,9 @@ worst('jpeg_one_row', lambda: progressive(65_500, 1, SCANS))
 def jpeg_scans(rng):
     width, height = rng.choice(((10_000, 10_000), (65_500, 1526), (1526, 65_500), (3000, 3000), (64, 64)))
     components = rng.choice((1, 3, 3, 4))
-    return carried(rng, progressive(width, height, rng.choice((20, 90, 101, 5000)), rng.choice((b'', no_coefficients(width, height), bytes(2000), b'\x55' * 300)),
-                                    components, rng.choice((b'', whole_dc(width, height, components)))))
+    data = rng.choice((b'', no_coefficients(width, height), bytes(2000), b'\x55' * 300))
+    dc = rng.choice((b'', whole_dc(width, height, components)))
+    return carried(rng, progressive(width, height, rng.choice((20, 90, 101, 5000)), data, components, dc))
 
 
 @shape('pictures')

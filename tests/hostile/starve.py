@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 """Many hostile clients at once, and one who only wants a picture classified.
 
-    starve.py --url http://127.0.0.1:8080 --pid PID --data FOLDER [--clients 70] [--seconds 2] [--attack bombs|archives|squares|slow]
+    starve.py --url http://127.0.0.1:8080 --pid PID --data FOLDER [--attack NAME] [--clients 70] [--seconds 2]
     starve.py --program build/release/gonio ...
 
-bombs: each client uploads an archive of three layers of gzip. archives: each uploads 20 pictures of 100,000,000 pixels in an archive. squares: each sends such pictures
-for classification. slow: each sends a byte of an upload a second. All the while a small picture is classified every 0.2 seconds. Every classification must be 200 within --seconds; the uploads
-must end with a refusal or with a 503 that says when to try again; when the clients have gone, the service must rest within --idle.
+What each client does:
+    bombs      uploads an archive of three layers of gzip
+    archives   uploads 20 pictures of 100,000,000 pixels in an archive
+    squares    sends such pictures for classification
+    json       sends 24 MB of JSON for inference
+    slow       sends a byte of an upload a second
+All the while a small picture is classified every 0.2 seconds. Every classification must be 200 within --seconds. The clients' requests must end with an answer,
+or with a 503 that says when to try again; those that have too much to do hang up after --patience. Then the service must rest within --idle. Its
+memory must stay below --megabytes.
 """
 import argparse
 import contextlib
@@ -20,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'api'))
 import archives
+import bodies
 import forms
 import generate
 import make_inputs
@@ -35,10 +42,11 @@ def options():
     parser.add_argument('--pid', type=int)
     parser.add_argument('--data')
     parser.add_argument('--program')
-    parser.add_argument('--attack', choices=('bombs', 'archives', 'squares', 'slow'), default='bombs')
+    parser.add_argument('--attack', choices=('bombs', 'archives', 'squares', 'json', 'slow'), default='bombs')
     parser.add_argument('--clients', type=int, default=70)
     parser.add_argument('--seconds', type=float, default=2, help='that a classification may take')
     parser.add_argument('--patience', type=float, default=60, help='seconds after which the hostile clients hang up')
+    parser.add_argument('--megabytes', type=float, default=3000, help='that the service may take')
     parser.add_argument('--idle', type=float, default=2, help='seconds until the service rests')
     return parser.parse_args()
 
@@ -70,6 +78,8 @@ def hostile(said):
         return quick, forms.form(forms.CLASSIFY, [('a', f'{i}.png', data) for i in range(20)])
     if said.attack == 'slow':
         return slowly, dataset(make_inputs.zip_bytes(make_inputs.THREE))
+    if said.attack == 'json':
+        return quick, bodies.infer_empty_pictures(None)
     if said.attack == 'archives':
         return quick, archives.twenty_squares(None)
     return quick, dataset(archives.triple_gzip())
@@ -124,6 +134,9 @@ def starve(service, said):
         findings.append('the service ended')
     elif rested is None or rested > said.idle:
         findings.append(f'busy {rested if rested else 60:.1f} s after the clients had gone')
+    peak = service.peak_megabytes()
+    if peak > said.megabytes:
+        findings.append(f'{peak:.0f} MB of memory')
     bad = [(status, seconds) for status, seconds in seen if status != 200 or seconds > said.seconds]
     if bad:
         findings.append(f'{len(bad)} of {len(seen)} classifications failed or took over {said.seconds} s: {counted(status for status, _ in bad)}, '
@@ -134,7 +147,7 @@ def starve(service, said):
     statuses = counted('none' if answer is None or answer.late else answer.status for answer in ends)
     slowest = max((seconds for _, seconds in seen), default=0)
     print(f'{said.attack}: {said.clients} clients in {took:.1f} s: {statuses}; {len(seen)} classifications, the slowest {slowest:.2f} s; '
-          f'at rest after {rested if rested is not None else 60:.1f} s; peak {service.peak_megabytes():.0f} MB')
+          f'at rest after {rested if rested is not None else 60:.1f} s; peak {peak:.0f} MB')
     return findings
 
 

@@ -26,8 +26,10 @@ hostile() {
     hostile attack --seed 2 --count 500 --parallel 4 --seconds 40
 }
 
-@test "70 clients with bombs, with large pictures, with all the time in the world" {
+@test "many clients with bombs, with large pictures, with large bodies, with all the time in the world" {
     hostile starve --attack bombs
-    hostile starve --attack squares --seconds 10
+    hostile starve --attack archives --patience 20
+    hostile starve --attack squares --patience 20
+    hostile starve --attack json --clients 8
     hostile starve --attack slow --patience 60
 }
