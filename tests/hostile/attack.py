@@ -55,6 +55,10 @@ def options():
     return parser.parse_args()
 
 
+def among(indices):
+    return f' (one of {indices[0]} to {indices[-1]})' if len(indices) > 1 else ''
+
+
 class Attack:
     def __init__(self, said):
         self.said = said
@@ -87,6 +91,7 @@ class Attack:
     # ------------------------------------------------------------ one input
 
     def found(self, index, text):
+        """Of a batch, the last index stands for all."""
         self.findings.append((index, text))
         print(f'FINDING index {index}: {text}')
         print(f'    generate.py {self.said.seed} {index} > file; attack.py ... --seed {self.said.seed} --only {index}', flush=True)
@@ -155,7 +160,7 @@ class Attack:
 
     def clean(self, indices):
         """Deletes what the inputs made. Then nothing of them may be left."""
-        index, service = indices[-1], self.service
+        index, service, batch = indices[-1], self.service, among(indices)
         if service.ask('GET', f'/v1/models/{generate.MODEL}').status == 404:  # it has been renamed
             service.ask('PATCH', f'/v1/{self.model}', b'{"name":"%s"}' % generate.MODEL.encode(), 'application/json')
         rows = [row for row in service.rows() if row not in self.ground]
@@ -172,21 +177,21 @@ class Attack:
                     service.remove(row)
             time.sleep(0.1)
         if left - self.told:
-            self.found(index, f'left in the data folder: {sorted(left - self.told)[:5]}')
+            self.found(index, f'left in the data folder: {sorted(left - self.told)[:5]}{batch}')
             self.told |= left
 
     def rest(self, indices, nobody_waits):
-        index, service = indices[-1], self.service
+        index, service, batch = indices[-1], self.service, among(indices)
         slept = service.idle_after(self.said.idle) if nobody_waits else 0
         if slept is None:
-            self.found(index, f'busy {self.said.idle:.1f} s after the client had gone')
+            self.found(index, f'busy {self.said.idle:.1f} s after the client had gone{batch}')
             if service.idle_after(30) is None:
                 self.found(index, 'busy for 30 s more')
                 service.stop(limit=1)  # if it is ours
         before = service.waits_now()
         health = service.ask('GET', '/healthz', limit=30)
         if service.alive() and (health.status != 200 or health.seconds - service.delay_since(before) > self.said.healthz):
-            self.found(index, f'/healthz: status {health.status} after {health.seconds:.1f} s')
+            self.found(index, f'/healthz: status {health.status} after {health.seconds:.1f} s{batch}')
 
     def died(self, indices, answers_missing=False):
         """True when the attack cannot go on."""
@@ -197,7 +202,7 @@ class Attack:
             time.sleep(0.1)
         if self.service.alive():
             return False
-        self.found(indices[-1], f'the service ended (inputs {indices[0]} to {indices[-1]})')
+        self.found(indices[-1], f'the service ended{among(indices)}')
         if not self.service.program:
             return True
         self.service.start()
