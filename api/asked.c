@@ -153,6 +153,8 @@ int gn_asked_send(struct gn_request *r, const struct gn_asked *asked, const void
 	int each = asked->tickets == 1 ? asked->count : 1;
 
 	for (int i = 0; i < asked->tickets; i++) {
+		tickets[i].gone = gn_request_gone;
+		tickets[i].user = r;
 		if (gn_classify_send(classifier, asked->held + i, each, bytes, size, &tickets[i], err)) {
 			double unused[3] = {0};
 

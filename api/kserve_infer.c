@@ -347,6 +347,8 @@ static int send_image(struct infer *in, int index, const float *pixels, struct g
 	size_t image = (size_t)3 * (size_t)in->side * (size_t)in->side;
 	struct gn_error err = {0};
 
+	ticket->gone = gn_request_gone;
+	ticket->user = in->r;
 	if (!in->pixels)
 		return send_file(in, index, ticket);
 	if (!gn_classify_send_values(gn_request_service(in->r)->classifier, in->held, pixels + image * (size_t)index,

@@ -313,6 +313,8 @@ enum gn_image_format { GN_IMAGE_UNKNOWN, GN_IMAGE_JPEG, GN_IMAGE_PNG, GN_IMAGE_W
 enum gn_image_format gn_image_sniff(const void *bytes, size_t size);
 const char *gn_image_media_type(enum gn_image_format format); /* "image/jpeg", ... */
 
+/* How many pixels the header claims; nothing else is looked at. */
+int gn_image_pixels(uint64_t *pixels, const void *bytes, size_t size, struct gn_error *err);
 /* Decodes to RGB with EXIF orientation applied. max_pixels is checked in the header, before anything is allocated.
  * cover: 0 for full size; otherwise a JPEG may be decoded at a smaller DCT scale whose sides are both still >= cover.
  * width_full/height_full (may be NULL) receive the size after orientation and before scaling. */

@@ -110,9 +110,14 @@ static bool nothing_yet(const struct gn_request *r)
 	return !r->ring_used && !r->ended && !r->gone && !r->fault;
 }
 
-/* Wakes now and then to see whether the service breaks uploads off. With the lock. */
+/*
+ * Wakes now and then to see whether the service breaks uploads off, and whether the client is still there: MHD may miss an end that
+ * comes together with the last bytes, and would wait for its timeout. Two looks make sure that MHD has handed on what came. With the lock.
+ */
 static void sleep_until_bytes(struct gn_request *r)
 {
+	int closed = 0;
+
 	while (nothing_yet(r)) {
 		struct timespec until, after;
 		double start;
@@ -130,6 +135,8 @@ static void sleep_until_bytes(struct gn_request *r)
 			r->fault = GN_FAULT_STOPPING;
 		else if (too_slow(r))
 			r->fault = GN_FAULT_SLOW;
+		else if (nothing_yet(r) && gn_request_peer_closed(r, true) && ++closed == 2)
+			r->fault = GN_FAULT_HUNG_UP;
 	}
 }
 

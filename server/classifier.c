@@ -16,6 +16,8 @@
 
 #include "server/service.h"
 
+#define LARGE_PIXELS ((uint64_t)32 << 20) /* they take tenths of a second and more */
+
 struct gn_classifier {
 	struct gn_service *service;
 	struct gn_modelpool *pool;
@@ -24,8 +26,8 @@ struct gn_classifier {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t work, ready, slot;
-	struct gn_ticket *first, **end; /* the queue, oldest first */
-	int depth, decoding, slots;
+	struct gn_ticket *first, **end;    /* the queue, oldest first */
+	int depth, decoding, large, slots; /* large: those that decode an image of more than LARGE_PIXELS */
 	bool stop;
 	/* the compute thread's own */
 	float *images, *logits;
@@ -235,26 +237,51 @@ static void *compute_thread(void *user)
 
 /* ---------------------------------------------------------------- requests -------------------------------------- */
 
-static void begin_decoding(struct gn_classifier *c)
+static bool slot_free(const struct gn_classifier *c, bool large)
 {
-	pthread_mutex_lock(&c->lock);
-	while (c->decoding == c->slots)
-		pthread_cond_wait(&c->slot, &c->lock);
-	c->decoding++;
-	pthread_mutex_unlock(&c->lock);
+	return c->decoding < c->slots && !(large && c->large >= c->slots - 1);
 }
 
-/* Puts the ticket into the queue, if there is one. The compute thread may wait for just this image. */
-static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket)
+static void wait_for_slot(struct gn_classifier *c)
+{
+	const double look = 0.25; /* seconds until it is seen that the client has gone */
+	double until = now() + look;
+	struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
+
+	pthread_cond_timedwait(&c->slot, &c->lock, &at);
+}
+
+/* Waits for a slot. -1 when nobody waits for the image any more. */
+static int begin_decoding(struct gn_classifier *c, struct gn_ticket *ticket, bool large, struct gn_error *err)
+{
+	bool gone = false;
+
+	pthread_mutex_lock(&c->lock);
+	while (!gone && !slot_free(c, large)) {
+		wait_for_slot(c);
+		gone = ticket->gone && ticket->gone(ticket->user);
+	}
+	if (!gone) {
+		c->decoding++;
+		c->large += large;
+		ticket->large = large;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return gone ? gn_fail(err, GN_CANCELLED, "", "nobody waits for the image any more") : 0;
+}
+
+/* Gives the slot back; queued: puts the ticket into the queue. The compute thread may wait for just this image. */
+static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket, bool queued)
 {
 	pthread_mutex_lock(&c->lock);
 	c->decoding--;
-	if (ticket) {
+	c->large -= ticket->large;
+	if (queued) {
 		*c->end = ticket;
 		c->end = &ticket->next;
 		c->depth++;
 	}
-	pthread_cond_signal(&c->slot);
+	pthread_cond_broadcast(&c->slot); /* the next one may be waiting for another kind of slot */
 	pthread_cond_signal(&c->work);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -291,16 +318,19 @@ static void put_in_queue(struct gn_classifier *c, struct gn_ticket *ticket, doub
 	ticket->next = NULL;
 	ticket->sent_at = now();
 	ticket->decode_seconds = ticket->sent_at - start;
-	end_decoding(c, ticket);
+	end_decoding(c, ticket, true);
 }
 
 int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int count, const void *bytes, size_t size,
                      struct gn_ticket *ticket, struct gn_error *err)
 {
-	begin_decoding(c);
+	uint64_t pixels;
+
+	if (gn_image_pixels(&pixels, bytes, size, err) || begin_decoding(c, ticket, pixels > LARGE_PIXELS, err))
+		return -1;
 	double start = now();
 	if (room_for_results(ticket, held, count, err) || decode(c, bytes, size, ticket, err)) {
-		end_decoding(c, NULL);
+		end_decoding(c, ticket, false);
 		gn_ticket_release(ticket);
 		return -1;
 	}
@@ -313,12 +343,13 @@ int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const
 {
 	size_t side = (size_t)held->model->arch.image_size, count = 3 * side * side;
 
-	begin_decoding(c);
+	if (begin_decoding(c, ticket, false, err))
+		return -1;
 	double start = now();
 	int failed = room_for_results(ticket, &held, 1, err);
 	ticket->values = failed ? NULL : malloc(count * sizeof *values);
 	if (!ticket->values) {
-		end_decoding(c, NULL);
+		end_decoding(c, ticket, false);
 		gn_ticket_release(ticket);
 		return failed ? -1 : gn_fail_errno(err, "", "no memory for an image");
 	}
@@ -393,7 +424,7 @@ static void init_locks(struct gn_classifier *c)
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->work, &monotonic);
 	pthread_cond_init(&c->ready, NULL);
-	pthread_cond_init(&c->slot, NULL);
+	pthread_cond_init(&c->slot, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 }
 

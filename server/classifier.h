@@ -4,6 +4,8 @@
  * A request's task thread decodes its images and hands them over; one compute thread, the only user of the device, takes the oldest
  * waiting image and with it up to --batch-max images for the same model. It waits for more, at most --batch-wait-ms after that image
  * came, only while another request is decoding one: an idle service answers a single image at once.
+ *
+ * Decoding has a few slots. Images of very many pixels never have all of them, so that others need not wait behind them.
  */
 #ifndef GN_SERVER_CLASSIFIER_H
 #define GN_SERVER_CLASSIFIER_H
@@ -34,8 +36,11 @@ struct gn_ticket {
 	float *logits, *probabilities;
 	double decode_seconds, queue_seconds, compute_seconds;
 	struct gn_error error; /* of the computation */
+	/* Set by the caller: whether nobody waits for the result any more. NULL: never. */
+	bool (*gone)(void *user);
+	void *user;
 	/* private */
-	bool sent, done;
+	bool sent, done, large;
 	struct gn_held *held[GN_TOGETHER_MAX];
 	int count;
 	uint8_t *pixels; /* [S, S, 3]; NULL where values are given */

@@ -55,7 +55,7 @@ static const struct option_row table[] = {
      "what one archive may unpack to"},
     {"archive-ratio", OPTION_COUNT, MEMBER(archive_ratio), 1, 1000000, "200", "N",
      "bytes unpacked for each byte of an archive, after 64M"},
-    {"work-seconds", OPTION_REAL, MEMBER(work_seconds), 0.1, 86400, "10", "S",
+    {"work-seconds", OPTION_REAL, MEMBER(work_seconds), 0.1, 86400, "5", "S",
      "computing for one file of an archive or one form of images; 8M of it add a second"},
     {"archive-memory", OPTION_BYTES, MEMBER(archive_memory), 1 << 20, TIB, "136M", "BYTES",
      "memory for the window of an archive's gzip, xz or zstd"},

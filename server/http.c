@@ -31,8 +31,8 @@ enum {
 	CONNECTION_MEMORY = 64 * 1024, /* headers and one piece of a body */
 	DISCARD_LIMIT = 64 << 20,      /* of a body whose answer is known already */
 	TASK_THREADS = 8,
-	STREAM_THREADS = 64,
-	UPLOAD_THREADS = 64, /* most of them wait: for their clients, or for a permit */
+	STREAM_THREADS = 512, /* most of them wait: for their clients, or for a slot of the classifier */
+	UPLOAD_THREADS = 64,  /* most of them wait: for their clients, or for a permit */
 	PICTURE_THREADS = 4,
 	TASKS_WAITING = 1024,
 	UPLOADS_WAITING = 64,

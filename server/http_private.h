@@ -21,7 +21,14 @@
 
 enum { GN_PARAMS_MAX = 4, GN_HEADERS_MAX = 8, GN_RING_BYTES = 256 * 1024, GN_JSON_LIMIT = 1 << 20, GN_REQUEST_ID = 24 };
 
-enum gn_body_fault { GN_FAULT_NONE, GN_FAULT_TOO_LARGE, GN_FAULT_NO_SPACE, GN_FAULT_SLOW, GN_FAULT_STOPPING };
+enum gn_body_fault {
+	GN_FAULT_NONE,
+	GN_FAULT_TOO_LARGE,
+	GN_FAULT_NO_SPACE,
+	GN_FAULT_SLOW,
+	GN_FAULT_HUNG_UP,
+	GN_FAULT_STOPPING
+};
 
 struct gn_value { /* a header or a query parameter, copied for a task */
 	enum MHD_ValueKind kind;
@@ -112,6 +119,9 @@ struct gn_http {
 /* request.c */
 void gn_request_copy_values(struct gn_request *r);
 void gn_request_unref(struct gn_request *r);
+/* Whether the client's side of the connection has ended, and, if drained, nothing that it sent is left to read. With the lock, and not
+ * after the connection has gone: MHD closes its socket later than that. */
+bool gn_request_peer_closed(const struct gn_request *r, bool drained);
 /* Of an upload: takes the permit to work, waiting for it, and gives it back. Nothing for other requests. */
 void gn_request_start_work(struct gn_request *r);
 void gn_request_pause_work(struct gn_request *r);

@@ -170,6 +170,9 @@ static bool reply_fault(struct gn_request *r)
 	case GN_FAULT_SLOW:
 		gn_reply_problem(r, 400, "the body came too slowly");
 		return true;
+	case GN_FAULT_HUNG_UP:
+		gn_reply_problem(r, 400, "the client hung up before the end of the body");
+		return true;
 	case GN_FAULT_STOPPING:
 		gn_reply_problem(r, 503, "the service is stopping");
 		return true;

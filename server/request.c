@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 
 #include "server/fields.h"
 #include "server/http_private.h"
@@ -207,14 +208,17 @@ static double monotonic(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* MHD does not watch a suspended connection. An end of the client's stream is taken for a hang-up, as other servers do: clients that
- * still want the answer keep their side open. */
-static bool peer_closed(struct MHD_Connection *connection)
+/* An end of the client's stream is taken for a hang-up, as other servers do: clients that still want the answer keep their side open. */
+bool gn_request_peer_closed(const struct gn_request *r, bool drained)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct pollfd fd = {.fd = info ? info->connect_fd : -1, .events = POLLRDHUP};
+	int left = 0;
 
-	return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLRDHUP | POLLHUP | POLLERR));
+	if (poll(&fd, 1, 0) < 1 || !(fd.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+		return false;
+	return !drained || (!ioctl(fd.fd, FIONREAD, &left) && left == 0);
 }
 
 bool gn_request_gone(void *request)
@@ -228,7 +232,8 @@ bool gn_request_gone(void *request)
 		return false;
 	r->looked = now;
 	pthread_mutex_lock(&r->lock);
-	gone = r->gone || (r->suspended && peer_closed(r->connection));
+	/* MHD watches the connection, except while it is suspended */
+	gone = r->gone || (r->suspended && gn_request_peer_closed(r, false));
 	pthread_mutex_unlock(&r->lock);
 	return gone || atomic_load(&r->http->aborting);
 }

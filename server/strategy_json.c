@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 200, MAX_LAYERS = 100000, MAX_PROBE_EPOCHS = 1000 };
+enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 128, MAX_LAYERS = 100000, MAX_PROBE_EPOCHS = 1000 };
 
 /* ---------------------------------------------------------------- kinds ------------------------------------------ */
 

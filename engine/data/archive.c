@@ -20,7 +20,7 @@
 const struct gn_archive_budget gn_archive_budget_default = {
     .total_bytes = (uint64_t)64 << 30,
     .ratio = 200, /* photographs hardly shrink; zeros shrink a thousandfold */
-    .entry_seconds = 10,
+    .entry_seconds = 5,
     .memory = (uint64_t)136 << 20, /* zstd --ultra -22 and xz -9 stay below */
 };
 

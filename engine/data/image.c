@@ -70,6 +70,16 @@ int gn_image_probe(struct gn_image_info *info, const void *bytes, size_t size, u
 	return 0;
 }
 
+int gn_image_pixels(uint64_t *pixels, const void *bytes, size_t size, struct gn_error *err)
+{
+	struct gn_image_info info;
+
+	if (gn_image_probe(&info, bytes, size, UINT64_MAX, err))
+		return -1;
+	*pixels = (uint64_t)info.width * (uint64_t)info.height;
+	return 0;
+}
+
 int gn_image_denominator(const struct gn_image_info *info, int width, int height, int cover)
 {
 	int denominator = 1;

@@ -16,6 +16,9 @@
 
 #include <png.h>
 
+/* Packed bytes after the last row's that libpng may read to find the end; they unpack to a thousand times as many. */
+#define TRAILING_MAX ((size_t)64 << 10)
+
 struct job {
 	jmp_buf failed;
 	char message[128];
@@ -24,6 +27,8 @@ struct job {
 	png_infop info;
 	const uint8_t *bytes;
 	size_t left;
+	bool decoding;
+	size_t trailing; /* bytes read after the last row */
 	uint8_t *buffer; /* rows that lie in no picture of the caller's */
 };
 
@@ -41,12 +46,27 @@ static void on_warning(png_structp png, png_const_charp text)
 	(void)text;
 }
 
+/* Every row of every pass has been given out; libpng then counts as said here. */
+static bool past_last_row(const struct job *job)
+{
+	enum { PASSES = 7 };
+
+	if (!job->decoding)
+		return false;
+	if (png_get_interlace_type(job->png, job->info) != PNG_INTERLACE_NONE)
+		return png_get_current_pass_number(job->png) >= PASSES;
+	return png_get_current_row_number(job->png) >= png_get_image_height(job->png, job->info);
+}
+
 static void on_read(png_structp png, png_bytep to, size_t size)
 {
 	struct job *job = png_get_io_ptr(png);
 
 	if (size > job->left)
 		png_error(png, "the file ends too early");
+	/* libpng unpacks the rest of the data only to throw it away */
+	if (past_last_row(job) && (job->trailing += size) > TRAILING_MAX)
+		png_error(png, "far more data than its pixels");
 	memcpy(to, job->bytes, size);
 	job->bytes += size;
 	job->left -= size;
@@ -198,6 +218,7 @@ static void decode(struct job *job, const struct gn_rows *rows, const struct gn_
 	set_transforms(job);
 	passes = png_set_interlace_handling(job->png);
 	png_read_update_info(job->png, job->info);
+	job->decoding = true;
 	if (png_get_rowbytes(job->png, job->info) != stride)
 		png_error(job->png, "a pixel format that is not known");
 	if (passes == 1 || (!rows->whole && !rows->take))

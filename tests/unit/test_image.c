@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 #define MAX_PIXELS 1000000
 
@@ -307,6 +308,62 @@ static void verifying_keeps_nothing_and_sees_everything(void **state)
 	}
 }
 
+static uint8_t *put_chunk(uint8_t *at, const char *kind, const void *bytes, size_t size)
+{
+	const uint8_t length[4] = {(uint8_t)(size >> 24), (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size};
+	uLong checksum;
+
+	memcpy(at, length, 4);
+	memcpy(at + 4, kind, 4);
+	if (size)
+		memcpy(at + 8, bytes, size);
+	checksum = crc32(0, at + 4, (uInt)size + 4);
+	for (int i = 0; i < 4; i++)
+		at[8 + size + (size_t)i] = (uint8_t)(checksum >> (24 - 8 * i));
+	return at + size + 12;
+}
+
+/* A grey PNG of 16 x 16 pixels, all black, and extra zeros behind them. */
+static struct blob png_with_extra_data(size_t extra, bool interlaced)
+{
+	const uint8_t header[13] = {0, 0, 0, 16, 0, 0, 0, 16, 8, 0, 0, 0, interlaced};
+	/* rows with their filter bytes; of the seven passes together */
+	size_t pixels = interlaced ? 2 * 3 + 2 * 3 + 2 * 5 + 4 * 5 + 4 * 9 + 8 * 9 + 8 * 17 : 16 * 17;
+	uLongf packed = compressBound(pixels + extra);
+	uint8_t *zeros = calloc(1, pixels + extra), *data = malloc(packed), *at;
+	struct blob png = {malloc(packed + 100), 0};
+
+	assert_true(zeros && data && png.bytes);
+	assert_int_equal(compress2(data, &packed, zeros, pixels + extra, 9), Z_OK);
+	memcpy(png.bytes, "\x89PNG\r\n\x1a\n", 8);
+	at = put_chunk(png.bytes + 8, "IHDR", header, sizeof header);
+	at = put_chunk(at, "IDAT", data, packed);
+	at = put_chunk(at, "IEND", NULL, 0);
+	png.size = (size_t)(at - png.bytes);
+	free(zeros);
+	free(data);
+	return png;
+}
+
+/* libpng would unpack all of what follows the last row. */
+static void data_after_the_last_row_is_limited(void **state)
+{
+	static const size_t extra[] = {0, 100 << 20};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct blob png = png_with_extra_data(extra[i % 2], i >= 2);
+		struct gn_image_info info = {0};
+		struct gn_error err = {0};
+
+		assert_int_equal(gn_image_probe(&info, png.bytes, png.size, MAX_PIXELS, &err), 0);
+		assert_int_equal(gn_image_verify(png.bytes, png.size, &info, &err), i % 2 ? -1 : 0);
+		if (i % 2)
+			assert_non_null(strstr(err.text, "far more data than its pixels"));
+		blob_release(&png);
+	}
+}
+
 static uint8_t *put(uint8_t *at, const void *bytes, size_t size)
 {
 	memcpy(at, bytes, size);
@@ -382,6 +439,7 @@ int main(void)
 	    cmocka_unit_test(huge_headers_are_refused),
 	    cmocka_unit_test(thumbnails_fit),
 	    cmocka_unit_test(verifying_keeps_nothing_and_sees_everything),
+	    cmocka_unit_test(data_after_the_last_row_is_limited),
 	    cmocka_unit_test(scans_are_limited),
 	};
 
