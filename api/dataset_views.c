@@ -92,7 +92,7 @@ void gn_api_dataset_images(struct gn_request *r)
 static void reply_image(struct gn_request *r, const struct gn_dataset *dataset, int index, int size, const char *sha256)
 {
 	const struct gn_sample *sample = &dataset->samples[index];
-	const struct gn_image_limits limits = gn_service_image_limits(gn_request_service(r));
+	const struct gn_image_limits limits = gn_service_image_limits(gn_request_service(r), gn_request_gone, r);
 	const uint8_t *bytes = dataset->pack + sample->offset;
 	struct gn_error err = {0};
 	uint8_t *jpeg;

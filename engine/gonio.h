@@ -338,6 +338,9 @@ void gn_gate_leave(struct gn_gate *gate, uint64_t bytes);
 struct gn_image_limits {
 	uint64_t max_pixels;
 	struct gn_gate *gate; /* entered while pixels are decoded; NULL: none */
+	/* Whether nobody waits for the picture any more: decoding then ends with GN_CANCELLED. Asked every few rows; NULL: never. */
+	bool (*gone)(void *user);
+	void *user;
 };
 #define GN_IMAGE_SIDE_MAX 65535 /* what a JPEG can have; no photograph is longer */
 

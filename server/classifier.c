@@ -302,7 +302,7 @@ static int decode(struct gn_classifier *c, const void *bytes, size_t size, struc
                   struct gn_error *err)
 {
 	const struct gn_model *model = ticket->held[0]->model;
-	const struct gn_image_limits limits = gn_service_image_limits(c->service);
+	const struct gn_image_limits limits = gn_service_image_limits(c->service, ticket->gone, ticket->user);
 	int side = model->arch.image_size;
 
 	ticket->pixels = malloc((size_t)3 * (size_t)side * (size_t)side);

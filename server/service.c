@@ -32,9 +32,9 @@ struct gn_archive_budget gn_service_archive_budget(const struct gn_service *serv
 	};
 }
 
-struct gn_image_limits gn_service_image_limits(const struct gn_service *service)
+struct gn_image_limits gn_service_image_limits(const struct gn_service *service, bool (*gone)(void *user), void *user)
 {
-	return (struct gn_image_limits){(uint64_t)service->config.max_pixels, service->request_gate};
+	return (struct gn_image_limits){(uint64_t)service->config.max_pixels, service->request_gate, gone, user};
 }
 
 /* A GPU's memory without what the service takes of it itself: its context, and models kept ready. */

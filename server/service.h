@@ -37,8 +37,8 @@ int gn_service_run(const struct gn_config *config);
 const char *gn_service_not_ready(struct gn_service *service);
 /* What the configuration says about uploaded archives. */
 struct gn_archive_budget gn_service_archive_budget(const struct gn_service *service);
-/* What it says about a picture in a request. */
-struct gn_image_limits gn_service_image_limits(const struct gn_service *service);
+/* What it says about a picture in a request. gone, user: those of the limits. */
+struct gn_image_limits gn_service_image_limits(const struct gn_service *service, bool (*gone)(void *user), void *user);
 
 /* ---------------------------------------------------------------- what api/ provides ----------------------------- */
 

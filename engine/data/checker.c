@@ -8,13 +8,16 @@
 #include "fileio.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/sha.h>
 
-#define RING      256
-#define BYTES_MAX ((size_t)32 << 20) /* of files in the ring, unless one alone is larger */
+#define RING             256
+#define LOOK_NANOSECONDS 100000000          /* between two looks whether the client has gone */
+#define BYTES_MAX        ((size_t)32 << 20) /* of files in the ring, unless one alone is larger */
 
 struct slot {
 	struct gn_check check;
@@ -27,12 +30,18 @@ struct gn_checker {
 	struct slot ring[RING];
 	uint64_t put, started, taken;
 	size_t bytes;
-	bool stop;
+	atomic_bool stop; /* decoders end, in the middle of an image too */
 	struct gn_image_limits limits;
-	struct gn_gate *own; /* the gate of limits, if the caller gave none */
+	struct gn_image_limits decoding; /* the same, with stop for gone */
+	struct gn_gate *own;             /* the gate of limits, if the caller gave none */
 	int threads;
 	pthread_t *ids;
 };
+
+static bool stopped(void *user)
+{
+	return atomic_load(&((struct gn_checker *)user)->stop);
+}
 
 static void check_image(struct gn_checker *checker, struct gn_check *check)
 {
@@ -42,7 +51,7 @@ static void check_image(struct gn_checker *checker, struct gn_check *check)
 	if (gn_image_probe(&info, check->bytes, check->size, checker->limits.max_pixels, &check->err))
 		return;
 	gn_gate_enter(checker->limits.gate, info.verify_bytes);
-	check->good = !gn_image_verify(check->bytes, check->size, &info, &check->err);
+	check->good = !gn_image_verify(check->bytes, check->size, &info, &checker->decoding, &check->err);
 	gn_gate_leave(checker->limits.gate, info.verify_bytes);
 	gn_image_upright(&info, &check->width, &check->height);
 }
@@ -55,9 +64,9 @@ static void *decoder(void *user)
 	for (;;) {
 		struct slot *slot;
 
-		while (!checker->stop && checker->started == checker->put)
+		while (!atomic_load(&checker->stop) && checker->started == checker->put)
 			pthread_cond_wait(&checker->work, &checker->lock);
-		if (checker->stop)
+		if (atomic_load(&checker->stop))
 			break;
 		slot = &checker->ring[checker->started++ % RING];
 		pthread_mutex_unlock(&checker->lock);
@@ -83,6 +92,7 @@ int gn_checker_new(struct gn_checker **out, int threads, const struct gn_image_l
 	pthread_cond_init(&checker->done, NULL);
 	if (!limits->gate && !gn_gate_new(&checker->own, GN_CHECKER_MEMORY, err))
 		checker->limits.gate = checker->own;
+	checker->decoding = (struct gn_image_limits){limits->max_pixels, NULL, stopped, checker};
 	if (checker->limits.gate)
 		checker->ids = gn_alloc((size_t)threads, sizeof *checker->ids, err);
 	while (checker->ids && checker->threads < threads &&
@@ -103,7 +113,7 @@ void gn_checker_free(struct gn_checker *checker)
 	if (!checker)
 		return;
 	pthread_mutex_lock(&checker->lock);
-	checker->stop = true;
+	atomic_store(&checker->stop, true);
 	pthread_cond_broadcast(&checker->work);
 	pthread_mutex_unlock(&checker->lock);
 	for (int i = 0; i < checker->threads; i++)
@@ -139,6 +149,21 @@ void gn_checker_put(struct gn_checker *checker, const struct gn_check *check)
 	pthread_mutex_unlock(&checker->lock);
 }
 
+/* Decoding may take seconds; it ends at once when nobody waits for it any more. With the lock. */
+static void wait_for_image(struct gn_checker *checker)
+{
+	const struct gn_image_limits *limits = &checker->limits;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_NANOSECONDS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&checker->done, &checker->lock, &until);
+	if (limits->gone && limits->gone(limits->user))
+		atomic_store(&checker->stop, true);
+}
+
 bool gn_checker_take(struct gn_checker *checker, struct gn_check *check)
 {
 	struct slot *slot = &checker->ring[checker->taken % RING];
@@ -146,8 +171,13 @@ bool gn_checker_take(struct gn_checker *checker, struct gn_check *check)
 	if (checker->taken == checker->put)
 		return false;
 	pthread_mutex_lock(&checker->lock);
-	while (!slot->done)
-		pthread_cond_wait(&checker->done, &checker->lock);
+	while (!slot->done && !atomic_load(&checker->stop))
+		wait_for_image(checker);
+	if (!slot->done) { /* a decoder may still hold it */
+		*check = (struct gn_check){.err = {.code = GN_CANCELLED, .text = "nobody waits for it any more"}};
+		pthread_mutex_unlock(&checker->lock);
+		return true;
+	}
 	*check = slot->check;
 	slot->done = false;
 	checker->taken++;

@@ -27,7 +27,8 @@ void gn_checker_free(struct gn_checker *checker);
 bool gn_checker_room(struct gn_checker *checker, size_t size);
 /* Hands an image over. There must be room. */
 void gn_checker_put(struct gn_checker *checker, const struct gn_check *check);
-/* The oldest image, waiting until it is checked; false when none is in flight. */
+/* The oldest image, waiting until it is checked; false when none is in flight. When limits->gone says that nobody waits any more, all
+ * decoding ends: the image is not good, with GN_CANCELLED and without its bytes, and none may be taken after it. */
 bool gn_checker_take(struct gn_checker *checker, struct gn_check *check);
 
 #endif

@@ -101,14 +101,14 @@ uint64_t gn_image_decode_memory(const struct gn_image_info *info, int denominato
 }
 
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                       int denominator, struct gn_error *err)
+                       int denominator, const struct gn_image_limits *limits, struct gn_error *err)
 {
 	struct gn_image image = {
 	    .width = (info->width + denominator - 1) / denominator,
 	    .height = (info->height + denominator - 1) / denominator,
 	};
 
-	struct gn_rows rows = {0};
+	struct gn_rows rows = {.limits = limits};
 
 	rows.whole = image.rgb = gn_alloc((size_t)image.width * (size_t)image.height, 3, err);
 	if (!image.rgb || formats[info->format].decode(&rows, bytes, size, info, denominator, err) ||
@@ -128,7 +128,7 @@ int gn_image_decode(struct gn_image *out, const void *bytes, size_t size, uint64
 
 	if (gn_image_probe(&info, bytes, size, max_pixels, err) ||
 	    gn_image_decode_at(out, bytes, size, &info, gn_image_denominator(&info, info.width, info.height, cover),
-	                       err))
+	                       NULL, err))
 		return -1;
 	gn_image_upright(&info, &width, &height);
 	if (width_full)
@@ -144,9 +144,10 @@ int gn_image_decode_rows(const struct gn_rows *rows, const void *bytes, size_t s
 	return formats[info->format].decode(rows, bytes, size, info, denominator, err);
 }
 
-int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err)
+int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info,
+                    const struct gn_image_limits *limits, struct gn_error *err)
 {
-	return gn_image_decode_rows(&(struct gn_rows){0}, bytes, size, info, 1, err);
+	return gn_image_decode_rows(&(struct gn_rows){.limits = limits}, bytes, size, info, 1, err);
 }
 
 /* The stored pixel (x, y) goes to pixel number origin + x * right + y * down of the upright image. */

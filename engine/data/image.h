@@ -34,7 +34,12 @@ struct gn_rows {
 	void (*take)(void *user, const uint8_t *rgb, int y,
 	             int count); /* rgb: [count, width, 3] from row y on; borrowed */
 	void *user;
+	const struct gn_image_limits *limits; /* whose gone is asked after every strip; NULL: nobody's */
 };
+static inline bool gn_rows_gone(const struct gn_rows *rows)
+{
+	return rows->limits && rows->limits->gone && rows->limits->gone(rows->limits->user);
+}
 #define GN_STRIP_ROWS 32 /* what take gets at a time, as far as a format allows */
 
 /* ---------------------------------------------------------------- any format ------------------------------------ */
@@ -49,12 +54,13 @@ int gn_image_denominator(const struct gn_image_info *info, int width, int height
 uint64_t gn_image_decode_memory(const struct gn_image_info *info, int denominator);
 /* Decodes at 1/denominator of the size (rounded up) with orientation applied. info: of the same bytes. */
 int gn_image_decode_at(struct gn_image *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                       int denominator, struct gn_error *err);
+                       int denominator, const struct gn_image_limits *limits, struct gn_error *err);
 /* Decodes strip by strip, as stored: orientation is the caller's. */
 int gn_image_decode_rows(const struct gn_rows *rows, const void *bytes, size_t size, const struct gn_image_info *info,
                          int denominator, struct gn_error *err);
 /* Decodes every pixel and keeps none: a JPEG of one scan and a PNG need memory for a few rows only. info: of the same bytes. */
-int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info, struct gn_error *err);
+int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *info,
+                    const struct gn_image_limits *limits, struct gn_error *err);
 /* Turns an image in place as an EXIF orientation asks for. */
 int gn_image_orient(struct gn_image *image, int orientation, struct gn_error *err);
 

@@ -153,6 +153,8 @@ static int settle_one(struct ingest *in, struct gn_error *err)
 		item->offset = in->pack.bytes;
 		item->bytes = check.size;
 		rc = pack_image(in, &check, err);
+	} else if (check.err.code == GN_CANCELLED) {
+		rc = gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
 	} else if (check.err.code == GN_NO_MEMORY) {
 		rc = gn_fail(err, GN_NO_MEMORY, item->entry, "%s", check.err.text);
 	} else {
@@ -456,7 +458,7 @@ int gn_dataset_ingest(const char *folder, const struct gn_ingest_options *option
                       struct gn_error *err)
 {
 	struct gn_archive_source source = {options->read, options->gone, options->user, options->budget};
-	struct gn_image_limits limits = {options->max_pixels, options->gate};
+	struct gn_image_limits limits = {options->max_pixels, options->gate, options->gone, options->user};
 	struct ingest in = {.options = options, .pack = {.fd = -1}};
 	struct gn_error own = {0};
 	char path[4096];

@@ -33,8 +33,10 @@ enum message {
 struct job {
 	struct jpeg_error_mgr errors;
 	struct jpeg_progress_mgr progress;
-	int scan;                /* decoding: the scan that is being read ... */
-	uint64_t blocks_visited; /* ... and the blocks of it and of those before */
+	int scan;                   /* decoding: the scan that is being read ... */
+	uint64_t blocks_visited;    /* ... and the blocks of it and of those before */
+	const struct gn_rows *rows; /* decoding: where they go */
+	bool cancelled;
 	jmp_buf failed;
 	char message[JMSG_LENGTH_MAX];
 	struct jpeg_decompress_struct in;
@@ -76,14 +78,26 @@ static uint64_t blocks_of(const jpeg_component_info *component)
 	return (uint64_t)component->width_in_blocks * component->height_in_blocks;
 }
 
-/* Called for every row of blocks: counts what the scan before it did not have. */
+static void look_for_client(struct job *job)
+{
+	if (!job->rows || !gn_rows_gone(job->rows))
+		return;
+	job->cancelled = true;
+	snprintf(job->message, sizeof job->message, "nobody waits for it any more");
+	longjmp(job->failed, 1);
+}
+
+/* Called for every row of blocks. Counts the blocks of each scan when it begins. */
 static void on_progress(j_common_ptr codec)
 {
 	struct job *job = codec->client_data;
 	const struct jpeg_decompress_struct *in = &job->in;
 	uint64_t all = 0;
 
-	if (!codec->is_decompressor || in->input_scan_number == job->scan)
+	if (!codec->is_decompressor)
+		return;
+	look_for_client(job);
+	if (in->input_scan_number == job->scan)
 		return;
 	job->scan = in->input_scan_number;
 	for (int i = 0; i < in->comps_in_scan; i++)
@@ -213,6 +227,7 @@ static void read_strips(struct job *job, const struct gn_rows *to)
 			done += read_rows(job, strip + done * stride, count - done);
 		if (to->take)
 			to->take(to->user, strip, (int)first, (int)count);
+		look_for_client(job);
 	}
 }
 
@@ -264,7 +279,11 @@ static int decode_failed(struct job *job, struct gn_error *err)
 	bool memory = job->errors.msg_code == JERR_OUT_OF_MEMORY;
 
 	release(job);
-	return gn_fail(err, memory ? GN_NO_MEMORY : GN_MALFORMED, "", "the JPEG cannot be decoded: %s", job->message);
+	return gn_fail(err,
+	               job->cancelled ? GN_CANCELLED
+	               : memory       ? GN_NO_MEMORY
+	                              : GN_MALFORMED,
+	               "", "the JPEG cannot be decoded: %s", job->message);
 }
 
 int gn_jpeg_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size, const struct gn_image_info *info,
@@ -276,6 +295,7 @@ int gn_jpeg_decode(const struct gn_rows *rows, const uint8_t *bytes, size_t size
 	job.in.client_data = &job;
 	if (setjmp(job.failed))
 		return decode_failed(&job, err);
+	job.rows = rows;
 	job_open(&job, bytes, size);
 	decode(&job, rows, info, denominator);
 	release(&job);

@@ -22,7 +22,7 @@
 struct job {
 	jmp_buf failed;
 	char message[128];
-	bool no_memory;
+	enum gn_code why; /* GN_OK: the file is to blame */
 	png_structp png;
 	png_infop info;
 	const uint8_t *bytes;
@@ -92,8 +92,7 @@ static void job_close(struct job *job)
 static int job_failed(struct job *job, struct gn_error *err)
 {
 	job_close(job);
-	return gn_fail(err, job->no_memory ? GN_NO_MEMORY : GN_MALFORMED, "", "the PNG cannot be decoded: %s",
-	               job->message);
+	return gn_fail(err, job->why ? job->why : GN_MALFORMED, "", "the PNG cannot be decoded: %s", job->message);
 }
 
 /* Chunks that say nothing about RGB (text, profiles, EXIF, ...) are skipped: libpng would allocate whatever length an eXIf chunk claims.
@@ -169,10 +168,26 @@ static uint8_t *allocate(struct job *job, size_t count, size_t size)
 {
 	uint8_t *bytes = gn_alloc(count, size, NULL);
 
-	job->no_memory = !bytes;
-	if (!bytes)
+	if (!bytes) {
+		job->why = GN_NO_MEMORY;
 		png_error(job->png, "no memory for its pixels");
+	}
 	return bytes;
+}
+
+static void look_for_client(struct job *job, const struct gn_rows *to)
+{
+	if (!gn_rows_gone(to))
+		return;
+	job->why = GN_CANCELLED;
+	png_error(job->png, "nobody waits for it any more");
+}
+
+static void read_row_of_whole(struct job *job, const struct gn_rows *to, uint8_t *row, int y)
+{
+	png_read_row(job->png, row, NULL);
+	if (y % GN_STRIP_ROWS == 0)
+		look_for_client(job, to);
 }
 
 /* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. When nobody wants the rows, there may be more passes. */
@@ -189,6 +204,7 @@ static void read_strips(struct job *job, const struct gn_rows *to, const struct 
 
 			for (int i = 0; i < count; i++)
 				png_read_row(job->png, strip + (size_t)i * stride, NULL);
+			look_for_client(job, to);
 			if (to->take)
 				to->take(to->user, strip, y, count);
 		}
@@ -202,7 +218,7 @@ static void read_interlaced(struct job *job, const struct gn_rows *to, const str
 
 	for (int pass = 0; pass < passes; pass++)
 		for (int y = 0; y < info->height; y++)
-			png_read_row(job->png, whole + (size_t)y * stride, NULL);
+			read_row_of_whole(job, to, whole + (size_t)y * stride, y);
 	if (to->take)
 		to->take(to->user, whole, 0, info->height);
 }

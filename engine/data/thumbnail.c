@@ -43,8 +43,8 @@ static int shrink(struct gn_image *small, const void *bytes, size_t size, const 
 	job.box[3] = height;
 	job.width = job.window.width = small->width;
 	job.height = job.window.height = small->height;
-	return gn_image_decode_resampled(small->rgb, bytes, size, &info, choose_denominator(&info, side), &job,
-	                                 limits->gate, err);
+	return gn_image_decode_resampled(small->rgb, bytes, size, &info, choose_denominator(&info, side), &job, limits,
+	                                 err);
 }
 
 int gn_image_thumbnail(uint8_t **jpeg, size_t *jpeg_size, const void *bytes, size_t size,

@@ -23,9 +23,10 @@ static void take_rows(void *resampler, const uint8_t *rgb, int y, int count)
 
 /* Rows go from the decoder to the square as they come. */
 static int resample_rows(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                         int denominator, const struct gn_resample *job, struct gn_error *err)
+                         int denominator, const struct gn_resample *job, const struct gn_image_limits *limits,
+                         struct gn_error *err)
 {
-	struct gn_rows rows = {.take = take_rows};
+	struct gn_rows rows = {.take = take_rows, .limits = limits};
 	struct gn_resampler *resampler;
 	int rc;
 
@@ -39,12 +40,13 @@ static int resample_rows(uint8_t *out, const void *bytes, size_t size, const str
 }
 
 static int resample_turned(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                           int denominator, const struct gn_resample *job, struct gn_error *err)
+                           int denominator, const struct gn_resample *job, const struct gn_image_limits *limits,
+                           struct gn_error *err)
 {
 	struct gn_image image;
 	int rc;
 
-	if (gn_image_decode_at(&image, bytes, size, info, denominator, err))
+	if (gn_image_decode_at(&image, bytes, size, info, denominator, limits, err))
 		return -1;
 	rc = gn_resample(out, &image, job, err);
 	gn_image_release(&image);
@@ -52,16 +54,18 @@ static int resample_turned(uint8_t *out, const void *bytes, size_t size, const s
 }
 
 int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                              int denominator, struct gn_resample *job, struct gn_gate *gate, struct gn_error *err)
+                              int denominator, struct gn_resample *job, const struct gn_image_limits *limits,
+                              struct gn_error *err)
 {
 	uint64_t memory = gn_image_decode_memory(info, denominator);
+	struct gn_gate *gate = limits ? limits->gate : NULL;
 	bool turned = info->orientation != 1;
 	int rc;
 
 	for (int i = 0; i < 4; i++)
 		job->box[i] /= denominator;
 	gn_gate_enter(gate, memory);
-	rc = (turned ? resample_turned : resample_rows)(out, bytes, size, info, denominator, job, err);
+	rc = (turned ? resample_turned : resample_rows)(out, bytes, size, info, denominator, job, limits, err);
 	gn_gate_leave(gate, memory);
 	return rc;
 }
@@ -85,7 +89,7 @@ int gn_image_eval(uint8_t *out, const void *bytes, size_t size, const struct gn_
 	job.window.y = (int64_t)rint((double)(job.height - image_size) / 2.0);
 	job.window.width = job.window.height = image_size;
 	return gn_image_decode_resampled(out, bytes, size, &info, gn_image_denominator(&info, width, height, side),
-	                                 &job, limits->gate, err);
+	                                 &job, limits, err);
 }
 
 struct crop {
@@ -144,8 +148,8 @@ int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, const str
 	job.box[2] = crop.width;
 	job.box[3] = crop.height;
 	return gn_image_decode_resampled(out, bytes, size, &info,
-	                                 gn_image_denominator(&info, crop.width, crop.height, image_size), &job,
-	                                 limits->gate, err);
+	                                 gn_image_denominator(&info, crop.width, crop.height, image_size), &job, limits,
+	                                 err);
 }
 
 void gn_image_flip(uint8_t *pixels, int image_size)

@@ -15,9 +15,10 @@ int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, const str
                          int image_size, const struct gn_preprocess *preprocess, struct gn_random *random,
                          struct gn_error *err);
 /* Decodes at 1/denominator of the size and resamples; job->box is of the upright picture in full size, and is changed. out: [window.height,
- * window.width, 3], of no use after an error. A picture that needs no turning never lies in memory as a whole. Waits at the gate. */
+ * window.width, 3], of no use after an error. A picture that needs no turning never lies in memory as a whole. Waits at the limits' gate; NULL: none. */
 int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
-                              int denominator, struct gn_resample *job, struct gn_gate *gate, struct gn_error *err);
+                              int denominator, struct gn_resample *job, const struct gn_image_limits *limits,
+                              struct gn_error *err);
 /* Mirrors u8 [S, S, 3], left to right. */
 void gn_image_flip(uint8_t *pixels, int image_size);
 

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (gn_image_resize(&small, &image, (double[4]){0, 0, image.width, image.height}, 9, 7, GN_BICUBIC,
 		                    NULL))
 			abort();
-		if (!cover && gn_image_verify(data, size, &info, NULL))
+		if (!cover && gn_image_verify(data, size, &info, NULL, NULL))
 			abort(); /* what can be decoded must verify */
 		gn_image_release(&small);
 		gn_image_release(&image);

@@ -128,7 +128,7 @@ static void go(const uint8_t *file, size_t size, const struct settings *s)
 		return;
 	}
 	gn_random_init(&random, 1, GN_RANDOM_AUGMENT, 0, 0);
-	if (!gn_image_verify(file, size, &info, NULL)) {
+	if (!gn_image_verify(file, size, &info, NULL, NULL)) {
 		if (gn_image_eval(pixels, file, size, &limits, s->image_size, &s->preprocess, NULL) ||
 		    gn_image_random_crop(pixels, file, size, &limits, s->image_size, &s->preprocess, &random, NULL) ||
 		    gn_image_thumbnail(&jpeg, &jpeg_size, file, size, &limits, s->side, NULL))

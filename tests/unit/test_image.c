@@ -302,8 +302,37 @@ static void verifying_keeps_nothing_and_sees_everything(void **state)
 
 		assert_int_equal(gn_image_probe(&info, blobs[i].bytes, blobs[i].size, MAX_PIXELS, &err), 0);
 		assert_true(info.verify_bytes > 0);
-		assert_int_equal(gn_image_verify(blobs[i].bytes, blobs[i].size, &info, &err), 0);
-		assert_int_equal(gn_image_verify(blobs[i].bytes, blobs[i].size * 3 / 4, &info, &err), -1);
+		assert_int_equal(gn_image_verify(blobs[i].bytes, blobs[i].size, &info, NULL, &err), 0);
+		assert_int_equal(gn_image_verify(blobs[i].bytes, blobs[i].size * 3 / 4, &info, NULL, &err), -1);
+		blob_release(&blobs[i]);
+	}
+}
+
+static bool gone_after(void *user)
+{
+	int *looks = user;
+
+	return (*looks)-- <= 0;
+}
+
+/* The decoders look every few rows whether the picture is still wanted. (libwebp gives no chance to.) */
+static void decoding_ends_when_nobody_waits(void **state)
+{
+	struct blob blobs[] = {picture_jpeg(64, 640, 9), picture_png(64, 640, 9)};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		for (int looks = 0; looks < 10; looks += 3) {
+			int left = looks;
+			const struct gn_image_limits impatient = {.gone = gone_after, .user = &left};
+			struct gn_image_info info = {0};
+			struct gn_error err = {0};
+
+			assert_int_equal(gn_image_probe(&info, blobs[i].bytes, blobs[i].size, MAX_PIXELS, &err), 0);
+			assert_int_equal(gn_image_verify(blobs[i].bytes, blobs[i].size, &info, &impatient, &err), -1);
+			assert_int_equal(err.code, GN_CANCELLED);
+			assert_int_equal(left, -1); /* not asked again */
+		}
 		blob_release(&blobs[i]);
 	}
 }
@@ -357,7 +386,7 @@ static void data_after_the_last_row_is_limited(void **state)
 		struct gn_error err = {0};
 
 		assert_int_equal(gn_image_probe(&info, png.bytes, png.size, MAX_PIXELS, &err), 0);
-		assert_int_equal(gn_image_verify(png.bytes, png.size, &info, &err), i % 2 ? -1 : 0);
+		assert_int_equal(gn_image_verify(png.bytes, png.size, &info, NULL, &err), i % 2 ? -1 : 0);
 		if (i % 2)
 			assert_non_null(strstr(err.text, "far more data than its pixels"));
 		blob_release(&png);
@@ -416,7 +445,7 @@ static void scans_are_limited(void **state)
 
 		if (gn_image_probe(&info, jpeg.bytes, jpeg.size, UINT64_MAX, &err))
 			fail_msg("%s", err.text);
-		rc = gn_image_verify(jpeg.bytes, jpeg.size, &info, &err);
+		rc = gn_image_verify(jpeg.bytes, jpeg.size, &info, NULL, &err);
 		print_message("%d scans in %zu bytes: %s\n", cases[i].scans, jpeg.size, rc ? err.text : "taken");
 		assert_int_equal(rc, cases[i].good ? 0 : -1);
 		if (rc)
@@ -439,6 +468,7 @@ int main(void)
 	    cmocka_unit_test(huge_headers_are_refused),
 	    cmocka_unit_test(thumbnails_fit),
 	    cmocka_unit_test(verifying_keeps_nothing_and_sees_everything),
+	    cmocka_unit_test(decoding_ends_when_nobody_waits),
 	    cmocka_unit_test(data_after_the_last_row_is_limited),
 	    cmocka_unit_test(scans_are_limited),
 	};
