@@ -1,20 +1,14 @@
 /*
- * What the handlers share. A handler parses, calls, and replies (server/http.h); each resource has files of its own:
- *   service.c                    health, metrics, info, schemas
- *   datasets.c, dataset_views.c  data sets; their pictures
- *   models.c, model_json.c, model_views.c  models; as JSON; layers, checkpoint, angles
- *   model_upload.c, model_archive.c        how models come in; a checkpoint's folder in an archive
- *   model_export.c, model_card.c  a tuned model as a folder that timm and transformers load; where it comes from
- *   classify.c, asked.c          predictions; the models that a request asks
- *   kserve.c, kserve_infer.c     the Open Inference Protocol: health and metadata; inference
- *   prepare.c, plans.c           a run's JSON checked and planned; what it would cost
- *   selections.c                 layers chosen by the angles of a run
- *   jobs.c                       what runs, soups and evaluations share
- *   runs.c, run_views.c, run_curves.c  runs; their metrics and angles
- *   soups.c                      soups
- *   evaluations.c                evaluations, and the pictures behind a cell of the matrix
- *   sweeps.c, sweep_views.c      runs by strategy and seed; their table
- *   compare.c                    runs side by side
+ * What the handlers share. A handler parses, calls, and replies (server/http/handler.h); each resource has files of its own:
+ *   service.c        health, metrics, info, schemas
+ *   jobs.c           what runs, soups and evaluations share
+ *   soups.c, evaluations.c
+ *   datasets/        upload and list; their pictures; those that stay open between requests
+ *   models/          upload; lists, layers, angles; export as a folder that timm and transformers load
+ *   classify/        predictions, for one model or several
+ *   kserve/          the Open Inference Protocol: metadata and inference
+ *   runs/            runs, their plans, curves and selections; runs side by side
+ *   sweeps/          runs by strategy and seed; their table
  */
 #ifndef GN_API_API_H
 #define GN_API_API_H
@@ -23,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/classifier.h"
-#include "server/eventjson.h"
-#include "server/fields.h"
-#include "server/runconfig.h"
-#include "server/service.h"
+#include "server/classifier/classifier.h"
+#include "server/formats/events.h"
+#include "server/common/fields.h"
+#include "server/formats/run_request.h"
+#include "server/service/service.h"
 
 /* ---------------------------------------------------------------- handlers: api/routes.c lists them --------------- */
 
@@ -105,12 +99,12 @@ void gn_api_v2_infer(struct gn_request *r);
 struct gn_dataset_cache;
 struct gn_api {
 	struct gn_dataset_cache *datasets;
-	struct gn_rate *rate; /* of this machine; plans.c */
+	struct gn_rate *rate; /* of this machine; runs/plans.c */
 };
 struct gn_api *gn_api_of(const struct gn_request *r);
 struct gn_modelpool *gn_api_models(const struct gn_request *r);
 
-/* Open data sets, a few of which stay open after their last use (dataset_cache.c). Thread-safe. */
+/* Open data sets, a few of which stay open after their last use (datasets/cache.c). Thread-safe. */
 int gn_dataset_cache_new(struct gn_dataset_cache **out, struct gn_store *store, struct gn_error *err);
 void gn_dataset_cache_free(struct gn_dataset_cache *cache);
 int gn_dataset_hold(struct gn_dataset_cache *cache, const char *id, struct gn_dataset **out, struct gn_error *err);

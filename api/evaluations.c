@@ -1,7 +1,7 @@
 /* Evaluations: a model on a split of a data set. Launch, one with its whole report, and the pictures behind a cell of the matrix. */
 #include "api/api.h"
-#include "server/files.h"
-#include "server/verdicts.h"
+#include "server/common/files.h"
+#include "server/formats/verdicts.h"
 
 enum { REPORT_LIMIT = 256 << 20 };
 static const size_t images_limit = (size_t)1 << 32;

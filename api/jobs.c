@@ -1,6 +1,6 @@
 /* What runs, soups and evaluations share: submit, list, one, cancel, resume, delete, events, log. */
 #include "api/api.h"
-#include "server/sse.h"
+#include "server/http/event_stream.h"
 
 #include <unistd.h>
 

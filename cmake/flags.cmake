@@ -18,7 +18,7 @@ target_compile_options(gonio_flags INTERFACE
   # Rounding must not depend on what the optimiser fuses; errno and trapping are never looked at by our arithmetic.
   -ffp-contract=off -fno-math-errno -fno-trapping-math
   -fstack-protector-strong
-  "$<$<COMPILE_LANGUAGE:C>:SHELL:-include ${PROJECT_SOURCE_DIR}/engine/banned.h>")
+  "$<$<COMPILE_LANGUAGE:C>:SHELL:-include ${PROJECT_SOURCE_DIR}/engine/base/banned.h>")
 target_link_options(gonio_flags INTERFACE -Wl,-z,relro,-z,now -Wl,--as-needed)
 
 if(GONIO_SANITIZE STREQUAL "address")

@@ -177,6 +177,14 @@ int gn_model_open(struct gn_model **out, const char *path, const struct gn_model
 /* The same, without reading the base through: for those who know it to be the one. */
 int gn_model_open_known(struct gn_model **out, const char *path, const struct gn_model *base, struct gn_error *err);
 void gn_model_close(struct gn_model *model);
+/* A model opened with its bases, from the paths of their files, the model first. known: that they belong together. */
+#define GN_CHAIN_MAX 16 /* a tuned model, its base, the base's base, ... */
+struct gn_chain {
+	int count;
+	struct gn_model *models[GN_CHAIN_MAX];
+};
+int gn_chain_open_paths(struct gn_chain *chain, int count, const char *const *paths, bool known, struct gn_error *err);
+void gn_chain_close(struct gn_chain *chain);
 /* SHA-256 over the values of all tensors, the base's too, in the layout's order. The first call reads them all (ViT-B: 0.4 s), later
  * ones know it. Any thread. */
 int gn_model_hash(char hash[65], const struct gn_model *model, struct gn_error *err);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fileio.h"
+#include "base/files.h"
 
 /* ---------------------------------------------------------------- names ------------------------------------------ */
 

@@ -9,7 +9,7 @@
 #include "checkpoint/dtype.h"
 #include "checkpoint/export_plan.h"
 #include "checkpoint/metadata.h"
-#include "fileio.h"
+#include "base/files.h"
 
 struct piece {
 	const float *values;    /* NULL: zeros */

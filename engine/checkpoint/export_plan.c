@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "checkpoint/dtype.h"
-#include "fileio.h"
+#include "base/files.h"
 
 /* ---------------------------------------------------------------- which class ------------------------------------ */
 

@@ -15,7 +15,7 @@
 #include "checkpoint/metadata.h"
 #include "checkpoint/position.h"
 #include "checkpoint/safetensors.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 /* Where a tensor of ours comes from: part[0] alone, or the rows of q, k and v. All NULL: a bias of zeros. */

@@ -1,6 +1,6 @@
 /* Listing the tensors of any safetensors file. */
 #include "checkpoint/safetensors.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 int gn_inspect(const char *path,

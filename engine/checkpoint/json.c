@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fileio.h"
+#include "base/files.h"
 
 /* An empty object takes jansson some 250 bytes, three letters of text. The longest header of a safetensors file opens
  * 3 x 80,000 of them: a tensor's entry, its shape and its offsets. */

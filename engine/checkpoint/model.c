@@ -10,7 +10,7 @@
 #include "checkpoint/metadata.h"
 #include "checkpoint/model.h"
 #include "checkpoint/safetensors.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 struct gn_model_map {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fileio.h"
+#include "base/files.h"
 
 struct taps {
 	int stride;    /* weights per output coordinate */

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "checkpoint/model.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
-#include "random.h"
+#include "base/random.h"
 
 #define DEVIATION   0.02
 #define LAYER_SCALE 1e-5f /* CaiT's and timm's init_values for deep networks */

@@ -10,7 +10,7 @@
 
 #include "checkpoint/dtype.h"
 #include "checkpoint/json.h"
-#include "fileio.h"
+#include "base/files.h"
 
 static const struct {
 	const char *name;

@@ -3,7 +3,7 @@
 
 #include "data/decompress.h"
 #include "data/names.h"
-#include "fileio.h"
+#include "base/files.h"
 
 #include <errno.h>
 #include <locale.h>

@@ -13,8 +13,8 @@
 #include "data/arrange.h"
 
 #include "data/names.h"
-#include "fileio.h"
-#include "random.h"
+#include "base/files.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "data/checker.h"
 
 #include "data/image.h"
-#include "fileio.h"
+#include "base/files.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

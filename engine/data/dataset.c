@@ -1,6 +1,6 @@
 /* An opened data set: two memory maps and the tables that the index gives. */
 #include "data/index.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 #include <stdlib.h>

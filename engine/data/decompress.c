@@ -1,7 +1,7 @@
 /* See decompress.h. Each format is a row of a table: how its library starts, takes a step, and ends. */
 #include "data/decompress.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <limits.h>
 #include <stdlib.h>

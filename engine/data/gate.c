@@ -1,5 +1,5 @@
 /* The account of memory for decoding: see gonio.h. One lock; who waits is woken by every give-back. */
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 #include <pthread.h>

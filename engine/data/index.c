@@ -1,7 +1,7 @@
 /* See index.h. */
 #include "data/index.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@
 #include "data/image.h"
 #include "data/index.h"
 #include "data/names.h"
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 #include <stdlib.h>

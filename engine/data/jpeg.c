@@ -6,7 +6,7 @@
  */
 #include "data/image.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <setjmp.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #include "data/loader.h"
 
 #include "data/transform.h"
-#include "fileio.h"
-#include "random.h"
+#include "base/files.h"
+#include "base/random.h"
 
 #include <limits.h>
 #include <pthread.h>

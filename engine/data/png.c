@@ -7,7 +7,7 @@
  */
 #include "data/image.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <limits.h>
 #include <setjmp.h>

@@ -5,7 +5,7 @@
  */
 #include "data/resample.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 #include <stdlib.h>

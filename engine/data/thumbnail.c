@@ -1,6 +1,6 @@
 /* Small JPEGs of data-set pictures, for the dashboard. */
 #include "data/transform.h"
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 

@@ -7,7 +7,7 @@
 #include "data/image.h"
 #include "data/resample.h"
 #include "gonio.h"
-#include "random.h"
+#include "base/random.h"
 
 /* METHOD 8's random resized crop: scale 0.25 to 1, ratio 3/4 to 4/3. out: u8 [S, S, 3]. Draws from *random, always as many numbers
  * for one picture size. */

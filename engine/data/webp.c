@@ -4,7 +4,7 @@
  */
 #include "data/image.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdlib.h>
 #include <string.h>

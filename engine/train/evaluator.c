@@ -5,7 +5,7 @@
 #include "train/evaluator.h"
 
 #include "data/loader.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "train/scores.h"
 
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  */
 #include "gonio.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
  */
 #include "train/trainer.h"
 
-#include "fileio.h"
+#include "base/files.h"
 #include "train/shared.h"
 
 #include <errno.h>

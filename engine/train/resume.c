@@ -6,7 +6,7 @@
  */
 #include "train/trainer.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

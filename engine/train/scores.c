@@ -8,7 +8,7 @@
  */
 #include "train/scores.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 #include <stdlib.h>

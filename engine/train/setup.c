@@ -1,7 +1,7 @@
 /* Setting a run up: its network, its buffers, its class weights; and taking it all down again. */
 #include "train/trainer.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdlib.h>
 

@@ -10,7 +10,7 @@
  */
 #include "train/shared.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <errno.h>
 #include <fcntl.h>

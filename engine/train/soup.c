@@ -4,7 +4,7 @@
  */
 #include "train/soup_state.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 #include <stdarg.h>

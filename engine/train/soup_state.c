@@ -5,7 +5,7 @@
  */
 #include "train/soup_state.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdio.h>
 #include <string.h>

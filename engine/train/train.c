@@ -4,8 +4,8 @@
  */
 #include "train/trainer.h"
 
-#include "fileio.h"
-#include "random.h"
+#include "base/files.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdarg.h>

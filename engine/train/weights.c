@@ -6,8 +6,8 @@
 #include "train/trainer.h"
 
 #include "checkpoint/position.h"
-#include "fileio.h"
-#include "random.h"
+#include "base/files.h"
+#include "base/random.h"
 #include "tune/angles.h"
 
 #include <stdio.h>

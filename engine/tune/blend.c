@@ -8,7 +8,7 @@
 
 #include "backend/arena.h"
 #include "checkpoint/model.h"
-#include "fileio.h"
+#include "base/files.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  */
 #include "gonio.h"
 
-#include "fileio.h"
+#include "base/files.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "server/cli/inputs.h"
-#include "server/commands.h"
-#include "server/eventjson.h"
-#include "server/files.h"
-#include "server/text.h"
+#include "server/cli/commands.h"
+#include "server/formats/events.h"
+#include "server/common/files.h"
+#include "server/common/text.h"
 
 static const struct gn_cli_option options[] = {
     {"choose", "largest|smallest", "mark the layers that the strategy angle would tune, by this order"},

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "server/cli/cli.h"
-#include "server/commands.h"
-#include "server/text.h"
+#include "server/cli/commands.h"
+#include "server/common/text.h"
 
 static const struct gn_cli_option options[] = {
     {"only", "TEXT", "only figures whose section/name has this in it"},

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #include "server/cli/job.h"
-#include "server/commands.h"
-#include "server/files.h"
-#include "server/text.h"
+#include "server/cli/commands.h"
+#include "server/common/files.h"
+#include "server/common/text.h"
 
 enum { IMAGE_LIMIT = 256 << 20, TOP = 5, TOP_MAX = 1000, IMAGES_MAX = 1000000 };
 

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #include "gonio.h"
-#include "server/fields.h"
+#include "server/common/fields.h"
 
 /* Exit statuses of every subcommand; 0, 2, 3, 4 and 5 are those of a worker (worker.h). */
 enum gn_cli_status {

@@ -9,7 +9,7 @@
 #include "server/cli/folder.h"
 #include "server/cli/job.h"
 #include "server/cli/view.h"
-#include "server/files.h"
+#include "server/common/files.h"
 
 enum { MAX_ENTRIES = 4000000, MAX_IMAGE_BYTES = 64 << 20 };
 

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "server/cli/job.h"
-#include "server/commands.h"
-#include "server/files.h"
-#include "server/worker.h"
+#include "server/cli/commands.h"
+#include "server/common/files.h"
+#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"model", "PATH",

@@ -1,5 +1,5 @@
 /* --help of a command, from its tables. */
-#include "server/cli/cli_private.h"
+#include "server/cli/option_tables.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "server/cli/job.h"
-#include "server/files.h"
+#include "server/common/files.h"
 
 enum { COMPANION_LIMIT = 4 << 20, JOB_LIMIT = 4 << 20, BLOCK = 1 << 20 };
 

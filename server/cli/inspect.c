@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "server/cli/cli.h"
-#include "server/commands.h"
+#include "server/cli/commands.h"
 
 static const struct gn_cli_command command = {
     .name = "inspect",

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server/files.h"
+#include "server/common/files.h"
 
 volatile int gn_cli_stop;
 

@@ -1,5 +1,5 @@
 /* The words of a command line, by the command's tables: see cli.h. */
-#include "server/cli/cli_private.h"
+#include "server/cli/option_tables.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "server/cli/job.h"
-#include "server/commands.h"
-#include "server/worker.h"
+#include "server/cli/commands.h"
+#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"base", "PATH",

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "server/cli/job.h"
-#include "server/commands.h"
-#include "server/eventjson.h"
-#include "server/files.h"
-#include "server/runconfig.h"
-#include "server/worker.h"
+#include "server/cli/commands.h"
+#include "server/formats/events.h"
+#include "server/common/files.h"
+#include "server/formats/run_request.h"
+#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"model", "PATH", "the checkpoint to start from: gonio's own, foreign, or a folder that holds one (required)"},

@@ -6,9 +6,9 @@
 
 #include "server/cli/job.h"
 #include "server/cli/view.h"
-#include "server/eventjson.h"
-#include "server/files.h"
-#include "server/worker.h"
+#include "server/formats/events.h"
+#include "server/common/files.h"
+#include "server/worker/worker.h"
 
 enum { RESULT_LIMIT = 1 << 30 };
 

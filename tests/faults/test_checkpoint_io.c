@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/st_builder.h"
 
 /* ---------------------------------------------------------------- the faults ------------------------------------- */

@@ -3,7 +3,7 @@
  * well: each failure must be an error of the right kind, with no file half-made. (Leaks are AddressSanitizer's to find.)
  */
 #include "data/loader.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/pictures.h"
 
 #include <dirent.h>

@@ -19,9 +19,9 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
-#include "server/store.h"
-#include "server/worker.h"
+#include "server/common/files.h"
+#include "server/store/store.h"
+#include "server/worker/worker.h"
 #include "tests/support/client.h"
 #include "tests/support/program.h"
 #include "tests/support/toy.h"

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "server/eventjson.h"
-#include "server/files.h"
-#include "server/worker.h"
+#include "server/formats/events.h"
+#include "server/common/files.h"
+#include "server/worker/worker.h"
 #include "tests/support/ingredients.h"
 #include "tests/support/program.h"
 

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/ingredients.h"
 
 static atomic_int calls_left; /* until the one that fails; the loader's threads call, too */

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "server/multipart.h"
+#include "server/http/multipart.h"
 
 struct source {
 	const uint8_t *bytes;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/fields.h"
-#include "server/numbers.h"
+#include "server/common/fields.h"
+#include "api/kserve/numbers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/eventjson.h"
-#include "server/runconfig.h"
+#include "server/formats/events.h"
+#include "server/formats/run_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

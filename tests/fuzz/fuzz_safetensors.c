@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fileio.h"
+#include "base/files.h"
 #include "gonio.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

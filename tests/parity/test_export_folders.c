@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "fileio.h"
+#include "base/files.h"
 
 #define TOLERANCE 2e-6
 

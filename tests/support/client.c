@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
+#include "server/common/files.h"
 
 int client_connect(const char *address)
 {

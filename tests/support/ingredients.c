@@ -1,7 +1,7 @@
 /* See ingredients.h. */
 #include "tests/support/ingredients.h"
 
-#include "random.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <setjmp.h>

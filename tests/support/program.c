@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
+#include "server/common/files.h"
 
 void program_needed(void)
 {

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
+#include "server/common/files.h"
 #include "tests/support/client.h"
 
 static const char script[] =

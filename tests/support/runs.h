@@ -2,8 +2,8 @@
 #ifndef GN_TEST_RUNS_H
 #define GN_TEST_RUNS_H
 
-#include "server/store.h"
-#include "server/supervisor.h"
+#include "server/store/store.h"
+#include "server/jobs/jobs.h"
 
 struct runs {
 	char folder[64], program[128];

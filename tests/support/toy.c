@@ -1,6 +1,6 @@
 #include "toy.h"
 
-#include "random.h"
+#include "base/random.h"
 
 #include <archive.h>
 #include <archive_entry.h>

@@ -11,14 +11,19 @@
 
 #include <cmocka.h>
 
-#include "server/classifier.h"
-#include "server/service.h"
+#include "server/classifier/classifier.h"
+#include "server/store/store.h"
 #include "tests/support/client.h"
 #include "tests/support/pictures.h"
 
 enum { THREADS = 8, IMAGES = 24, CLASSES = 5 };
 
-static struct gn_service service;
+static struct {
+	struct gn_store *store;
+	struct gn_metrics *metrics;
+	struct gn_device *device;
+	struct gn_classifier *classifier;
+} service;
 static char folder[128];
 
 static const struct gn_arch ARCH = {
@@ -104,18 +109,21 @@ static void add_tuned(const char *base, float value, char id[GN_ID_SIZE])
 	add_tuned_block(base, value, -1, id);
 }
 
-static void start(int64_t memory)
+static void start(uint64_t memory)
 {
+	struct gn_classifier_options options = {
+	    .max_pixels = 1 << 20, .batch_max = 6, .batch_wait_ms = 2, .model_memory = memory};
 	struct gn_error err = {0};
 
 	memset(&service, 0, sizeof service);
 	temporary_folder(folder, sizeof folder);
-	service.config =
-	    (struct gn_config){.batch_max = 6, .batch_wait_ms = 2, .max_pixels = 1 << 20, .model_memory = memory};
 	assert_int_equal(gn_store_open(&service.store, folder, 0, &err), 0);
 	assert_int_equal(gn_metrics_new(&service.metrics, &err), 0);
 	assert_int_equal(gn_device_open(&service.device, "cpu", 1, GN_PRECISION_AUTO, &err), 0);
-	assert_int_equal(gn_classifier_new(&service.classifier, &service, &err), 0);
+	options.store = service.store;
+	options.metrics = service.metrics;
+	options.device = service.device;
+	assert_int_equal(gn_classifier_new(&service.classifier, &options, &err), 0);
 }
 
 static void stop(void)

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/config.h"
+#include "server/service/config.h"
 
 enum { WORDS_MAX = 8 };
 

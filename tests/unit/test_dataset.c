@@ -1,6 +1,6 @@
 /* The index of a data set: written and read back, and nothing in it is trusted. */
 #include "data/index.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/pictures.h"
 
 #include <setjmp.h>

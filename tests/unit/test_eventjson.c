@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "server/eventjson.h"
+#include "server/formats/events.h"
 #include "tests/support/client.h"
 
 static void check_line(int64_t id, const struct gn_event *event, const char *kind, const char *data)

@@ -14,7 +14,7 @@
 
 #include "checkpoint/dtype.h"
 #include "checkpoint/safetensors.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/st_builder.h"
 
 struct world {

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server/fields.h"
+#include "server/common/fields.h"
 
 struct thing {
 	char name[GN_NAME_SIZE], other[GN_NAME_SIZE];

@@ -1,6 +1,6 @@
 /* Files: whole or not at all, maps, bounded reading, SHA-256. Failing system calls are in
  * tests/faults/test_checkpoint_io.c. */
-#include "fileio.h"
+#include "base/files.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * strategy's gradients are those of full tuning, restricted to what it tunes.
  */
 #include "backend/backend.h"
-#include "random.h"
+#include "base/random.h"
 #include "vit/vit.h"
 
 #include <math.h>

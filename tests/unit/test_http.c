@@ -13,10 +13,10 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
-#include "server/http.h"
-#include "server/metrics.h"
-#include "server/store.h"
+#include "server/common/files.h"
+#include "server/http/server.h"
+#include "server/common/metrics.h"
+#include "server/store/store.h"
 #include "tests/support/client.h"
 
 // What handlers leave for the test to see.

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "checkpoint/position.h"
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/golden.h"
 #include "tests/support/st_builder.h"
 

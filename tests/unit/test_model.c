@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/st_builder.h"
 
 static char folder[64];

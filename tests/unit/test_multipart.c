@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/multipart.h"
+#include "server/http/multipart.h"
 
 // A body that comes in pieces of `piece` bytes; broken: it ends with -1.
 struct source {

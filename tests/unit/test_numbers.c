@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/numbers.h"
+#include "api/kserve/numbers.h"
 
 // The body as JSON, and what was cut out of it. numbers is borrowed from text.
 static json_t *load(const char *text, struct gn_numbers *numbers)

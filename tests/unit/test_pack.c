@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server/pack.h"
+#include "server/formats/archive_stream.h"
 #include "tests/support/client.h"
 
 enum { WEIGHTS = 300000, ROOM = 1 << 20 };

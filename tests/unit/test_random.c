@@ -1,5 +1,5 @@
 /* Philox against the known-answer vectors of Random123 (Salmon et al., SC 2011), and the distributions' bounds. */
-#include "random.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <setjmp.h>

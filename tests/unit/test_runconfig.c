@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/strategy_json.h"
+#include "server/formats/strategy.h"
 
 // Reads text; returns how many errors there are, the first one's pointer in *pointer.
 static size_t read_text(struct gn_run_request *request, const char *text, bool for_plan, char pointer[128])

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "fileio.h"
+#include "base/files.h"
 #include "tests/support/st_builder.h"
 
 #define CASES GN_SOURCE_DIR "/tests/cases/safetensors"

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
-#include "server/db.h"
-#include "server/store.h"
+#include "server/common/files.h"
+#include "server/store/db.h"
+#include "server/store/store.h"
 #include "tests/support/client.h"
 
 struct fixture {

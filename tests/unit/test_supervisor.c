@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "server/eventjson.h"
-#include "server/files.h"
+#include "server/formats/events.h"
+#include "server/common/files.h"
 #include "tests/support/client.h"
 #include "tests/support/runs.h"
 

@@ -11,8 +11,9 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
-#include "server/sse.h"
+#include "server/http/server.h"
+#include "server/common/files.h"
+#include "server/http/event_stream.h"
 #include "tests/support/client.h"
 #include "tests/support/runs.h"
 

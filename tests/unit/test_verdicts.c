@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "server/files.h"
-#include "server/verdicts.h"
+#include "server/common/files.h"
+#include "server/formats/verdicts.h"
 #include "tests/support/client.h"
 
 static void test_round_trip(void **state)

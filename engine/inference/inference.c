@@ -1,0 +1,272 @@
+/*
+ * Models ready to classify. The way from the images to the features runs in buffers that all models of one shape share
+ * (resident.h); each model has a head's buffers of its own. Models tuned from one base whose first blocks are the same memory
+ * compute them once for an image.
+ */
+#include "inference/resident.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/files.h"
+
+#define USEFUL_ROWS 2048 /* as in training: past this, a pass gets no faster on a CPU */
+
+struct gn_infer {
+	struct gn_device *device;
+	const struct gn_model *model;
+	struct gn_weights *weights;
+	struct gn_bind bind;
+	struct gn_body *body;
+	struct gn_arena memory; /* of the head's pass */
+	struct gn_pass *head;
+};
+
+static int prepare(struct gn_infer *infer, int batch, struct gn_error *err)
+{
+	struct gn_device *device = infer->device;
+	const struct gn_arch *arch = &infer->model->arch;
+	int from = arch->depth + 1, to = arch->depth + 2;
+	size_t bytes = gn_pass_bytes(device->backend, arch, NULL, batch, from, to);
+
+	device->backend->enter(device->ctx);
+	if (gn_weights_hold(&infer->weights, device, infer->model, err) ||
+	    gn_bind_init(&infer->bind, &infer->model->layout, arch->depth, infer->weights->tensors, err) ||
+	    gn_body_hold(&infer->body, device, arch, batch, err))
+		return -1;
+	gn_arena_begin(&infer->memory, device->backend, device->ctx);
+	gn_arena_take(&infer->memory, 1, bytes);
+	if (gn_arena_open(&infer->memory, err))
+		return -1;
+	return gn_pass_new_in(&infer->head, gn_arena_take(&infer->memory, 1, bytes), device->backend, device->ctx, arch,
+	                      NULL, batch, from, to, err);
+}
+
+int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct gn_model *model, int max_batch,
+                 struct gn_error *err)
+{
+	struct gn_infer *infer;
+	int useful = USEFUL_ROWS / gn_arch_tokens(&model->arch), batch = useful < 1 ? 1 : useful;
+
+	if (model->arch.classes == 0)
+		return gn_fail(err, GN_CONFLICT, "", "the model has no classification head");
+	if (gn_vit_check(device->backend, &model->arch, err))
+		return -1;
+	infer = gn_alloc(1, sizeof *infer, err);
+	if (!infer)
+		return -1;
+	infer->device = device;
+	infer->model = model;
+	if (prepare(infer, batch < max_batch && device->backend->unified ? batch : max_batch, err)) {
+		gn_infer_free(infer);
+		return -1;
+	}
+	*out = infer;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- running ----------------------------------------- */
+
+static void run_body(const struct gn_infer *infer, int B, int from, int to)
+{
+	gn_vit_forward_stages(infer->body->pass, &infer->bind, B, from, to, false);
+}
+
+/* features -> logits [B, K] */
+static void run_head(const struct gn_infer *infer, int B, float *logits)
+{
+	const struct gn_backend *be = infer->device->backend;
+	struct gn_ctx *ctx = infer->device->ctx;
+	size_t features = gn_stage_floats(&infer->head->shape, infer->head->from) * (size_t)B;
+
+	be->copy(ctx, gn_pass_input(infer->head), gn_pass_output(infer->body->pass), features * be->act_bytes);
+	gn_vit_forward(infer->head, &infer->bind, B, false);
+	be->download(ctx, logits, gn_pass_output(infer->head),
+	             (size_t)B * (size_t)infer->model->arch.classes * sizeof *logits);
+}
+
+/* Every model from the images on. */
+static void run_apart(struct gn_infer *const *infers, int count, const float *images, int B, float *const *logits)
+{
+	for (int i = 0; i < count; i++) {
+		const struct gn_infer *infer = infers[i];
+		const struct gn_backend *be = infer->device->backend;
+		size_t side = (size_t)infer->model->arch.image_size;
+
+		be->upload(infer->device->ctx, gn_pass_input(infer->body->pass), images,
+		           (size_t)B * 3 * side * side * sizeof *images);
+		run_body(infer, B, 0, infer->model->arch.depth + 1);
+		run_head(infer, B, logits[i]);
+	}
+}
+
+/* The first `shared` blocks once, the rest for each. All have one body. */
+static void run_together(struct gn_infer *const *infers, int count, int shared, const float *images, int B,
+                         float *const *logits)
+{
+	const struct gn_infer *first = infers[0];
+	const struct gn_backend *be = first->device->backend;
+	struct gn_ctx *ctx = first->device->ctx;
+	struct gn_pass *pass = first->body->pass;
+	size_t side = (size_t)first->model->arch.image_size;
+	size_t bytes = gn_stage_floats(&pass->shape, shared) * (size_t)B * be->act_bytes;
+
+	be->upload(ctx, gn_pass_input(pass), images, (size_t)B * 3 * side * side * sizeof *images);
+	run_body(first, B, 0, shared);
+	be->copy(ctx, first->body->stash, pass->x[shared], bytes);
+	for (int i = 0; i < count; i++) {
+		if (i > 0)
+			be->copy(ctx, pass->x[shared], first->body->stash, bytes);
+		run_body(infers[i], B, shared, infers[i]->model->arch.depth + 1);
+		run_head(infers[i], B, logits[i]);
+	}
+}
+
+static bool one_body(struct gn_infer *const *infers, int count)
+{
+	for (int i = 1; i < count; i++)
+		if (infers[i]->body != infers[0]->body)
+			return false;
+	return true;
+}
+
+/* How many images all take at once. */
+static int piece_of(struct gn_infer *const *infers, int count)
+{
+	int piece = infers[0]->body->pass->batch;
+
+	for (int i = 1; i < count; i++)
+		piece = infers[i]->body->pass->batch < piece ? infers[i]->body->pass->batch : piece;
+	return piece;
+}
+
+static int shared_by(struct gn_infer *const *infers, int count, struct gn_error *err)
+{
+	const struct gn_model **models;
+	int shared;
+
+	if (count == 1 || !one_body(infers, count))
+		return 0;
+	models = gn_alloc((size_t)count, sizeof *models, err);
+	if (!models)
+		return -1;
+	for (int i = 0; i < count; i++)
+		models[i] = infers[i]->model;
+	shared = gn_models_shared_blocks(models, count);
+	free(models);
+	if (shared > 0 && gn_body_stash(infers[0]->body, infers[0]->device, err))
+		return -1;
+	return shared;
+}
+
+int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
+                      struct gn_error *err)
+{
+	struct gn_device *device = infers[0]->device;
+	size_t side = (size_t)infers[0]->model->arch.image_size;
+	int piece = piece_of(infers, count), shared;
+	float **at;
+
+	device->backend->enter(device->ctx);
+	shared = shared_by(infers, count, err);
+	at = shared < 0 ? NULL : gn_alloc((size_t)count, sizeof *at, err);
+	if (!at)
+		return -1;
+	for (int done = 0; done < batch; done += piece) {
+		int n = batch - done < piece ? batch - done : piece;
+
+		for (int i = 0; i < count; i++)
+			at[i] = logits[i] + (size_t)done * (size_t)infers[i]->model->arch.classes;
+		if (shared > 0)
+			run_together(infers, count, shared, images + (size_t)done * 3 * side * side, n, at);
+		else
+			run_apart(infers, count, images + (size_t)done * 3 * side * side, n, at);
+	}
+	free(at);
+	return device->backend->sync(device->ctx, err);
+}
+
+int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *logits, struct gn_error *err)
+{
+	return gn_infer_run_many(&infer, 1, images, batch, &logits, err);
+}
+
+uint64_t gn_infer_bytes(const struct gn_infer *infer)
+{
+	return infer->memory.size;
+}
+
+uint64_t gn_infer_gpu_bytes(const struct gn_device *device, enum gn_precision precision, const struct gn_arch *arch,
+                            int max_batch)
+{
+	const struct gn_backend *be = gn_device_table(device, precision);
+	struct gn_layout layout;
+	uint64_t bytes;
+
+	if (!be || be->unified || gn_layout_init(&layout, arch, NULL))
+		return 0;
+	bytes = be->overhead_bytes + gn_pass_bytes(be, arch, NULL, max_batch, 0, arch->depth + 1) +
+	        gn_pass_bytes(be, arch, NULL, max_batch, arch->depth + 1, arch->depth + 2);
+	for (int i = 0; i < layout.count; i++)
+		bytes +=
+		    layout.tensors[i].numel * (gn_role_is_mat(layout.tensors[i].role) ? be->mat_bytes : sizeof(float));
+	gn_layout_release(&layout);
+	return bytes;
+}
+
+void gn_infer_free(struct gn_infer *infer)
+{
+	if (!infer)
+		return;
+	infer->device->backend->enter(infer->device->ctx);
+	gn_pass_free(infer->head);
+	gn_arena_release(&infer->memory);
+	gn_body_drop(infer->body, infer->device);
+	gn_bind_release(&infer->bind);
+	gn_weights_drop(infer->weights, infer->device);
+	free(infer);
+}
+
+/* ---------------------------------------------------------------- what models share ------------------------------- */
+
+/* Whether tensor i is the same memory in all models. */
+static bool is_shared(const struct gn_model *const *models, int count, int i)
+{
+	for (int m = 1; m < count; m++)
+		if (models[m]->tensors[i] != models[0]->tensors[i])
+			return false;
+	return true;
+}
+
+int gn_models_shared_blocks(const struct gn_model *const *models, int count)
+{
+	const struct gn_layout *layout = &models[0]->layout;
+	int shared = models[0]->arch.depth;
+
+	for (int m = 1; m < count; m++)
+		if (!gn_same_body(&models[m]->arch, &models[0]->arch))
+			return 0;
+	/* same bodies have the same tensors in the same order, up to the head's at the end */
+	for (int i = 0; i < layout->count; i++) {
+		const struct gn_tensor *t = &layout->tensors[i];
+
+		if (t->role > GN_LS2 || is_shared(models, count, i))
+			continue;
+		if (t->block < 0)
+			return 0;
+		shared = t->block < shared ? t->block : shared;
+	}
+	return shared;
+}
+
+void gn_softmax(float *probabilities, const float *logits, int classes)
+{
+	double largest = (double)logits[0], sum = 0;
+
+	for (int k = 1; k < classes; k++)
+		largest = (double)logits[k] > largest ? (double)logits[k] : largest;
+	for (int k = 0; k < classes; k++)
+		sum += exp((double)logits[k] - largest);
+	for (int k = 0; k < classes; k++)
+		probabilities[k] = (float)(exp((double)logits[k] - largest) / sum);
+}

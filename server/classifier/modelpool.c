@@ -1,0 +1,271 @@
+/* Opened models, shared and evicted by age: see modelpool.h. */
+#include "server/classifier/modelpool.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct gn_modelpool {
+	struct gn_store *store;
+	struct gn_device *device;
+	uint64_t limit;
+	int max_batch;
+	pthread_mutex_t lock, device_lock;
+	struct gn_held *open; /* every model that is not forgotten */
+	uint64_t clock;
+	_Atomic uint64_t resident; /* bytes on the device that open models share */
+};
+
+int gn_modelpool_new(struct gn_modelpool **out, struct gn_store *store, struct gn_device *device, uint64_t limit,
+                     int max_batch, struct gn_error *err)
+{
+	struct gn_modelpool *pool = calloc(1, sizeof *pool);
+
+	if (!pool)
+		return gn_fail_errno(err, "", "starting the model pool");
+	pool->store = store;
+	pool->device = device;
+	pool->limit = limit;
+	pool->max_batch = max_batch;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_mutex_init(&pool->device_lock, NULL);
+	*out = pool;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- closing --------------------------------------- */
+
+static void unlink_held(struct gn_modelpool *pool, struct gn_held *held)
+{
+	struct gn_held **at = &pool->open;
+
+	while (*at && *at != held)
+		at = &(*at)->next;
+	if (*at)
+		*at = held->next;
+}
+
+/* Closes a model that is out of the table and that nobody holds; then its base loses a holder. Without locks. */
+static void close_held(struct gn_modelpool *pool, struct gn_held *held)
+{
+	struct gn_held *base = held->base;
+
+	pthread_mutex_lock(&pool->device_lock);
+	gn_infer_free(held->infer);
+	pool->resident = gn_device_resident_bytes(pool->device);
+	pthread_mutex_unlock(&pool->device_lock);
+	gn_model_close(held->model);
+	free(held);
+	if (base)
+		gn_modelpool_drop(pool, base);
+}
+
+static uint64_t open_bytes(const struct gn_modelpool *pool)
+{
+	uint64_t bytes = pool->resident;
+
+	for (const struct gn_held *h = pool->open; h; h = h->next)
+		bytes += h->file_bytes + h->infer_bytes;
+	return bytes;
+}
+
+/* The least recently used model that nobody holds, out of the table, while the pool is past its limit. */
+static struct gn_held *take_victim(struct gn_modelpool *pool)
+{
+	struct gn_held *oldest = NULL;
+
+	if (open_bytes(pool) <= pool->limit)
+		return NULL;
+	for (struct gn_held *h = pool->open; h; h = h->next)
+		if (!h->holders && (!oldest || h->used < oldest->used))
+			oldest = h;
+	if (oldest)
+		unlink_held(pool, oldest);
+	return oldest;
+}
+
+void gn_modelpool_drop(struct gn_modelpool *pool, struct gn_held *held)
+{
+	struct gn_held *victim;
+
+	if (!held)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	held->used = ++pool->clock;
+	held->holders--;
+	victim = held->forgotten && !held->holders ? held : take_victim(pool);
+	pthread_mutex_unlock(&pool->lock);
+	while (victim) {
+		close_held(pool, victim);
+		pthread_mutex_lock(&pool->lock);
+		victim = take_victim(pool);
+		pthread_mutex_unlock(&pool->lock);
+	}
+}
+
+void gn_modelpool_forget(struct gn_modelpool *pool, const char *id)
+{
+	struct gn_held *held;
+
+	pthread_mutex_lock(&pool->lock);
+	for (held = pool->open; held && strcmp(held->id, id) != 0;)
+		held = held->next;
+	if (held) {
+		unlink_held(pool, held);
+		held->forgotten = true;
+		if (held->holders)
+			held = NULL;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	if (held)
+		close_held(pool, held);
+}
+
+void gn_modelpool_free(struct gn_modelpool *pool)
+{
+	if (!pool)
+		return;
+	pool->limit = 0;
+	for (struct gn_held *victim = take_victim(pool); victim; victim = take_victim(pool))
+		close_held(pool, victim);
+	gn_assert(!pool->open);
+	pthread_mutex_destroy(&pool->lock);
+	pthread_mutex_destroy(&pool->device_lock);
+	free(pool);
+}
+
+/* ---------------------------------------------------------------- opening --------------------------------------- */
+
+static struct gn_held *find(struct gn_modelpool *pool, const char *id)
+{
+	struct gn_held *held = pool->open;
+
+	while (held && strcmp(held->id, id) != 0)
+		held = held->next;
+	return held;
+}
+
+/* Opens one model on its base (held already) and puts it into the table. */
+static struct gn_held *open_one(struct gn_modelpool *pool, const char *id, struct gn_held *base, struct gn_error *err)
+{
+	char path[PATH_MAX];
+	struct stat status;
+	struct gn_held *held = calloc(1, sizeof *held);
+
+	if (!held) {
+		gn_fail_errno(err, "", "opening a model");
+		return NULL;
+	}
+	gn_store_folder(pool->store, GN_KIND_MODEL, id, path);
+	size_t used = strlen(path);
+	snprintf(path + used, sizeof path - used, "/model.safetensors");
+	if (gn_model_open_known(&held->model, path, base ? base->model : NULL, err)) {
+		free(held);
+		return NULL;
+	}
+	snprintf(held->id, sizeof held->id, "%s", id);
+	held->file_bytes = stat(path, &status) ? 0 : (uint64_t)status.st_size;
+	held->base = base;
+	held->next = pool->open;
+	pool->open = held;
+	return held;
+}
+
+int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held **out, struct gn_error *err)
+{
+	char ids[GN_CHAIN_MAX][GN_ID_SIZE];
+	struct gn_held *held = NULL, *base = NULL;
+
+	pthread_mutex_lock(&pool->lock);
+	held = find(pool, id);
+	if (held)
+		held->holders++;
+	pthread_mutex_unlock(&pool->lock);
+	if (held) {
+		*out = held;
+		return 0;
+	}
+	int count = gn_store_chain(pool->store, id, ids, err);
+	if (count < 0)
+		return -1;
+	pthread_mutex_lock(&pool->lock);
+	for (int i = count - 1; i >= 0; i--) {
+		held = find(pool, ids[i]);
+		bool opened = !held;
+		if (opened)
+			held = open_one(pool, ids[i], base, err);
+		if (!held)
+			break;
+		held->holders++;
+		/* a model that was open already holds its base itself: the hold of this walk is given back */
+		if (!opened && base)
+			base->holders--;
+		base = held;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	if (!held) {
+		gn_modelpool_drop(pool, base);
+		return -1;
+	}
+	*out = held;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- computing ------------------------------------- */
+
+/* With the device. */
+static int make_ready(struct gn_modelpool *pool, struct gn_held *held, struct gn_error *err)
+{
+	if (held->infer)
+		return 0;
+	if (gn_infer_new(&held->infer, pool->device, held->model, pool->max_batch, err))
+		return -1;
+	held->infer_bytes = gn_infer_bytes(held->infer);
+	return 0;
+}
+
+int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, int count, const float *images,
+                       int batch, float *const *logits, struct gn_error *err)
+{
+	struct gn_infer **infers = calloc((size_t)count, sizeof *infers);
+	int failed = 0;
+
+	if (!infers)
+		return gn_fail_errno(err, "", "classifying with several models");
+	pthread_mutex_lock(&pool->device_lock);
+	for (int i = 0; i < count && !failed; i++) {
+		failed = make_ready(pool, held[i], err);
+		infers[i] = held[i]->infer;
+	}
+	if (!failed)
+		failed = gn_infer_run_many(infers, count, images, batch, logits, err);
+	pool->resident = gn_device_resident_bytes(pool->device);
+	pthread_mutex_unlock(&pool->device_lock);
+	free(infers);
+	return failed;
+}
+
+int gn_modelpool_check_device(struct gn_modelpool *pool, struct gn_error *err)
+{
+	int failed;
+
+	pthread_mutex_lock(&pool->device_lock);
+	failed = gn_device_check(pool->device, err);
+	pthread_mutex_unlock(&pool->device_lock);
+	return failed;
+}
+
+uint64_t gn_modelpool_bytes(struct gn_modelpool *pool, int *models)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&pool->lock);
+	bytes = open_bytes(pool);
+	*models = 0;
+	for (const struct gn_held *h = pool->open; h; h = h->next)
+		++*models;
+	pthread_mutex_unlock(&pool->lock);
+	return bytes;
+}

@@ -1,0 +1,233 @@
+/* Events of a run as JSON lines: see events.h. */
+#include "server/formats/events.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/common/text.h"
+
+enum { MAX_LINE = 8 << 20 };
+
+static const char *const KINDS[] = {
+    [GN_EVENT_START] = "start",           [GN_EVENT_STEP] = "step",
+    [GN_EVENT_EPOCH] = "epoch",           [GN_EVENT_ANGLES] = "angles",
+    [GN_EVENT_CHECKPOINT] = "checkpoint", [GN_EVENT_LOG] = "log",
+    [GN_EVENT_CHOICE] = "record",
+};
+
+/* ---------------------------------------------------------------- writing --------------------------------------- */
+
+json_t *gn_angles_layers(const struct gn_angles *angles)
+{
+	json_t *layers = json_array();
+
+	for (int i = 0; i < angles->count; i++) {
+		const struct gn_layer_angle *layer = &angles->layers[i];
+		json_t *tensors = json_array();
+		for (int t = 0; t < layer->tensor_count; t++)
+			json_array_append_new(tensors, json_pack("{s:s,s:o}", "name", layer->tensors[t].name, "degrees",
+			                                         gn_json_real(layer->tensors[t].degrees)));
+		json_array_append_new(layers,
+		                      json_pack("{s:s,s:i,s:s,s:o,s:i,s:o}", "name", layer->name, "block", layer->block,
+		                                "group", gn_group_name(layer->group), "degrees",
+		                                gn_json_real(layer->degrees), "rank", layer->rank, "tensors", tensors));
+	}
+	return layers;
+}
+
+int gn_angles_from_layers(struct gn_angles *out, const json_t *layers, struct gn_error *err)
+{
+	size_t count = json_array_size(layers), i;
+	struct gn_angles angles = {.layers = calloc(count + 1, sizeof *angles.layers)};
+	json_t *layer;
+
+	if (!angles.layers)
+		return gn_fail(err, GN_NO_MEMORY, "", "no memory for angles");
+	json_array_foreach((json_t *)(uintptr_t)layers, i, layer)
+	{
+		struct gn_layer_angle *a = &angles.layers[angles.count++];
+		const char *name = json_string_value(json_object_get(layer, "name"));
+		const char *group = json_string_value(json_object_get(layer, "group"));
+		const json_t *degrees = json_object_get(layer, "degrees");
+		snprintf(a->name, sizeof a->name, "%s", name ? name : "");
+		a->block = (int)json_integer_value(json_object_get(layer, "block"));
+		a->group =
+		    group && !strcmp(group, gn_group_name(GN_GROUP_ATTENTION)) ? GN_GROUP_ATTENTION : GN_GROUP_FFN;
+		a->degrees = json_is_number(degrees) ? json_number_value(degrees) : NAN;
+	}
+	*out = angles;
+	return 0;
+}
+
+json_t *gn_selection_json(const struct gn_selection *selection, enum gn_order order)
+{
+	json_t *layers = json_array();
+	int attention = 0;
+
+	for (int i = 0; i < selection->count; i++) {
+		const struct gn_selected_layer *layer = &selection->layers[i];
+		attention += layer->group == GN_GROUP_ATTENTION;
+		json_array_append_new(layers, json_pack("{s:s,s:i,s:s,s:o}", "name", layer->name, "block", layer->block,
+		                                        "group", gn_group_name(layer->group), "degrees",
+		                                        gn_json_real(layer->degrees)));
+	}
+	return json_pack("{s:s,s:i,s:i,s:o}", "order", gn_order_name(order), "attention_layers", attention,
+	                 "ffn_layers", selection->count - attention, "layers", layers);
+}
+
+/* What the run's record is to show of a choice by a probe. */
+static json_t *choice_data(const struct gn_choice *choice)
+{
+	json_t *selection = gn_selection_json(choice->selection, choice->order), *trials = json_array(),
+	       *layers = json_array();
+
+	for (int order = GN_LARGEST; choice->tried && order <= GN_SMALLEST; order++)
+		json_array_append_new(trials,
+		                      json_pack("{s:s,s:o,s:o}", "order", gn_order_name((enum gn_order)order),
+		                                "val_accuracy", gn_json_real(choice->trials[order].val_accuracy),
+		                                "val_loss", gn_json_real(choice->trials[order].val_loss)));
+	json_object_set_new(selection, "from", json_null());
+	json_object_set_new(selection, "trials", choice->tried ? json_incref(trials) : json_null());
+	json_decref(trials);
+	for (int i = 0; i < choice->selection->count; i++)
+		json_array_append_new(layers, json_string(choice->selection->layers[i].name));
+	json_array_append_new(layers, json_string("head"));
+	return json_pack("{s:o,s:o}", "selection", selection, "tuned_layers", layers);
+}
+
+static json_t *progress(const struct gn_event *event)
+{
+	return json_pack("{s:I,s:I,s:i,s:i}", "step", (json_int_t)event->step, "steps", (json_int_t)event->steps,
+	                 "epoch", event->epoch, "epochs", event->epochs);
+}
+
+static json_t *kind_data(const struct gn_event *event)
+{
+	json_t *data;
+
+	switch (event->kind) {
+	case GN_EVENT_START:
+		data = progress(event);
+		json_object_set_new(data, "line", json_string(event->text ? event->text : ""));
+		return data;
+	case GN_EVENT_STEP:
+		data = progress(event);
+		json_object_set_new(data, "loss", gn_json_real(event->loss));
+		json_object_set_new(data, "lr", gn_json_real(event->lr));
+		json_object_set_new(data, "images_per_second", gn_json_real(event->images_per_second));
+		json_object_set_new(data, "grad_norm", gn_json_real(event->grad_norm));
+		json_object_set_new(data, "eta_seconds", gn_json_real(event->eta_seconds));
+		return data;
+	case GN_EVENT_EPOCH:
+		return json_pack("{s:i,s:o,s:o,s:o,s:o,s:o}", "epoch", event->epoch, "train_loss",
+		                 gn_json_real(event->train_loss), "val_loss", gn_json_real(event->val_loss),
+		                 "val_accuracy", gn_json_real(event->val_accuracy), "val_macro_f1",
+		                 gn_json_real(event->val_macro_f1), "seconds", gn_json_real(event->seconds));
+	case GN_EVENT_ANGLES:
+		return json_pack("{s:i,s:o}", "epoch", event->epoch, "layers", gn_angles_layers(event->angles));
+	case GN_EVENT_CHECKPOINT:
+		return json_pack("{s:I,s:i}", "step", (json_int_t)event->step, "epoch", event->epoch);
+	case GN_EVENT_CHOICE:
+		return choice_data(event->choice);
+	case GN_EVENT_LOG:
+		break;
+	}
+	data = json_string(event->text ? event->text : "");
+	return json_pack("{s:o}", "line", data ? data : json_string("(a line that is not UTF-8)"));
+}
+
+static json_t *event_data(const struct gn_event *event)
+{
+	json_t *data = kind_data(event);
+
+	if (event->phase && event->kind != GN_EVENT_CHOICE)
+		json_object_set_new(data, "phase", json_string(event->phase));
+	return data;
+}
+
+char *gn_event_line_of(int64_t id, const char *kind, json_t *data)
+{
+	char time[GN_TIME_SIZE];
+	size_t length;
+
+	gn_time_text(time, gn_now());
+	json_t *line = json_pack("{s:I,s:s,s:s,s:o}", "id", (json_int_t)id, "time", time, "event", kind, "data", data);
+	char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+	json_decref(line);
+	if (!text)
+		return NULL;
+	length = strlen(text);
+	char *with_newline = realloc(text, length + 2);
+	if (!with_newline) {
+		free(text);
+		return NULL;
+	}
+	memcpy(with_newline + length, "\n", 2);
+	return with_newline;
+}
+
+char *gn_event_line(int64_t id, const struct gn_event *event)
+{
+	return gn_event_line_of(id, KINDS[event->kind], event_data(event));
+}
+
+/* ---------------------------------------------------------------- reading --------------------------------------- */
+
+int gn_event_parse(struct gn_event_record *record, const char *line, size_t length)
+{
+	json_t *value = json_loadb(line, length, 0, NULL);
+
+	record->id = json_integer_value(json_object_get(value, "id"));
+	record->kind = json_string_value(json_object_get(value, "event"));
+	record->data = json_object_get(value, "data");
+	record->value = value;
+	if (record->id > 0 && record->kind && json_is_object(record->data))
+		return 0;
+	json_decref(value);
+	record->value = NULL;
+	return -1;
+}
+
+int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
+                   struct gn_error *err)
+{
+	struct gn_event_record record;
+	char *line = NULL;
+	size_t capacity = 0;
+	ssize_t length;
+	bool more = true;
+
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return errno == ENOENT ? 0 : gn_fail_errno(err, "", "reading a run's events");
+	/* a last line without its newline is still being written */
+	while (more && (length = getline(&line, &capacity, file)) > 0 && line[length - 1] == '\n') {
+		if (length > MAX_LINE || gn_event_parse(&record, line, (size_t)length))
+			continue;
+		more = visit(user, &record);
+		json_decref(record.value);
+	}
+	free(line);
+	fclose(file);
+	return 0;
+}
+
+static bool keep_last(void *user, const struct gn_event_record *record)
+{
+	int64_t *last = user;
+
+	if (record->id > *last)
+		*last = record->id;
+	return true;
+}
+
+int64_t gn_events_last_id(const char *path)
+{
+	int64_t last = 0;
+
+	gn_events_read(path, keep_last, &last, NULL);
+	return last;
+}

@@ -1,0 +1,387 @@
+/*
+ * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the task thread takes them out. While the ring is
+ * full the connection is suspended, so a slow disk slows the client and memory stays bounded.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/common/fields.h"
+#include "server/http/request.h"
+#include "server/store/store.h"
+
+enum { SPACE_STEP = 16 << 20, COPY_BYTES = 128 * 1024, SLOW_BYTES = 1000 };
+
+/* ---------------------------------------------------------------- MHD's side ------------------------------------- */
+
+int gn_body_append(struct gn_request *r, const char *data, size_t size)
+{
+	size_t used = (size_t)r->received;
+
+	if (used + size + 1 > r->text_capacity) {
+		size_t capacity = 2 * (used + size) + 512;
+		char *grown = realloc(r->text, capacity);
+		if (!grown)
+			return -1;
+		r->text = grown;
+		r->text_capacity = capacity;
+	}
+	memcpy(r->text + used, data, size);
+	r->text[used + size] = '\0';
+	r->received += size;
+	return 0;
+}
+
+static size_t ring_put(struct gn_request *r, const char *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size && r->ring_used < GN_RING_BYTES) {
+		size_t at = (r->ring_at + r->ring_used) % GN_RING_BYTES, room = GN_RING_BYTES - r->ring_used;
+		size_t n = GN_RING_BYTES - at;
+		if (n > room)
+			n = room;
+		if (n > size - done)
+			n = size - done;
+		memcpy(r->ring + at, data + done, n);
+		r->ring_used += n;
+		done += n;
+	}
+	return done;
+}
+
+enum MHD_Result gn_body_push(struct gn_request *r, const char *data, size_t *size)
+{
+	size_t taken;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->finished || r->fault) { /* nobody reads any more: the rest is thrown away, then comes the answer */
+		r->discarded += *size;
+		*size = 0;
+	} else if (r->received + *size > r->limit) {
+		r->fault = GN_FAULT_TOO_LARGE;
+		*size = 0;
+		pthread_cond_signal(&r->changed);
+	} else {
+		taken = ring_put(r, data, *size);
+		r->received += taken;
+		*size -= taken;
+		if (taken)
+			pthread_cond_signal(&r->changed);
+		if (*size) {
+			r->suspended = true;
+			MHD_suspend_connection(r->connection);
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	return MHD_YES;
+}
+
+/* ---------------------------------------------------------------- the handler's side ----------------------------- */
+
+static size_t ring_take(struct gn_request *r, char *buffer, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size && r->ring_used) {
+		size_t n = GN_RING_BYTES - r->ring_at;
+		if (n > r->ring_used)
+			n = r->ring_used;
+		if (n > size - done)
+			n = size - done;
+		memcpy(buffer + done, r->ring + r->ring_at, n);
+		r->ring_at = (r->ring_at + n) % GN_RING_BYTES;
+		r->ring_used -= n;
+		done += n;
+	}
+	return done;
+}
+
+/* A client that sends a byte now and then would hold a task thread for ever; MHD's timeout only sees silence. */
+static bool too_slow(const struct gn_request *r)
+{
+	return r->waited > r->http->options.timeout_seconds && (double)r->received < r->waited * SLOW_BYTES;
+}
+
+static bool nothing_yet(const struct gn_request *r)
+{
+	return !r->ring_used && !r->ended && !r->gone && !r->fault;
+}
+
+/*
+ * Wakes now and then to see whether the service breaks uploads off, and whether the client is still there: MHD may miss an end that
+ * comes together with the last bytes, and would wait for its timeout. Two looks make sure that MHD has handed on what came. With the lock.
+ */
+static void sleep_until_bytes(struct gn_request *r)
+{
+	int closed = 0;
+
+	while (nothing_yet(r)) {
+		struct timespec until, after;
+		double start;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		start = (double)until.tv_sec + 1e-9 * (double)until.tv_nsec;
+		until.tv_nsec += 250000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		pthread_cond_timedwait(&r->changed, &r->lock, &until);
+		clock_gettime(CLOCK_MONOTONIC, &after);
+		r->waited += (double)after.tv_sec + 1e-9 * (double)after.tv_nsec - start;
+		if (atomic_load(&r->http->aborting))
+			r->fault = GN_FAULT_STOPPING;
+		else if (too_slow(r))
+			r->fault = GN_FAULT_SLOW;
+		else if (nothing_yet(r) && gn_request_peer_closed(r, true) && ++closed == 2)
+			r->fault = GN_FAULT_HUNG_UP;
+	}
+}
+
+/* Waits until there is a byte, the end, or a fault. An upload works on only when its turn comes; one that is over need not wait for
+ * that. With the lock, which is let go in between. */
+static void wait_for_bytes(struct gn_request *r)
+{
+	bool over;
+
+	if (!nothing_yet(r))
+		return;
+	pthread_mutex_unlock(&r->lock);
+	gn_request_pause_work(r);
+	pthread_mutex_lock(&r->lock);
+	sleep_until_bytes(r);
+	over = r->gone || r->fault;
+	pthread_mutex_unlock(&r->lock);
+	if (!over)
+		gn_request_start_work(r);
+	pthread_mutex_lock(&r->lock);
+}
+
+/* The disk may fill while an upload goes on. */
+static void check_space(struct gn_request *r, size_t bytes)
+{
+	struct gn_store *store = r->http->options.store;
+
+	r->unchecked += bytes;
+	if (!store || !(r->route->flags & GN_UPLOADS) || r->unchecked < SPACE_STEP)
+		return;
+	r->unchecked = 0;
+	if (gn_store_space(store, 0, NULL)) {
+		pthread_mutex_lock(&r->lock);
+		r->fault = GN_FAULT_NO_SPACE;
+		pthread_mutex_unlock(&r->lock);
+	}
+}
+
+ssize_t gn_body_read(void *request, void *buffer, size_t size)
+{
+	struct gn_request *r = request;
+	ssize_t result = -1;
+
+	gn_assert(r->route->body == GN_BODY_STREAM);
+	pthread_mutex_lock(&r->lock);
+	wait_for_bytes(r);
+	if (!r->gone && !r->fault) {
+		result = (ssize_t)ring_take(r, buffer, size);
+		if (r->suspended && r->ring_used <= GN_RING_BYTES / 2) {
+			r->suspended = false;
+			MHD_resume_connection(r->connection);
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (result > 0) {
+		check_space(r, (size_t)result);
+		if (r->hash && !r->form)
+			gn_hash_feed(r, buffer, (size_t)result);
+	}
+	return result;
+}
+
+/* The hash of a form covers the order of its parts and what they say, not the separator, which clients draw anew each time. */
+static void hash_part(struct gn_request *r, const struct gn_part *part)
+{
+	const char *texts[] = {"part", part->name, part->filename, part->content_type};
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+		gn_hash_feed(r, texts[i], strlen(texts[i]) + 1);
+}
+
+static int next_part(struct gn_request *r, struct gn_part *part, struct gn_error *err)
+{
+	char discard[4096];
+	ssize_t n = 0;
+	int got;
+
+	if (r->hash)
+		while ((n = gn_form_read(r->form, discard, sizeof discard, err)) > 0)
+			gn_hash_feed(r, discard, (size_t)n);
+	got = n < 0 ? -1 : gn_form_next(r->form, part, err);
+	if (got > 0 && r->hash)
+		hash_part(r, part);
+	return got;
+}
+
+int gn_body_drain(struct gn_request *r, struct gn_error *err)
+{
+	char *discard = malloc(COPY_BYTES);
+	ssize_t n = 0;
+
+	if (!discard)
+		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
+	if (r->form) {
+		struct gn_part part;
+		while ((n = next_part(r, &part, err)) > 0)
+			continue;
+	}
+	/* Behind the last boundary, or of a body that is no form. */
+	while (n >= 0 && (n = gn_body_read(r, discard, COPY_BYTES)) > 0)
+		continue;
+	free(discard);
+	return n < 0 ? gn_fail(err, GN_CANCELLED, "", "the body ended early") : 0;
+}
+
+json_t *gn_body_json(struct gn_request *r, size_t limit)
+{
+	struct gn_error err = {0};
+	void *data;
+	size_t size;
+	json_t *value;
+
+	if (gn_source_load(gn_body_read, r, limit, &data, &size, &err)) {
+		gn_reply_error(r, &err);
+		return NULL;
+	}
+	if (gn_json_load(&value, data, size, &err))
+		value = NULL;
+	free(data);
+	if (value && !json_is_object(value)) {
+		json_decref(value);
+		value = NULL;
+		gn_fail(&err, GN_MALFORMED, "", "the body is JSON, but not an object");
+	}
+	if (!value)
+		gn_reply_error(r, &err);
+	return value;
+}
+
+/* ---------------------------------------------------------------- multipart -------------------------------------- */
+
+/* The handler's struct gn_multipart is the request itself: a request has one body. */
+struct gn_multipart *gn_multipart_open(struct gn_request *r)
+{
+	struct gn_error err = {0};
+
+	gn_assert(!r->form);
+	if (gn_form_new(&r->form, gn_header(r, "Content-Type"), gn_body_read, r, &err) == 0)
+		return (struct gn_multipart *)(void *)r;
+	if (err.code == GN_UNSUPPORTED)
+		gn_reply_problem(r, 415, "%s", err.text);
+	else
+		gn_reply_error(r, &err);
+	return NULL;
+}
+
+int gn_multipart_next(struct gn_multipart *m, struct gn_part *part)
+{
+	struct gn_request *r = (struct gn_request *)(void *)m;
+	struct gn_error err = {0};
+	int got = next_part(r, part, &err);
+
+	if (got < 0)
+		gn_reply_error(r, &err);
+	return got;
+}
+
+ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size)
+{
+	struct gn_request *r = multipart;
+	struct gn_error err = {0};
+	ssize_t n = gn_form_read(r->form, buffer, size, &err);
+
+	if (n > 0 && r->hash)
+		gn_hash_feed(r, buffer, (size_t)n);
+	if (n < 0 && err.code == GN_MALFORMED)
+		r->form_broken = true;
+	return n;
+}
+
+/* ---------------------------------------------------------------- sources ---------------------------------------- */
+
+static int copy_to(int fd, gn_source_read *read, void *user, char *buffer, uint64_t *bytes, const char *path,
+                   struct gn_error *err)
+{
+	ssize_t n;
+
+	while ((n = read(user, buffer, COPY_BYTES)) > 0) {
+		for (ssize_t done = 0; done < n;) {
+			ssize_t w = write(fd, buffer + done, (size_t)(n - done));
+			if (w < 0 && errno != EINTR)
+				return gn_fail_errno(err, path, "cannot write");
+			done += w > 0 ? w : 0;
+		}
+		*bytes += (uint64_t)n;
+	}
+	if (n < 0)
+		return gn_fail(err, GN_CANCELLED, "", "the upload ended early");
+	return fsync(fd) ? gn_fail_errno(err, path, "cannot sync") : 0;
+}
+
+int gn_source_save(gn_source_read *read, void *user, const char *path, uint64_t *bytes, struct gn_error *err)
+{
+	uint64_t count = 0;
+	char *buffer = malloc(COPY_BYTES);
+	int fd, result;
+
+	if (!buffer)
+		return gn_fail(err, GN_NO_MEMORY, path, "out of memory");
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		free(buffer);
+		return gn_fail_errno(err, path, "cannot create");
+	}
+	result = copy_to(fd, read, user, buffer, &count, path, err);
+	close(fd);
+	free(buffer);
+	if (result)
+		unlink(path);
+	else if (bytes)
+		*bytes = count;
+	return result;
+}
+
+int gn_source_load(gn_source_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err)
+{
+	size_t used = 0, capacity = 0;
+	char *buffer = NULL;
+	ssize_t n = 0;
+
+	do {
+		used += (size_t)n;
+		if (used > limit) {
+			gn_fail(err, GN_TOO_LARGE, "", "more than %zu bytes", limit);
+			goto failed;
+		}
+		if (capacity - used < 4096) {
+			char *grown = realloc(buffer, capacity ? 2 * capacity : 16384);
+			if (!grown) {
+				gn_fail(err, GN_NO_MEMORY, "", "out of memory");
+				goto failed;
+			}
+			buffer = grown;
+			capacity = capacity ? 2 * capacity : 16384;
+		}
+	} while ((n = read(user, buffer + used, capacity - used - 1)) > 0);
+	if (n < 0) {
+		gn_fail(err, GN_CANCELLED, "", "the upload ended early");
+		goto failed;
+	}
+	buffer[used] = '\0';
+	*data = buffer;
+	*size = used;
+	return 0;
+failed:
+	free(buffer);
+	return -1;
+}
