@@ -226,16 +226,16 @@ bool gn_request_gone(void *request)
 	const double interval = 0.05; /* seconds between two looks */
 	struct gn_request *r = request;
 	double now = monotonic();
-	bool gone;
 
-	if (now - r->looked < interval)
-		return false;
+	if (r->hung_up || now - r->looked < interval)
+		return r->hung_up;
 	r->looked = now;
 	pthread_mutex_lock(&r->lock);
 	/* MHD watches the connection, except while it is suspended */
-	gone = r->gone || (r->suspended && gn_request_peer_closed(r, false));
+	r->hung_up = r->gone || (r->suspended && gn_request_peer_closed(r, false));
 	pthread_mutex_unlock(&r->lock);
-	return gone || atomic_load(&r->http->aborting);
+	r->hung_up = r->hung_up || atomic_load(&r->http->aborting);
+	return r->hung_up;
 }
 
 /* ---------------------------------------------------------------- running the handler ---------------------------- */

@@ -63,6 +63,7 @@ struct gn_request {
 	struct gn_form *form; /* of a multipart body; also what a struct gn_multipart pointer stands for */
 	double waited;        /* seconds that the task has waited for bytes */
 	double looked;        /* when the task last saw whether the client is there */
+	bool hung_up;         /* it was not */
 	bool working;         /* the task holds an upload's permit */
 	uint64_t unchecked;   /* bytes since the disk was last looked at */
 
