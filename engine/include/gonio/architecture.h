@@ -1,0 +1,80 @@
+/* What a ViT looks like: its sizes, and the table of its tensors. Part of gonio.h, whose conventions hold here. */
+#ifndef GONIO_ARCHITECTURE_H
+#define GONIO_ARCHITECTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/gonio/error.h"
+
+/* MEAN: of the patch tokens, without class, distillation and register tokens. */
+enum gn_pool { GN_POOL_CLS, GN_POOL_MEAN };
+enum gn_activation { GN_ACT_GELU, GN_ACT_GELU_TANH, GN_ACT_QUICK_GELU }; /* exact erf; tanh form; x*sigmoid(1.702x) */
+
+/* A ViT. Token order is [cls][dist][registers...][patches]. T = prefix tokens + (image_size / patch_size)^2. */
+struct gn_arch {
+	int image_size, patch_size, dim, depth, heads, mlp_dim;
+	int classes;   /* 0: no head */
+	int registers; /* register tokens; they never get a position */
+	enum gn_pool pool;
+	enum gn_activation activation;
+	float norm_eps;
+	bool class_token;     /* pool CLS needs it */
+	bool distilled;       /* a distillation token stands behind the class token */
+	bool dist_head;       /* timm DeiT: head_dist reads the distillation token, logits are the mean of both heads */
+	bool pos_on_prefix;   /* pos_embed has rows for cls and dist (false: timm's no_embed_class, DeiT-3) */
+	bool layer_scale;     /* ls1, ls2 */
+	bool norm_pre;        /* CLIP: a LayerNorm after the embeddings */
+	bool norm_after_pool; /* timm fc_norm: the final norm comes after the mean pooling, and is named fc_norm */
+	bool qkv_bias, patch_bias;
+};
+
+/* Checks every field against its bounds (dim divisible by heads, image by patch, ...); names the field in
+ * err->where. */
+int gn_arch_check(const struct gn_arch *arch, struct gn_error *err);
+int gn_arch_tokens(const struct gn_arch *arch);        /* T */
+int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers */
+
+enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_NORM, GN_GROUP_HEAD };
+const char *gn_group_name(enum gn_group group); /* "embedding", "attention", "ffn", "norm", "head" */
+
+/* What a tensor does in the network; with the block number it identifies the tensor. */
+/* clang-format off */
+enum gn_role {
+	GN_CLS_TOKEN, GN_DIST_TOKEN, GN_REG_TOKEN, GN_POS_EMBED, GN_PATCH_W, GN_PATCH_B, GN_NORM_PRE_W, GN_NORM_PRE_B,
+	GN_NORM1_W, GN_NORM1_B, GN_QKV_W, GN_QKV_B, GN_PROJ_W, GN_PROJ_B, GN_LS1,
+	GN_NORM2_W, GN_NORM2_B, GN_FC1_W, GN_FC1_B, GN_FC2_W, GN_FC2_B, GN_LS2,
+	GN_NORM_W, GN_NORM_B, GN_HEAD_W, GN_HEAD_B, GN_HEAD_DIST_W, GN_HEAD_DIST_B,
+	GN_ROLE_COUNT
+};
+/* clang-format on */
+
+/* One parameter tensor. Names are timm's ("blocks.3.attn.qkv.weight"). Linear weights are (out, in), row-major. */
+struct gn_tensor {
+	char name[48];
+	enum gn_role role;
+	enum gn_group group; /* norm1 and ls1 belong to attention, norm2 and ls2 to ffn: METHOD 2 */
+	int block;           /* -1 outside the blocks */
+	int rank;
+	int64_t shape[4];
+	size_t numel;
+	size_t offset; /* in floats, into a flat buffer of layout.floats; a multiple of 32 (128 bytes) */
+	bool matrix;   /* one of qkv, proj, fc1, fc2 weight: what a layer's angle is made of */
+	bool no_decay; /* no weight decay: 1-D tensors, tokens, position embedding */
+};
+
+/* Every tensor of an architecture, in network order. */
+struct gn_layout {
+	int count;
+	struct gn_tensor *tensors;
+	size_t floats;     /* length of a flat buffer that holds all of them, padding included */
+	size_t parameters; /* without padding */
+};
+int gn_layout_init(struct gn_layout *layout, const struct gn_arch *arch, struct gn_error *err);
+void gn_layout_release(struct gn_layout *layout);
+/* The index of a tensor, or -1 where the architecture has none. block is ignored for roles outside the blocks. */
+int gn_layout_find(const struct gn_layout *layout, enum gn_role role, int block);
+int gn_layout_find_name(const struct gn_layout *layout, const char *name);
+
+#endif

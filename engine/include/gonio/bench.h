@@ -1,0 +1,28 @@
+/* What this machine reaches. Part of gonio.h, whose conventions hold here. */
+#ifndef GONIO_BENCH_H
+#define GONIO_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/gonio/device.h"
+
+/* One measured figure. unit: "GFLOP/s", "GB/s", "images/s", "s", "bytes", "ratio". */
+struct gn_bench_row {
+	char section[24], name[72], unit[16];
+	double value, reference; /* reference NAN: none */
+};
+enum { GN_BENCH_BATCH_MAX = 256 };
+struct gn_bench_options {
+	struct gn_device *device; /* what operations, steps and inference run on */
+	int threads;
+	double seconds;   /* per figure, about */
+	int batch;        /* images, at most GN_BENCH_BATCH_MAX; 0: each part's own */
+	const char *only; /* a substring of section/name, or NULL */
+	void (*on_row)(void *user, const struct gn_bench_row *row);
+	void *user;
+};
+int gn_bench(const struct gn_bench_options *options, struct gn_error *err);
+
+#endif
