@@ -52,6 +52,8 @@ def options():
     parser.add_argument('--idle', type=float, default=7, help='seconds until the service rests')
     parser.add_argument('--healthz', type=float, default=1, help='seconds that /healthz may take')
     parser.add_argument('--settle', type=float, default=5, help='seconds until no file is left')
+    # A picture of 100,000,000 pixels that arrives all at once: 8 bytes each in a WebP decoder.
+    parser.add_argument('--megabytes', type=float, default=1200, help='of memory at the peak of a request; 0: any')
     parser.add_argument('--verbose', action='store_true')
     return parser.parse_args()
 
@@ -223,6 +225,7 @@ class Attack:
                 self.rest(indices, gone)
             if not self.died(indices):
                 self.clean(indices)
+        self.judge_cost(indices, cpu, peak)
         for index, item, answer, seconds in done:
             status = 'hung up' if answer is None else 'late' if answer.late else answer.status
             self.records.append((item.family, item.shape, index, status, seconds, cpu / len(done), peak))
@@ -230,6 +233,13 @@ class Attack:
                 print(f'{index:5} {item.family:12} {item.shape:32} {len(item.body):9} bytes  {status:>7}  {seconds:6.2f} s '
                       f'{cpu / len(done):6.2f} s cpu {peak:6.0f} MB', flush=True)
         return service.alive()
+
+    def judge_cost(self, indices, cpu, peak):
+        said = self.said
+        if cpu > said.seconds * len(indices):
+            self.found(indices[-1], f'{cpu:.1f} s of processor time{among(indices)}')
+        if said.megabytes and peak > said.megabytes * len(indices):
+            self.found(indices[-1], f'{peak:.0f} MB of memory{among(indices)}')
 
     def run(self):
         said = self.said

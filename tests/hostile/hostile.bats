@@ -23,7 +23,7 @@ release_only() {
 }
 
 @test "the worst inputs" {
-    if [ -n "${ASAN_OPTIONS:-}" ]; then set -- --seconds 60 --idle 20 --settle 20 --healthz 10; fi
+    if [ -n "${ASAN_OPTIONS:-}" ]; then set -- --seconds 60 --idle 20 --settle 20 --healthz 10 --megabytes 0; fi
     hostile attack "$@"
 }
 
