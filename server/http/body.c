@@ -2,17 +2,14 @@
  * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the task thread takes them out. While the ring is
  * full the connection is suspended, so a slow disk slows the client and memory stays bounded.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "server/common/fields.h"
 #include "server/http/request.h"
 #include "server/store/store.h"
 
-enum { SPACE_STEP = 16 << 20, COPY_BYTES = 128 * 1024, SLOW_BYTES = 1000 };
+enum { SPACE_STEP = 16 << 20, SLOW_BYTES = 1000 };
 
 /* ---------------------------------------------------------------- MHD's side ------------------------------------- */
 
@@ -199,49 +196,6 @@ ssize_t gn_body_read(void *request, void *buffer, size_t size)
 	return result;
 }
 
-/* The hash of a form covers the order of its parts and what they say, not the separator, which clients draw anew each time. */
-static void hash_part(struct gn_request *r, const struct gn_part *part)
-{
-	const char *texts[] = {"part", part->name, part->filename, part->content_type};
-
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-		gn_hash_feed(r, texts[i], strlen(texts[i]) + 1);
-}
-
-static int next_part(struct gn_request *r, struct gn_part *part, struct gn_error *err)
-{
-	char discard[4096];
-	ssize_t n = 0;
-	int got;
-
-	if (r->hash)
-		while ((n = gn_form_read(r->form, discard, sizeof discard, err)) > 0)
-			gn_hash_feed(r, discard, (size_t)n);
-	got = n < 0 ? -1 : gn_form_next(r->form, part, err);
-	if (got > 0 && r->hash)
-		hash_part(r, part);
-	return got;
-}
-
-int gn_body_drain(struct gn_request *r, struct gn_error *err)
-{
-	char *discard = malloc(COPY_BYTES);
-	ssize_t n = 0;
-
-	if (!discard)
-		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
-	if (r->form) {
-		struct gn_part part;
-		while ((n = next_part(r, &part, err)) > 0)
-			continue;
-	}
-	/* Behind the last boundary, or of a body that is no form. */
-	while (n >= 0 && (n = gn_body_read(r, discard, COPY_BYTES)) > 0)
-		continue;
-	free(discard);
-	return n < 0 ? gn_fail(err, GN_CANCELLED, "", "the body ended early") : 0;
-}
-
 json_t *gn_body_json(struct gn_request *r, size_t limit)
 {
 	struct gn_error err = {0};
@@ -264,124 +218,4 @@ json_t *gn_body_json(struct gn_request *r, size_t limit)
 	if (!value)
 		gn_reply_error(r, &err);
 	return value;
-}
-
-/* ---------------------------------------------------------------- multipart -------------------------------------- */
-
-/* The handler's struct gn_multipart is the request itself: a request has one body. */
-struct gn_multipart *gn_multipart_open(struct gn_request *r)
-{
-	struct gn_error err = {0};
-
-	gn_assert(!r->form);
-	if (gn_form_new(&r->form, gn_header(r, "Content-Type"), gn_body_read, r, &err) == 0)
-		return (struct gn_multipart *)(void *)r;
-	if (err.code == GN_UNSUPPORTED)
-		gn_reply_problem(r, 415, "%s", err.text);
-	else
-		gn_reply_error(r, &err);
-	return NULL;
-}
-
-int gn_multipart_next(struct gn_multipart *m, struct gn_part *part)
-{
-	struct gn_request *r = (struct gn_request *)(void *)m;
-	struct gn_error err = {0};
-	int got = next_part(r, part, &err);
-
-	if (got < 0)
-		gn_reply_error(r, &err);
-	return got;
-}
-
-ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size)
-{
-	struct gn_request *r = multipart;
-	struct gn_error err = {0};
-	ssize_t n = gn_form_read(r->form, buffer, size, &err);
-
-	if (n > 0 && r->hash)
-		gn_hash_feed(r, buffer, (size_t)n);
-	if (n < 0 && err.code == GN_MALFORMED)
-		r->form_broken = true;
-	return n;
-}
-
-/* ---------------------------------------------------------------- sources ---------------------------------------- */
-
-static int copy_to(int fd, gn_source_read *read, void *user, char *buffer, uint64_t *bytes, const char *path,
-                   struct gn_error *err)
-{
-	ssize_t n;
-
-	while ((n = read(user, buffer, COPY_BYTES)) > 0) {
-		for (ssize_t done = 0; done < n;) {
-			ssize_t w = write(fd, buffer + done, (size_t)(n - done));
-			if (w < 0 && errno != EINTR)
-				return gn_fail_errno(err, path, "cannot write");
-			done += w > 0 ? w : 0;
-		}
-		*bytes += (uint64_t)n;
-	}
-	if (n < 0)
-		return gn_fail(err, GN_CANCELLED, "", "the upload ended early");
-	return fsync(fd) ? gn_fail_errno(err, path, "cannot sync") : 0;
-}
-
-int gn_source_save(gn_source_read *read, void *user, const char *path, uint64_t *bytes, struct gn_error *err)
-{
-	uint64_t count = 0;
-	char *buffer = malloc(COPY_BYTES);
-	int fd, result;
-
-	if (!buffer)
-		return gn_fail(err, GN_NO_MEMORY, path, "out of memory");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		free(buffer);
-		return gn_fail_errno(err, path, "cannot create");
-	}
-	result = copy_to(fd, read, user, buffer, &count, path, err);
-	close(fd);
-	free(buffer);
-	if (result)
-		unlink(path);
-	else if (bytes)
-		*bytes = count;
-	return result;
-}
-
-int gn_source_load(gn_source_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err)
-{
-	size_t used = 0, capacity = 0;
-	char *buffer = NULL;
-	ssize_t n = 0;
-
-	do {
-		used += (size_t)n;
-		if (used > limit) {
-			gn_fail(err, GN_TOO_LARGE, "", "more than %zu bytes", limit);
-			goto failed;
-		}
-		if (capacity - used < 4096) {
-			char *grown = realloc(buffer, capacity ? 2 * capacity : 16384);
-			if (!grown) {
-				gn_fail(err, GN_NO_MEMORY, "", "out of memory");
-				goto failed;
-			}
-			buffer = grown;
-			capacity = capacity ? 2 * capacity : 16384;
-		}
-	} while ((n = read(user, buffer + used, capacity - used - 1)) > 0);
-	if (n < 0) {
-		gn_fail(err, GN_CANCELLED, "", "the upload ended early");
-		goto failed;
-	}
-	buffer[used] = '\0';
-	*data = buffer;
-	*size = used;
-	return 0;
-failed:
-	free(buffer);
-	return -1;
 }

@@ -134,6 +134,8 @@ void gn_request_complete(struct gn_request *r);
 /* body.c: from MHD's thread */
 enum MHD_Result gn_body_push(struct gn_request *r, const char *data, size_t *size);
 int gn_body_append(struct gn_request *r, const char *data, size_t size);
+
+/* form.c */
 /* Reads the rest, for the hash. -1: the body broke. */
 int gn_body_drain(struct gn_request *r, struct gn_error *err);
 
