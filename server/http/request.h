@@ -147,6 +147,10 @@ void gn_hash_feed(struct gn_request *r, const void *bytes, size_t size);
 /* reply.c */
 /* Takes over response (NULL: out of memory, a 503 without a body). */
 void gn_reply_response(struct gn_request *r, int status, struct MHD_Response *response);
+/* True when a list such as: "a", W/"b" or * names the tag. */
+bool gn_names_tag(const char *list, const char *etag);
+/* Adds the tag; replies 304 and returns true when the client has these bytes. */
+bool gn_not_modified(struct gn_request *r, const char *etag);
 
 /* route.c */
 /* Sets route, label and params. 0, or the problem's status (404, 405 with the Allow header added, 200: a static file). */
