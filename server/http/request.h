@@ -123,6 +123,8 @@ void gn_request_unref(struct gn_request *r);
 /* Whether the client's side of the connection has ended, and, if drained, nothing that it sent is left to read. With the lock, and not
  * after the connection has gone: MHD closes its socket later than that. */
 bool gn_request_peer_closed(const struct gn_request *r, bool drained);
+
+/* handle.c */
 /* Of an upload: takes the permit to work, waiting for it, and gives it back. Nothing for other requests. */
 void gn_request_start_work(struct gn_request *r);
 void gn_request_pause_work(struct gn_request *r);
