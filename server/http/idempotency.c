@@ -14,44 +14,6 @@
 
 enum { KEY_LIMIT = 255 };
 
-void gn_hash_feed(struct gn_request *r, const void *bytes, size_t size)
-{
-	EVP_DigestUpdate(r->hash, bytes, size);
-}
-
-static void feed_query(void *user, const char *name, const char *value)
-{
-	gn_hash_feed(user, name, strlen(name) + 1);
-	gn_hash_feed(user, value, strlen(value) + 1);
-}
-
-static int start_hash(struct gn_request *r)
-{
-	const char *type = gn_content_type(r);
-
-	r->hash = EVP_MD_CTX_new();
-	if (!r->hash || EVP_DigestInit_ex(r->hash, EVP_sha256(), NULL) != 1) {
-		gn_reply_problem(r, 503, "out of memory");
-		return -1;
-	}
-	gn_query_each(r, feed_query, r);
-	gn_hash_feed(r, type, strlen(type) + 1);
-	if (r->route->body == GN_BODY_JSON)
-		gn_hash_feed(r, r->text ? r->text : "", (size_t)r->received);
-	return 0;
-}
-
-static void finish_hash(struct gn_request *r, char hash[65])
-{
-	unsigned char digest[EVP_MAX_MD_SIZE];
-
-	EVP_DigestFinal_ex(r->hash, digest, NULL);
-	for (int i = 0; i < 32; i++)
-		snprintf(hash + 2 * i, 3, "%02x", digest[i]);
-	EVP_MD_CTX_free(r->hash);
-	r->hash = NULL;
-}
-
 /* ---------------------------------------------------------------- keys in work ----------------------------------- */
 
 static int claim(struct gn_request *r, const char *header)
@@ -116,7 +78,7 @@ static void replay(struct gn_request *r, struct gn_answer *kept)
 		gn_reply_error(r, &err);
 		return;
 	}
-	finish_hash(r, hash);
+	gn_hash_finish(r, hash);
 	if (strcmp(hash, kept->hash) != 0) {
 		gn_reply_problem(r, 422, "this Idempotency-Key belongs to another request");
 		return;
@@ -150,7 +112,7 @@ int gn_idempotency_begin(struct gn_request *r)
 		gn_reply_problem(r, 400, "Idempotency-Key must be 1 to %d visible ASCII characters", KEY_LIMIT);
 		return 1;
 	}
-	if (claim(r, key) || start_hash(r))
+	if (claim(r, key) || gn_hash_start(r))
 		return 1;
 	found = gn_store_answer_get(r->http->options.store, r->key, &kept, &err);
 	if (found < 0)
@@ -169,7 +131,7 @@ static void keep(struct gn_request *r)
 
 	if (r->route->body == GN_BODY_STREAM && gn_body_drain(r, &err))
 		return;
-	finish_hash(r, answer.hash);
+	gn_hash_finish(r, answer.hash);
 	for (int i = 0; i < r->header_count; i++)
 		if (!strcmp(r->headers[i].name, "Location"))
 			snprintf(answer.location, sizeof answer.location, "%s", r->headers[i].value);

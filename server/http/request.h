@@ -144,7 +144,13 @@ int gn_body_drain(struct gn_request *r, struct gn_error *err);
 /* idempotency.c: 0: go on with the handler; 1: answered. */
 int gn_idempotency_begin(struct gn_request *r);
 void gn_idempotency_end(struct gn_request *r);
+
+/* fingerprint.c: the hash of a request with a key, in r->hash while it is taken */
+/* Begins it with what is known before a streamed body. -1: replied. */
+int gn_hash_start(struct gn_request *r);
 void gn_hash_feed(struct gn_request *r, const void *bytes, size_t size);
+/* Ends it, in hexadecimal digits. */
+void gn_hash_finish(struct gn_request *r, char hash[65]);
 
 /* reply.c */
 /* Takes over response (NULL: out of memory, a 503 without a body). */
