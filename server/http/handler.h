@@ -32,7 +32,7 @@ struct gn_http;
 /* ---------------------------------------------------------------- routes ----------------------------------------- */
 
 enum gn_method { GN_GET, GN_POST, GN_PATCH, GN_DELETE };
-enum gn_body {
+enum gn_body_kind {
 	GN_BODY_NONE,  /* a body is discarded unread */
 	GN_BODY_JSON,  /* application/json (else 415), an object (else 400), at most body_limit (else 413) */
 	GN_BODY_STREAM /* anything: gn_body_read, gn_body_json or gn_multipart_* */
@@ -49,7 +49,7 @@ struct gn_route {
 	enum gn_method method;
 	const char *pattern; /* "/v1/models/{id}/classify"; also the label `route` in the metrics */
 	void (*handle)(struct gn_request *r);
-	enum gn_body body;
+	enum gn_body_kind body;
 	unsigned flags;
 	uint64_t body_limit; /* bytes; 0: 1 MiB for JSON, --max-upload for STREAM */
 };
