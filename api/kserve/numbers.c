@@ -84,36 +84,6 @@ int gn_numbers_load(json_t **out, struct gn_numbers *numbers, const char *text, 
 
 /* ---------------------------------------------------------------- reading ---------------------------------------- */
 
-static const char *digits(const char *at)
-{
-	while (*at >= '0' && *at <= '9')
-		at++;
-	return at;
-}
-
-/* The end of a number as JSON writes it; NULL where none begins. */
-static const char *number_end(const char *at)
-{
-	const char *first = at + (*at == '-'), *end = digits(first);
-
-	if (end == first || (*first == '0' && end > first + 1))
-		return NULL;
-	if (*end == '.') {
-		first = end + 1;
-		end = digits(first);
-		if (end == first)
-			return NULL;
-	}
-	if (*end == 'e' || *end == 'E') {
-		first = end + 1;
-		first += *first == '+' || *first == '-';
-		end = digits(first);
-		if (end == first)
-			return NULL;
-	}
-	return end;
-}
-
 struct reader {
 	float *out;
 	size_t used, room;
@@ -153,7 +123,7 @@ static const char *take(struct reader *r, const char **at)
 	} else {
 		double number;
 
-		if (!(end = number_end(*at)))
+		if (!(end = gn_json_number_end(*at)))
 			return malformed;
 		number = strtod(*at, NULL);
 		if (!(fabs(number) <= (double)FLT_MAX))

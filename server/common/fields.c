@@ -508,6 +508,35 @@ static int check_values(const char *text, size_t length, struct gn_error *err)
 	                           : 0;
 }
 
+static const char *skip_digits(const char *at)
+{
+	while (*at >= '0' && *at <= '9')
+		at++;
+	return at;
+}
+
+const char *gn_json_number_end(const char *at)
+{
+	const char *first = at + (*at == '-'), *end = skip_digits(first);
+
+	if (end == first || (*first == '0' && end > first + 1))
+		return NULL;
+	if (*end == '.') {
+		first = end + 1;
+		end = skip_digits(first);
+		if (end == first)
+			return NULL;
+	}
+	if (*end == 'e' || *end == 'E') {
+		first = end + 1;
+		first += *first == '+' || *first == '-';
+		end = skip_digits(first);
+		if (end == first)
+			return NULL;
+	}
+	return end;
+}
+
 /* Whether the parser has no type for a number. Of the two, a whole number alone is read as an integer. */
 static bool overflows(const char *number, size_t length)
 {
@@ -530,7 +559,8 @@ static void soften_numbers(char *text, size_t length)
 			at = gn_json_skip_string(text, length, at);
 			continue;
 		}
-		if (digits >= sizeof SOFT - 1 && overflows(text + at, sign + digits)) {
+		if (digits >= sizeof SOFT - 1 && gn_json_number_end(text + at) == text + at + sign + digits &&
+		    overflows(text + at, sign + digits)) {
 			memset(text + at + sign, ' ', digits);
 			memcpy(text + at + sign, SOFT, sizeof SOFT - 1);
 		}

@@ -74,5 +74,7 @@ void gn_field_pointer(char *pointer, size_t size, const char *prefix, const char
 int gn_json_load(json_t **out, const char *text, size_t length, struct gn_error *err);
 /* The character behind the string whose quotation mark stands at text[at]; past length where it does not end. */
 size_t gn_json_skip_string(const char *text, size_t length, size_t at);
+/* The end of the number that begins at `at`, as JSON writes it; NULL where no number begins. The text ends with a NUL. */
+const char *gn_json_number_end(const char *at);
 
 #endif
