@@ -1,4 +1,5 @@
-/* Layers: the tensors of one block and group (METHOD 2), as GET /v1/models/{id}/layers lists and a run's tuned_layers names them. */
+/* Layers: the tensors of one block and group (docs/method.md, "Layers and groups"), as GET /v1/models/{id}/layers lists
+ * and a run's tuned_layers names them. */
 #include "api/api.h"
 
 enum { NAME_SIZE = 32 };

@@ -1,7 +1,7 @@
 /*
  * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224 pixels. A step is
  * the one that gn_train takes; images are noise. Rates are set against the product rate of the same run and against
- * METHOD 7's ideal units.
+ * the ideal units of docs/method.md, "Costs".
  *
  * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any framework, so that
  * work which gonio saves shows as speed.

@@ -9,8 +9,8 @@
 #include "gonio.h"
 #include "base/random.h"
 
-/* METHOD 8's random resized crop: scale 0.25 to 1, ratio 3/4 to 4/3. out: u8 [S, S, 3]. Draws from *random, always as many numbers
- * for one picture size. */
+/* The random resized crop of docs/method.md, "Recipe": scale 0.25 to 1, ratio 3/4 to 4/3. out: u8 [S, S, 3]. Draws from
+ * *random, always as many numbers for one picture size. */
 int gn_image_random_crop(uint8_t *out, const void *bytes, size_t size, const struct gn_image_limits *limits,
                          int image_size, const struct gn_preprocess *preprocess, struct gn_random *random,
                          struct gn_error *err);

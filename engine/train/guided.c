@@ -1,6 +1,6 @@
 /*
- * A run that finds its layers by itself (METHOD 5): a probe of full fine-tuning gives the angles, the angles give the
- * layers, and the layers are tuned from the pre-trained weights. Each phase is a gn_train of its own. The phases before the
+ * A run that finds its layers by itself (docs/method.md, "Choosing layers"): a probe of full fine-tuning gives the angles,
+ * the angles give the layers, and the layers are tuned from the pre-trained weights. Each phase is a gn_train of its own. The phases before the
  * last work in folder/PHASE and, when they are done, leave folder/PHASE.done: the figures, and the probe's angles. A run that
  * was interrupted reads what is done and goes on in the phase where it was.
  */

@@ -1,4 +1,4 @@
-/* Learning rates over steps and over layers: METHOD 8; CHECKPOINTS 2 for the layers of layer-wise decay. */
+/* Learning rates over steps and over layers: docs/method.md, "Recipe". */
 #include "train/trainer.h"
 
 #include <math.h>

@@ -127,7 +127,7 @@ int gn_weights_write(struct gn_trainer *t, struct gn_error *err);
 /* Angles of the current weights against the model's. */
 int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_error *err);
 
-/* The rate of optimiser step `step` (from 0), before layer decay: METHOD 8. */
+/* The rate of optimiser step `step` (from 0), before layer decay: docs/method.md, "Recipe". */
 double gn_schedule_lr(const struct gn_run_config *config, const struct gn_plan *plan, int64_t step);
 /* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with the final norm
  * in the last, head. */

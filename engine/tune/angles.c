@@ -1,7 +1,7 @@
 /*
- * The fine-tuned angle (arXiv:2312.15681; METHOD 4). Angles of 1e-4 rad make the cosine round to 1, so it is never
- * formed: Kahan's form 2 atan2(|u - v|, |u + v|) on the normalised vectors, with every sum formed by a backend, in
- * double and in a fixed order.
+ * The fine-tuned angle (arXiv:2312.15681; docs/method.md, "Angles"). Angles of 1e-4 rad make the cosine round to 1, so
+ * it is never formed: Kahan's form 2 atan2(|u - v|, |u + v|) on the normalised vectors, with every sum formed by a
+ * backend, in double and in a fixed order.
  */
 #include "tune/angles.h"
 

@@ -80,7 +80,8 @@ static void count_parameters(struct gn_plan *plan, const struct draft *d)
 	}
 }
 
-/* METHOD 7: one unit is a forward pass through a block, its input gradient, or all its weight gradients. */
+/* One unit is a forward pass through a block, its input gradient, or all its weight gradients: docs/method.md,
+ * "Costs". */
 static void count_units(struct gn_plan *plan, const struct draft *d)
 {
 	int depth = d->arch->depth, lowest = d->grad.lowest_block < 0 ? depth : d->grad.lowest_block;

@@ -1,7 +1,8 @@
 /*
- * Choosing layers by their fine-tuned angle (METHOD 5). Ranking is done inside a group only, because only layers of one
- * structure and size can be compared. An angle of exactly 0 means that the layer was frozen where the angles were
- * measured: it says nothing about how far the layer would have turned, so its group cannot be ranked.
+ * Choosing layers by their fine-tuned angle (docs/method.md, "Choosing layers"). Ranking is done inside a group only,
+ * because only layers of one structure and size can be compared. An angle of exactly 0 means that the layer was frozen
+ * where the angles were measured: it says nothing about how far the layer would have turned, so its group cannot be
+ * ranked.
  */
 #include "gonio.h"
 

@@ -1,11 +1,11 @@
-/* Which tensors a strategy tunes: METHOD 2 and 3. */
+/* Which tensors a strategy tunes: docs/method.md, "Layers and groups" and "Strategies". */
 #include "gonio.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Learning rates: METHOD 8. */
+/* Learning rates: docs/method.md, "Recipe". */
 static const struct {
 	const char *name;
 	double lr;

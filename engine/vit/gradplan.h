@@ -1,6 +1,6 @@
 /*
  * The gradient plan: which gradients a set of tuned tensors asks for, and which activations must be kept to form them.
- * What is false here is neither computed nor stored (METHOD 7).
+ * What is false here is neither computed nor stored (docs/method.md, "Costs").
  */
 #ifndef GN_GRADPLAN_H
 #define GN_GRADPLAN_H

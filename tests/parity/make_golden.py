@@ -171,7 +171,7 @@ def loss_of(logits, labels, loss):
 
 
 def decays(name, tensor):
-    """METHOD 8: no weight decay on 1-D tensors, tokens and positions (names in timm's scheme)."""
+    """docs/method.md, "Recipe": no weight decay on 1-D tensors, tokens and positions (names in timm's scheme)."""
     return tensor.ndim > 1 and name not in ("cls_token", "reg_token", "dist_token", "pos_embed")
 
 
@@ -764,7 +764,7 @@ def run_tensors(images, split, size):
 
 
 def layer_angles(base, now, depth):
-    """METHOD 4 for each attention and FFN layer, degrees, in network order."""
+    """The angle of docs/method.md, "Angles", for each attention and FFN layer, degrees, in network order."""
     out = []
     for i in range(depth):
         for names in (("attn.qkv", "attn.proj"), ("mlp.fc1", "mlp.fc2")):

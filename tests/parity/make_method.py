@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes golden/method*: angles, the choice of layers, evaluations and soups as METHOD describes them, computed by numpy and
-mpmath alone. The network is written out below in float64; nothing of gonio, PyTorch or timm takes part.
+"""Writes golden/method*: angles, the choice of layers, evaluations and soups as docs/method.md describes them, computed by
+numpy and mpmath alone. The network is written out below in float64; nothing of gonio, PyTorch or timm takes part.
 
     python3 tests/parity/make_method.py      # a second or two
 

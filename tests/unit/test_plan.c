@@ -1,5 +1,5 @@
-/* Strategies and plans: the published parameter counts (METHOD 3), patterns, the ideal costs of METHOD 7, and
- * plans that refuse. */
+/* Strategies and plans: the published parameter counts (docs/method.md, "Strategies"), patterns, the ideal costs (there,
+ * "Costs"), and plans that refuse. */
 #include "gonio.h"
 
 #include <math.h>
@@ -52,7 +52,8 @@ static struct gn_plan plan_of(const struct gn_arch *arch, const struct gn_run_co
 
 static void test_published_counts(void **state)
 {
-	/* METHOD 3, ViT-B/16 with 100 classes; thirds from one block's 7,087,872; norm and bias by counting */
+	/* docs/method.md, "Strategies": ViT-B/16 with 100 classes; thirds from one block's 7,087,872; norm and bias by
+	 * counting */
 	static const struct {
 		enum gn_strategy_kind kind;
 		size_t tuned;
@@ -80,7 +81,8 @@ static void test_published_counts(void **state)
 	}
 }
 
-/* FAPFT in METHOD 3: seven layers of each group, whichever they are; with its norm a layer is what one would write in patterns. */
+/* FAPFT in docs/method.md, "Strategies": seven layers of each group, whichever they are; with its norm a layer is what
+ * one would write in patterns. */
 static void test_seven_and_seven_layers(void **state)
 {
 	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp",
@@ -131,8 +133,8 @@ static void test_layers_that_are_not_there(void **state)
 
 static void test_small_dinov2_counts(void **state)
 {
-	/* METHOD 9: ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their layer scale too: 12
-	 * x 384 more */
+	/* docs/method.md, "Reference run": ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their
+	 * layer scale too: 12 x 384 more */
 	struct gn_arch arch = {.image_size = 518,
 	                       .patch_size = 14,
 	                       .dim = 384,

@@ -8,8 +8,8 @@
 
 #include "include/gonio/plan.h"
 
-/* METHOD 4, in degrees. Kahan's form, double accumulation; 0 for equal bits. Both vectors must be non-zero, else
- * NAN. */
+/* docs/method.md, "Angles"; in degrees. Kahan's form, double accumulation; 0 for equal bits. Both vectors must be
+ * non-zero, else NAN. */
 double gn_angle(const float *a, const float *b, size_t n);
 
 struct gn_layer_angle { /* an attention or FFN layer */
@@ -33,7 +33,7 @@ int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const
                       struct gn_error *err);
 void gn_angles_release(struct gn_angles *angles);
 
-/* Which end of a group's ranking is tuned: METHOD 5. */
+/* Which end of a group's ranking is tuned: docs/method.md, "Choosing layers". */
 enum gn_order { GN_LARGEST, GN_SMALLEST };
 const char *gn_order_name(enum gn_order order); /* "largest", "smallest" */
 int gn_order_from_name(const char *name);       /* -1: no such name */

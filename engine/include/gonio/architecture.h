@@ -54,7 +54,7 @@ enum gn_role {
 struct gn_tensor {
 	char name[48];
 	enum gn_role role;
-	enum gn_group group; /* norm1 and ls1 belong to attention, norm2 and ls2 to ffn: METHOD 2 */
+	enum gn_group group; /* norm1, ls1: attention; norm2, ls2: ffn. docs/method.md, "Layers and groups" */
 	int block;           /* -1 outside the blocks */
 	int rank;
 	int64_t shape[4];

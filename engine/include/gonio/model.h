@@ -107,7 +107,7 @@ struct gn_import_report {
 	int resized_count;
 	char sha256[65]; /* of the source file's bytes */
 };
-/* Reads a foreign safetensors file (any scheme of CHECKPOINTS.md) and writes gonio's own file at out_path.
+/* Reads a foreign safetensors file (any scheme of docs/checkpoints.md) and writes gonio's own file at out_path.
  * Every backbone tensor must be there exactly once, of the right shape and finite; err->where names the tensor. */
 int gn_model_import(const char *out_path, const char *source_path, const struct gn_import_options *options,
                     struct gn_import_report *report, struct gn_error *err);

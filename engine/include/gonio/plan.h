@@ -39,7 +39,7 @@ struct gn_strategy {
  * whose where is "/strategy/tune/N", a layer that the model does not have one at "/strategy/layers/N". */
 int gn_strategy_select(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
                        struct gn_error *err);
-/* METHOD 8's learning rate for a strategy. */
+/* The learning rate of a strategy: docs/method.md, "Recipe". */
 double gn_strategy_lr(enum gn_strategy_kind kind);
 
 enum gn_optimizer { GN_ADAMW, GN_SGD };
@@ -89,7 +89,7 @@ struct gn_plan {
 	double flops_first_epoch_step; /* ... and with the frozen prefix computed */
 	/* What these operations and the optimiser read and write of memory at least, each operand once. */
 	double bytes_per_step, bytes_first_epoch_step;
-	double ideal_units, full_units; /* METHOD 7: block passes; full tuning costs 3 a block */
+	double ideal_units, full_units; /* block passes, full tuning costs 3 a block: docs/method.md, "Costs" */
 	double ideal_units_cached;      /* the same once the frozen prefix is kept */
 	int64_t steps, steps_per_epoch, warmup_steps;
 	int micro_batch_size;

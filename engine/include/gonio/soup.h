@@ -10,7 +10,7 @@
 #include "include/gonio/device.h"
 #include "include/gonio/plan.h"
 
-/* METHOD 6: averages of models that were tuned from one base. */
+/* Averages of models that were tuned from one base: docs/method.md, "Soups". */
 enum gn_soup_method { GN_SOUP_UNIFORM, GN_SOUP_GREEDY, GN_SOUP_WEIGHTED, GN_SOUP_METHOD_COUNT };
 const char *gn_soup_method_name(enum gn_soup_method method); /* "uniform", "greedy", "weighted" */
 int gn_soup_method_from_name(const char *name);              /* -1: no such name */

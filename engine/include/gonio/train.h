@@ -74,7 +74,7 @@ struct gn_train_options {
  * interrupted. */
 int gn_train(struct gn_train_result *result, const struct gn_train_options *options, struct gn_error *err);
 
-/* How a run finds the layers that it tunes by itself: METHOD 5. */
+/* How a run finds the layers that it tunes by itself: docs/method.md, "Choosing layers". */
 struct gn_guide {
 	int probe_epochs; /* of full fine-tuning, for the angles */
 	double probe_lr;
