@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/common/fields.h"
+#include "server/common/json.h"
 
 /* ---------------------------------------------------------------- cutting out ------------------------------------ */
 

@@ -19,7 +19,7 @@ struct gn_numbers { /* what stands between the list's brackets: borrowed from th
 };
 
 /* Parses {"inputs":[{"data":[...]}]}. When the list holds only numbers and lists, it becomes *numbers and is empty in *out; any
- * other text is parsed whole. text ends with a NUL behind length. Errors as gn_json_load. */
+ * other text is parsed whole. text ends with a NUL behind length. Errors as gn_json_load (server/common/json.h). */
 int gn_numbers_load(json_t **out, struct gn_numbers *numbers, const char *text, size_t length, struct gn_error *err);
 
 /* out[*used] = the numbers in row-major order, in whatever nesting of up to four lists. NULL, or why they are not `room` numbers that

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/common/json.h"
+
 enum { NAME_SIZE = 64 };
 
 /* What every command that computes takes. */

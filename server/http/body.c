@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/common/fields.h"
+#include "server/common/json.h"
 #include "server/http/request.h"
 #include "server/store/store.h"
 

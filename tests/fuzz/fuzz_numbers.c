@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/common/fields.h"
+#include "server/common/json.h"
 #include "api/kserve/numbers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/common/json.h"
 #include "server/formats/events.h"
 #include "server/formats/run_request.h"
 

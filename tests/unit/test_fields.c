@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "server/common/fields.h"
+#include "server/common/json.h"
 
 struct thing {
 	char name[GN_NAME_SIZE], other[GN_NAME_SIZE];
