@@ -40,7 +40,9 @@ struct gn_archive {
 	uint64_t unpacked; /* bytes of entries */
 	uint64_t data_end; /* of the entry before, in the stream */
 	int entries;
-	struct gn_work work; /* since the last entry was finished */
+	struct gn_work work; /* since the last entry was finished ... */
+	bool work_begun;     /* ... or, to be exact, since the first look after it */
+	unsigned pieces;     /* since the clock was last looked at */
 	size_t tail_size;
 	uint8_t tail[TAIL_BYTES]; /* the last bytes that came */
 	uint8_t buffer[BUFFER_BYTES];
@@ -48,26 +50,40 @@ struct gn_archive {
 
 /* ---------------------------------------------------------------- budgets ---------------------------------------- */
 
-/* Called for every piece of the stream and of an entry. */
-static int check_budget(struct gn_archive *archive, struct gn_error *err)
+static int check_time(struct gn_archive *archive, struct gn_error *err)
 {
-	const struct gn_archive_budget *budget = &archive->budget;
-	uint64_t unpacked = archive->unpacked > archive->stream ? archive->unpacked : archive->stream;
+	double seconds = archive->budget.entry_seconds;
 
 	if (archive->source->gone && archive->source->gone(archive->source->user))
 		return gn_fail(err, GN_CANCELLED, "", "the upload was broken off");
+	if (!archive->work_begun)
+		gn_work_begin(&archive->work, archive->packed);
+	archive->work_begun = true;
+	if (gn_work_exceeds(&archive->work, archive->packed, seconds))
+		return gn_fail(
+		    err, GN_TOO_LARGE, "",
+		    "the archive takes more than %g seconds of work without a finished entry, after %d of them",
+		    seconds, archive->entries);
+	return 0;
+}
+
+/* Called for every piece of the stream and of an entry, of which there may be millions: clocks are for every few of them. */
+static int check_budget(struct gn_archive *archive, struct gn_error *err)
+{
+	enum { PIECES_A_LOOK = 16 };
+	const struct gn_archive_budget *budget = &archive->budget;
+	uint64_t unpacked = archive->unpacked > archive->stream ? archive->unpacked : archive->stream;
+
 	if (unpacked > budget->total_bytes)
 		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %llu bytes",
 		               (unsigned long long)budget->total_bytes);
 	if (unpacked > RATIO_FREE && (unpacked - RATIO_FREE) / (uint64_t)budget->ratio > archive->packed)
 		return gn_fail(err, GN_TOO_LARGE, "", "the archive unpacks to more than %d times its size",
 		               budget->ratio);
-	if (gn_work_exceeds(&archive->work, archive->packed, budget->entry_seconds))
-		return gn_fail(
-		    err, GN_TOO_LARGE, "",
-		    "the archive takes more than %g seconds of work without a finished entry, after %d of them",
-		    budget->entry_seconds, archive->entries);
-	return 0;
+	if (++archive->pieces < PIECES_A_LOOK)
+		return 0;
+	archive->pieces = 0;
+	return check_time(archive, err);
 }
 
 /* ---------------------------------------------------------------- the source ------------------------------------- */
@@ -225,7 +241,6 @@ int gn_archive_open(struct gn_archive **out, const struct gn_archive_source *sou
 	archive->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	if (archive->utf8)
 		archive->before = uselocale(archive->utf8);
-	gn_work_begin(&archive->work, archive->packed);
 	if (set_up(archive, err)) {
 		gn_archive_close(archive);
 		return -1;
@@ -337,7 +352,7 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	int rc;
 
 	archive->data_end = (uint64_t)archive_filter_bytes(archive->reader, 0);
-	gn_work_begin(&archive->work, archive->packed);
+	archive->work_begun = false;
 	do {
 		rc = archive_read_next_header(archive->reader, &archive->entry);
 		if (rc != ARCHIVE_FATAL && check_budget(archive, err))
@@ -355,12 +370,13 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	if (!plainly_packed(archive))
 		return gn_fail(err, GN_UNSUPPORTED, "", "the archive is packed as %s: store or deflate its entries",
 		               archive_format_name(archive->reader));
+	if (!archive_entry_is_encrypted(archive->entry) && !archive_entry_sparse_count(archive->entry))
+		return 1;
 	gn_name_show(shown, sizeof shown, entry->path);
 	if (archive_entry_is_encrypted(archive->entry))
 		return gn_fail(err, GN_UNSUPPORTED, shown, "the archive is encrypted (entry \"%s\")", shown);
-	if (archive_entry_sparse_count(archive->entry) > 0) /* its data comes without the holes */
-		return gn_fail(err, GN_UNSUPPORTED, shown, "the entry is stored with holes: pack without --sparse");
-	return 1;
+	/* the data comes without the holes */
+	return gn_fail(err, GN_UNSUPPORTED, shown, "the entry is stored with holes: pack without --sparse");
 }
 
 int gn_archive_piece(struct gn_archive *archive, const void **bytes, size_t *size, const char **damage,

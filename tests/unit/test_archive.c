@@ -297,7 +297,7 @@ static void a_client_that_has_gone_ends_the_work(void **state)
 
 		assert_int_equal(read_through(&upload, &usual, &err), -1);
 		assert_int_equal(err.code, GN_CANCELLED);
-		assert_true(upload.reads <= after + 1);
+		assert_true(upload.reads <= after + 16); /* it looks every few pieces */
 	}
 	blob_release(&archive);
 }
