@@ -14,7 +14,7 @@ size_t gn_json_skip_string(const char *text, size_t length, size_t at)
 	for (at++; at < length && text[at] != '"'; at++)
 		if (text[at] == '\\')
 			at++;
-	return at + 1;
+	return (at < length ? at : length) + 1; /* a backslash may have been the last character */
 }
 
 /* A value in an object or a list has a comma or a bracket of its own: so many nodes the parser will make. */

@@ -10,7 +10,7 @@
  * line and column; more than 300,000 values are GN_TOO_LARGE. A number too large for its type is read as 9e307, so that the
  * field's bounds report it. */
 int gn_json_load(json_t **out, const char *text, size_t length, struct gn_error *err);
-/* The character behind the string whose quotation mark stands at text[at]; past length where it does not end. */
+/* The position after the string whose quotation mark stands at text[at]; length + 1 where it does not end. */
 size_t gn_json_skip_string(const char *text, size_t length, size_t at);
 /* The end of the number that begins at `at`, as JSON writes it; NULL where no number begins. The text ends with a NUL. */
 const char *gn_json_number_end(const char *at);
