@@ -26,8 +26,7 @@ static void test_lists_of_numbers_are_cut_out(void **state)
 	static const char *const TEXTS[] = {
 	    "{\"inputs\":[{\"name\":\"pixels\",\"data\":[1,-2.5,3e2],\"shape\":[3]}],\"id\":\"a\"}",
 	    "{\"id\":\"\\\"data\\\":[\",\"inputs\" : [ { \"data\" :\n[ [1, -2.5] ,[ 3E+2 ],[]] } ] }",
-	    "{\"parameters\":{\"data\":[7],\"b\":{\"data\":[8]}},\"inputs\":[{\"parameters\":{\"data\":[9]},\"data\":["
-	    "1,-2.5,3e2]}]}",
+	    "{\"a\":{\"data\":[7],\"b\":{\"data\":[8]}},\"inputs\":[{\"c\":{\"data\":[9]},\"data\":[1,-2.5,3e2]}]}",
 	};
 
 	(void)state;
