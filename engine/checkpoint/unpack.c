@@ -204,25 +204,12 @@ static int take_side(struct unpack *u, const char *path, bool preprocessor, stru
 	return more;
 }
 
-static int check_harmless(const struct gn_archive_entry *entry, struct gn_error *err)
-{
-	char shown[sizeof err->where];
-
-	gn_name_show(shown, sizeof shown, entry->path);
-	if (gn_name_escapes(entry->path))
-		return gn_fail(err, GN_INVALID, shown, "the archive holds a name that leads out of it");
-	if (entry->not_file && *entry->not_file)
-		return gn_fail(err, GN_INVALID, shown, "the archive holds %s: only files and folders are taken",
-		               entry->not_file);
-	return 0;
-}
-
 static int take_entry(struct unpack *u, const struct gn_archive_entry *entry, struct gn_error *err)
 {
 	char path[GN_PATH_MAX + 1];
 	const char *file;
 
-	if (check_harmless(entry, err))
+	if (gn_archive_check_harmless(entry, err))
 		return -1;
 	if (++u->entries > ENTRIES_MAX)
 		return gn_fail(err, GN_TOO_LARGE, "", "the archive has more than %d entries", ENTRIES_MAX);

@@ -402,3 +402,16 @@ int gn_archive_piece(struct gn_archive *archive, const void **bytes, size_t *siz
 	archive->unpacked += *size;
 	return check_budget(archive, err) ? -1 : 1;
 }
+
+int gn_archive_check_harmless(const struct gn_archive_entry *entry, struct gn_error *err)
+{
+	char shown[sizeof err->where];
+
+	gn_name_show(shown, sizeof shown, entry->path);
+	if (gn_name_escapes(entry->path))
+		return gn_fail(err, GN_INVALID, shown, "the archive holds a name that leads out of it");
+	if (entry->not_file && *entry->not_file)
+		return gn_fail(err, GN_INVALID, shown, "the archive holds %s: only files and folders are taken",
+		               entry->not_file);
+	return 0;
+}

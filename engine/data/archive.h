@@ -31,5 +31,7 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 int gn_archive_piece(struct gn_archive *archive, const void **bytes, size_t *size, const char **damage,
                      struct gn_error *err);
 void gn_archive_close(struct gn_archive *archive);
+/* A name that leads out of the archive, a link or a device has no place in an upload: GN_INVALID. */
+int gn_archive_check_harmless(const struct gn_archive_entry *entry, struct gn_error *err);
 
 #endif

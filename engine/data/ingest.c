@@ -287,26 +287,12 @@ static void judge_name(struct reading *r, const struct gn_archive_entry *entry)
 	}
 }
 
-/* A name that leads out of the archive, a link or a device has no place among pictures: such an archive is refused whole. */
-static int check_harmless(const struct gn_archive_entry *entry, struct gn_error *err)
-{
-	char shown[sizeof err->where];
-
-	gn_name_show(shown, sizeof shown, entry->path);
-	if (gn_name_escapes(entry->path))
-		return gn_fail(err, GN_INVALID, shown, "the archive holds a name that leads out of it");
-	if (entry->not_file && *entry->not_file)
-		return gn_fail(err, GN_INVALID, shown, "the archive holds %s: only files and folders are taken",
-		               entry->not_file);
-	return 0;
-}
-
 static int take_entry(struct ingest *in, const struct gn_archive_entry *entry, struct gn_error *err)
 {
 	struct reading r = {.fate = KEEP};
 	struct gn_item *item;
 
-	if (check_harmless(entry, err))
+	if (gn_archive_check_harmless(entry, err))
 		return -1;
 	judge_name(&r, entry);
 	if (read_entry(in, &r, err)) {
