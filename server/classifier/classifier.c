@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "server/common/log.h"
+#include "server/common/text.h"
 
 #define LARGE_PIXELS ((uint64_t)32 << 20) /* they take tenths of a second and more */
 
@@ -35,14 +36,6 @@ struct gn_classifier {
 	atomic_bool suspected;    /* the device has to be looked at */
 	atomic_bool failed;
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- the compute thread ---------------------------- */
 
@@ -67,7 +60,7 @@ static void gather(struct gn_classifier *c)
 	double deadline = c->first->sent_at + c->options.batch_wait_ms / 1000;
 	struct timespec at = {.tv_sec = (time_t)deadline, .tv_nsec = (long)((deadline - floor(deadline)) * 1e9)};
 
-	while (!c->stop && c->decoding > 0 && count_alike(c) < c->options.batch_max && now() < deadline)
+	while (!c->stop && c->decoding > 0 && count_alike(c) < c->options.batch_max && gn_monotonic() < deadline)
 		pthread_cond_timedwait(&c->work, &c->lock, &at);
 }
 
@@ -184,11 +177,11 @@ static void run_batch(struct gn_classifier *c, int count)
 {
 	struct gn_error err = {0};
 	struct gn_metrics *metrics = c->options.metrics;
-	double start = now();
+	double start = gn_monotonic();
 
 	compute(c, count, &err);
 	note_failure(c, &err);
-	double seconds = now() - start;
+	double seconds = gn_monotonic() - start;
 	gn_metrics_classify_batch(metrics, count);
 	for (int m = 0; m < c->batch[0]->count; m++)
 		gn_metrics_classify_images(metrics, c->batch[0]->held[m]->id, (uint64_t)count);
@@ -242,7 +235,7 @@ static bool slot_free(const struct gn_classifier *c, bool large)
 static void wait_for_slot(struct gn_classifier *c)
 {
 	const double look = 0.25; /* seconds until it is seen that the client has gone */
-	double until = now() + look;
+	double until = gn_monotonic() + look;
 	struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
 
 	pthread_cond_timedwait(&c->slot, &c->lock, &at);
@@ -313,7 +306,7 @@ static void put_in_queue(struct gn_classifier *c, struct gn_ticket *ticket, doub
 {
 	ticket->sent = true;
 	ticket->next = NULL;
-	ticket->sent_at = now();
+	ticket->sent_at = gn_monotonic();
 	ticket->decode_seconds = ticket->sent_at - start;
 	end_decoding(c, ticket, true);
 }
@@ -325,7 +318,7 @@ int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int c
 
 	if (gn_image_pixels(&pixels, bytes, size, err) || begin_decoding(c, ticket, pixels > LARGE_PIXELS, err))
 		return -1;
-	double start = now();
+	double start = gn_monotonic();
 	if (room_for_results(ticket, held, count, err) || decode(c, bytes, size, ticket, err)) {
 		end_decoding(c, ticket, false);
 		gn_ticket_release(ticket);
@@ -342,7 +335,7 @@ int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const
 
 	if (begin_decoding(c, ticket, false, err))
 		return -1;
-	double start = now();
+	double start = gn_monotonic();
 	int failed = room_for_results(ticket, &held, 1, err);
 	ticket->values = failed ? NULL : malloc(count * sizeof *values);
 	if (!ticket->values) {

@@ -197,14 +197,6 @@ json_t *gn_request_json(const struct gn_request *r)
 
 /* ---------------------------------------------------------------- the client ------------------------------------- */
 
-static double monotonic(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* An end of the client's stream is taken for a hang-up, as other servers do: clients that still want the answer keep their side open. */
 bool gn_request_peer_closed(const struct gn_request *r, bool drained)
 {
@@ -222,7 +214,7 @@ bool gn_request_gone(void *request)
 {
 	const double interval = 0.05; /* seconds between two looks */
 	struct gn_request *r = request;
-	double now = monotonic();
+	double now = gn_monotonic();
 
 	if (r->hung_up || now - r->looked < interval)
 		return r->hung_up;

@@ -61,8 +61,6 @@ struct gn_supervisor {
 	int listener_count;
 };
 
-double gn_monotonic(void);
-
 /* table.c */
 /* Makes room for more jobs; -1: out of memory. With lock held, or before the thread starts. */
 int gn_jobs_grow(struct gn_supervisor *s);

@@ -13,14 +13,6 @@
 #include "server/common/log.h"
 #include "server/jobs/job.h"
 
-double gn_monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* ---------------------------------------------------------------- life cycle ------------------------------------- */
 
 struct loading {
