@@ -257,6 +257,12 @@ static struct shape shape_of(const struct gn_ctx *ctx, const struct gn_product *
 	return s;
 }
 
+/* The library does not do this, which it may say after its heuristic had an answer. Nothing was queued. */
+static bool refused(cublasStatus_t status)
+{
+	return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
+}
+
 /* Queues a product whose operands the library takes as they are. False: it has no algorithm for it. */
 static bool product_aligned(struct gn_ctx *ctx, const struct gn_product *p)
 {
@@ -275,11 +281,17 @@ static bool product_aligned(struct gn_ctx *ctx, const struct gn_product *p)
 		choice->taken = true;
 		ctx->products->count++;
 	}
-	if (ok && choice->found)
-		GN_CUBLAS(ctx, cublasLtMatmul(ctx->products->handle, c.what, &one, p->right.data, c.a, p->left.data,
-		                              c.b, &beta, p->add ? p->add : p->out, c.d, p->out, c.d,
-		                              &choice->algorithm, ctx->scratch[GN_SCRATCH_LIBRARY],
-		                              ctx->scratch_bytes[GN_SCRATCH_LIBRARY], ctx->stream));
+	if (ok && choice->found) {
+		cublasStatus_t status = cublasLtMatmul(
+		    ctx->products->handle, c.what, &one, p->right.data, c.a, p->left.data, c.b, &beta,
+		    p->add ? p->add : p->out, c.d, p->out, c.d, &choice->algorithm, ctx->scratch[GN_SCRATCH_LIBRARY],
+		    ctx->scratch_bytes[GN_SCRATCH_LIBRARY], ctx->stream);
+
+		if (p->finish != GN_FINISH_NONE && refused(status))
+			choice->found = false;
+		else
+			gn_cuda_note_product(ctx, status, "cublasLtMatmul", __FILE__, __LINE__);
+	}
 	release_call(&c);
 	return !ok || choice->found; /* after a failure there is nothing left to try */
 }
