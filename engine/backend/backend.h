@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 /* A plugin and the program that loads it must have been built with the same value. */
-#define GN_BACKEND_ABI 4
+#define GN_BACKEND_ABI 5
 
 typedef void gn_act;
 typedef void gn_mat;
@@ -117,6 +117,10 @@ struct gn_backend {
 	/* device[i] = rows[indices[i]], i < n: rows of row_bytes each, gathered on the way. */
 	void (*upload_rows)(struct gn_ctx *ctx, void *device, const void *rows, size_t row_bytes,
 	                    const int32_t *indices, int n);
+	/* images[n,3,S,S] = levels[c][x] of each x in pixels[n,S,S,3] of channel c, in host memory: levels[3][256] says
+	 * what number a pixel of 8 bits becomes (gn_image_levels). */
+	void (*upload_pixels)(struct gn_ctx *ctx, float *images, const uint8_t *pixels, const float *levels, int n,
+	                      int S);
 	/* out[n] = host floats as products read them. */
 	void (*upload_mat)(struct gn_ctx *ctx, gn_mat *out, const float *host, size_t n);
 	void (*download)(struct gn_ctx *ctx, void *host, const void *device, size_t bytes); /* waits */

@@ -44,6 +44,19 @@ static float *noise(size_t n, double reach, struct gn_error *err)
 	return values;
 }
 
+/* n pictures of noise, 8 bits [n, 224, 224, 3]; caller frees. */
+static uint8_t *pictures(size_t n, struct gn_error *err)
+{
+	size_t bytes = n * 3 * 224 * 224;
+	uint8_t *pixels = gn_alloc(bytes, 1, err);
+	struct gn_random random;
+
+	gn_random_init(&random, 1, GN_RANDOM_BENCH, 0, 0);
+	for (size_t i = 0; pixels && i < bytes; i++)
+		pixels[i] = (uint8_t)(gn_random_uniform(&random) * 256);
+	return pixels;
+}
+
 /* A model of noise, mapped from a file as every model is; the file has no name any more. */
 static int open_model(struct gn_model **out, const struct network *n, struct gn_error *err)
 {
@@ -126,7 +139,7 @@ static int compare_double(const void *a, const void *b)
 }
 
 /* Queues steps as a run does, and waits for all their results. */
-static int queue_steps(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples,
+static int queue_steps(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples,
                        int steps, struct gn_error *err)
 {
 	struct gn_step step;
@@ -142,7 +155,7 @@ static int queue_steps(struct gn_trainer *t, const float *images, const int32_t 
 }
 
 /* By the device's own clock, after the two steps in which a GPU's backend records its work. */
-static int time_queued_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels,
+static int time_queued_steps(double *seconds, struct gn_trainer *t, const uint8_t *images, const int32_t *labels,
                              const int32_t *samples, double budget, struct gn_error *err)
 {
 	if (queue_steps(t, images, labels, samples, 2, err))
@@ -159,7 +172,7 @@ static int time_queued_steps(double *seconds, struct gn_trainer *t, const float 
 }
 
 /* The median step after one that is not counted. */
-static int time_steps(double *seconds, struct gn_trainer *t, const float *images, const int32_t *labels,
+static int time_steps(double *seconds, struct gn_trainer *t, const uint8_t *images, const int32_t *labels,
                       const int32_t *samples, double budget, struct gn_error *err)
 {
 	enum { MOST = 400 };
@@ -238,7 +251,7 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	                               .schedule = GN_CONSTANT};
 	struct gn_trainer t = trainer_for(&options, &config);
 	/* two batches, as a run's loader holds them: the plan counts both */
-	float *images = noise((size_t)(cached ? 1 : 2) * (size_t)n->batch * 3 * 224 * 224, 1, err);
+	uint8_t *images = pictures((size_t)(cached ? 1 : 2) * (size_t)n->batch, err);
 	int32_t labels[GN_BENCH_BATCH_MAX], samples[GN_BENCH_BATCH_MAX];
 	int result = -1;
 

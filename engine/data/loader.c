@@ -20,7 +20,7 @@
 enum kept { NOT_KEPT, BEING_KEPT, KEPT };
 
 struct buffer {
-	float *images;
+	uint8_t *images; /* [room, S, S, 3] */
 	int32_t *labels;
 	int room;      /* images */
 	int remaining; /* shared: of the batch that is made in it */
@@ -93,9 +93,8 @@ static struct task claim(struct gn_loader *loader)
 	return task;
 }
 
-/* pixels: scratch [S, S, 3]. */
-static int make_image(struct gn_loader *loader, const struct task *task, uint8_t *pixels, float *out,
-                      struct gn_error *err)
+/* pixels: [S, S, 3] */
+static int make_image(struct gn_loader *loader, const struct task *task, uint8_t *pixels, struct gn_error *err)
 {
 	const struct gn_sample *sample = &loader->dataset->samples[task->sample];
 	const uint8_t *bytes = loader->dataset->pack + sample->offset;
@@ -117,7 +116,6 @@ static int make_image(struct gn_loader *loader, const struct task *task, uint8_t
 		memcpy(task->keep_at, pixels, loader->pixels);
 	if (loader->train && loader->augment != GN_AUGMENT_NONE && gn_random_uniform(&random) < 0.5)
 		gn_image_flip(pixels, loader->image_size);
-	gn_image_normalise(out, pixels, loader->image_size, loader->preprocess);
 	return 0;
 }
 
@@ -138,7 +136,7 @@ static void report(struct gn_loader *loader, const struct task *task, const stru
 		pthread_cond_signal(&loader->done);
 }
 
-static void perform(struct gn_loader *loader, const struct task *task, uint8_t *pixels)
+static void perform(struct gn_loader *loader, const struct task *task)
 {
 	const struct gn_sample *sample = &loader->dataset->samples[task->sample];
 	const struct buffer *buffer = &loader->buffers[task->position / loader->batch_size % 2];
@@ -146,7 +144,7 @@ static void perform(struct gn_loader *loader, const struct task *task, uint8_t *
 	struct gn_error own = {0}, err = {0};
 
 	pthread_mutex_unlock(&loader->lock);
-	if (make_image(loader, task, pixels, buffer->images + place * loader->pixels, &own))
+	if (make_image(loader, task, buffer->images + place * loader->pixels, &own))
 		gn_fail(&err, own.code, sample->path, "the image %.200s cannot be used: %s", sample->path, own.text);
 	buffer->labels[place] = sample->label;
 	pthread_mutex_lock(&loader->lock);
@@ -164,24 +162,18 @@ static int claim_limit(const struct gn_loader *loader)
 static void *decoder(void *user)
 {
 	struct gn_loader *loader = user;
-	uint8_t *pixels = gn_alloc(loader->pixels, 1, NULL);
 
 	pthread_mutex_lock(&loader->lock);
 	while (!loader->quit) {
 		if (loader->running && loader->next < claim_limit(loader)) {
 			struct task task = claim(loader);
 
-			if (pixels)
-				perform(loader, &task, pixels);
-			else
-				report(loader, &task,
-				       &(struct gn_error){.code = GN_NO_MEMORY, .text = "no memory for an image"});
+			perform(loader, &task);
 		} else {
 			pthread_cond_wait(&loader->work, &loader->lock);
 		}
 	}
 	pthread_mutex_unlock(&loader->lock);
-	free(pixels);
 	return NULL;
 }
 
@@ -195,14 +187,14 @@ static int batch_images(const struct gn_loader *loader, int b)
 	return left <= 0 ? 0 : left < loader->batch_size ? (int)left : loader->batch_size;
 }
 
-static int buffer_reserve(struct buffer *buffer, int room, size_t floats, struct gn_error *err)
+static int buffer_reserve(struct buffer *buffer, int room, size_t pixels, struct gn_error *err)
 {
 	if (buffer->room >= room)
 		return 0;
 	free(buffer->images);
 	free(buffer->labels);
 	buffer->room = 0;
-	buffer->images = gn_alloc((size_t)room, floats * sizeof *buffer->images, err);
+	buffer->images = gn_alloc((size_t)room, pixels, err);
 	buffer->labels = gn_alloc((size_t)room, sizeof *buffer->labels, err);
 	if (!buffer->images || !buffer->labels)
 		return -1;
@@ -268,7 +260,7 @@ static void take_back(struct gn_loader *loader)
 	pthread_cond_broadcast(&loader->work);
 }
 
-int gn_loader_next(struct gn_loader *loader, float **images, int32_t **labels, const int32_t **samples, int *n,
+int gn_loader_next(struct gn_loader *loader, const uint8_t **images, int32_t **labels, const int32_t **samples, int *n,
                    struct gn_error *err)
 {
 	struct buffer *buffer;

@@ -169,15 +169,20 @@ void gn_image_flip(uint8_t *pixels, int image_size)
 }
 
 /* Each level has one value per channel: a table gives it with torchvision's two roundings, ToTensor's and Normalize's. */
+void gn_image_levels(float levels[3][256], const struct gn_preprocess *preprocess)
+{
+	for (int c = 0; c < 3; c++)
+		for (int level = 0; level < 256; level++)
+			levels[c][level] = ((float)level / 255.0f - preprocess->mean[c]) / preprocess->std[c];
+}
+
 void gn_image_normalise(float *out, const uint8_t *in, int image_size, const struct gn_preprocess *preprocess)
 {
 	size_t pixels = (size_t)image_size * (size_t)image_size;
-	float table[3][256];
+	float levels[3][256];
 
-	for (int c = 0; c < 3; c++)
-		for (int level = 0; level < 256; level++)
-			table[c][level] = ((float)level / 255.0f - preprocess->mean[c]) / preprocess->std[c];
+	gn_image_levels(levels, preprocess);
 	for (size_t i = 0; i < pixels; i++)
 		for (size_t c = 0; c < 3; c++)
-			out[c * pixels + i] = table[c][in[3 * i + c]];
+			out[c * pixels + i] = levels[c][in[3 * i + c]];
 }

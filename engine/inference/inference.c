@@ -85,33 +85,52 @@ static void run_head(const struct gn_infer *infer, int B, float *logits)
 	             (size_t)B * (size_t)infer->model->arch.classes * sizeof *logits);
 }
 
+/* Pictures of one size: normalised floats [n, 3, S, S], or 8 bits [n, S, S, 3] and what each level becomes. */
+struct pictures {
+	const float *images;   /* or NULL */
+	const uint8_t *pixels; /* or NULL */
+	const float *levels;   /* [3][256], with pixels */
+	int side;
+};
+
+/* The body's input = B pictures from number `first` on. */
+static void upload_pictures(const struct gn_infer *infer, const struct pictures *pictures, int first, int B)
+{
+	const struct gn_backend *be = infer->device->backend;
+	size_t image = 3 * (size_t)pictures->side * (size_t)pictures->side, at = (size_t)first * image;
+	void *input = gn_pass_input(infer->body->pass);
+
+	if (pictures->pixels)
+		be->upload_pixels(infer->device->ctx, input, pictures->pixels + at, pictures->levels, B,
+		                  pictures->side);
+	else
+		be->upload(infer->device->ctx, input, pictures->images + at, (size_t)B * image * sizeof(float));
+}
+
 /* Every model from the images on. */
-static void run_apart(struct gn_infer *const *infers, int count, const float *images, int B, float *const *logits)
+static void run_apart(struct gn_infer *const *infers, int count, const struct pictures *pictures, int at, int B,
+                      float *const *logits)
 {
 	for (int i = 0; i < count; i++) {
 		const struct gn_infer *infer = infers[i];
-		const struct gn_backend *be = infer->device->backend;
-		size_t side = (size_t)infer->model->arch.image_size;
 
-		be->upload(infer->device->ctx, gn_pass_input(infer->body->pass), images,
-		           (size_t)B * 3 * side * side * sizeof *images);
+		upload_pictures(infer, pictures, at, B);
 		run_body(infer, B, 0, infer->model->arch.depth + 1);
 		run_head(infer, B, logits[i]);
 	}
 }
 
 /* The first `shared` blocks once, the rest for each. All have one body. */
-static void run_together(struct gn_infer *const *infers, int count, int shared, const float *images, int B,
-                         float *const *logits)
+static void run_together(struct gn_infer *const *infers, int count, int shared, const struct pictures *pictures, int at,
+                         int B, float *const *logits)
 {
 	const struct gn_infer *first = infers[0];
 	const struct gn_backend *be = first->device->backend;
 	struct gn_ctx *ctx = first->device->ctx;
 	struct gn_pass *pass = first->body->pass;
-	size_t side = (size_t)first->model->arch.image_size;
 	size_t bytes = gn_stage_floats(&pass->shape, shared) * (size_t)B * be->act_bytes;
 
-	be->upload(ctx, gn_pass_input(pass), images, (size_t)B * 3 * side * side * sizeof *images);
+	upload_pictures(first, pictures, at, B);
 	run_body(first, B, 0, shared);
 	be->copy(ctx, first->body->stash, pass->x[shared], bytes);
 	for (int i = 0; i < count; i++) {
@@ -159,11 +178,10 @@ static int shared_by(struct gn_infer *const *infers, int count, struct gn_error 
 	return shared;
 }
 
-int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
-                      struct gn_error *err)
+static int run_pictures(struct gn_infer *const *infers, int count, const struct pictures *pictures, int batch,
+                        float *const *logits, struct gn_error *err)
 {
 	struct gn_device *device = infers[0]->device;
-	size_t side = (size_t)infers[0]->model->arch.image_size;
 	int piece = piece_of(infers, count), shared;
 	float **at;
 
@@ -178,12 +196,28 @@ int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *im
 		for (int i = 0; i < count; i++)
 			at[i] = logits[i] + (size_t)done * (size_t)infers[i]->model->arch.classes;
 		if (shared > 0)
-			run_together(infers, count, shared, images + (size_t)done * 3 * side * side, n, at);
+			run_together(infers, count, shared, pictures, done, n, at);
 		else
-			run_apart(infers, count, images + (size_t)done * 3 * side * side, n, at);
+			run_apart(infers, count, pictures, done, n, at);
 	}
 	free(at);
 	return device->backend->sync(device->ctx, err);
+}
+
+int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
+                      struct gn_error *err)
+{
+	struct pictures pictures = {.images = images, .side = infers[0]->model->arch.image_size};
+
+	return run_pictures(infers, count, &pictures, batch, logits, err);
+}
+
+int gn_infer_run_pixels(struct gn_infer *infer, const uint8_t *pixels, const float *levels, int batch, float *logits,
+                        struct gn_error *err)
+{
+	struct pictures pictures = {.pixels = pixels, .levels = levels, .side = infer->model->arch.image_size};
+
+	return run_pictures(&infer, 1, &pictures, batch, &logits, err);
 }
 
 int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *logits, struct gn_error *err)

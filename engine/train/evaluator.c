@@ -17,6 +17,7 @@ enum { BATCH = GN_EVALUATE_BATCH };
 struct gn_evaluator {
 	const struct gn_evaluate_options *options;
 	struct gn_preprocess preprocess;
+	float levels[3][256]; /* gn_image_levels of it */
 	struct gn_loader *loader;
 	int32_t *samples; /* [count] */
 	int32_t *classes; /* [K] the model's class of each class of the data set */
@@ -106,6 +107,7 @@ int gn_evaluator_new(struct gn_evaluator **out, const struct gn_evaluate_options
 		return -1;
 	e->options = options;
 	e->preprocess = options->model->preprocess;
+	gn_image_levels(e->levels, &e->preprocess);
 	e->classes = gn_alloc((size_t)options->dataset->class_count, sizeof *e->classes, err);
 	if (!e->classes || match_labels(e->classes, options->model, options->dataset, err) || choose_samples(e, err) ||
 	    open_loader(e, several, err)) {
@@ -152,13 +154,13 @@ static int run_batches(struct gn_evaluation_report *report, struct gn_evaluator 
 {
 	const int32_t *samples;
 	int32_t *labels;
-	float *images;
+	const uint8_t *images;
 	int n, end;
 
 	if (gn_loader_begin(e->loader, e->samples, e->count, BATCH, 0, false, err))
 		return -1;
 	while ((end = gn_loader_next(e->loader, &images, &labels, &samples, &n, err)) == 0)
-		if (gn_infer_run(infer, images, n, logits, err) ||
+		if (gn_infer_run_pixels(infer, images, e->levels[0], n, logits, err) ||
 		    count_batch(report, e, logits, labels, samples, n, err))
 			return -1;
 	return end < 0 ? -1 : 0;

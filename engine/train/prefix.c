@@ -70,17 +70,16 @@ static int keep_rows(struct gn_trainer *t, const struct gn_prefix *out, struct g
 static int fill_from_images(struct gn_trainer *t, const struct gn_prefix *out, struct gn_pass *pass,
                             const int32_t *samples, int count, struct gn_error *err)
 {
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
 	double reported = gn_clock();
 	const int32_t *batch;
 	int32_t *labels;
-	float *images;
+	const uint8_t *images;
 	int n, end;
 
 	if (gn_loader_begin(t->loader, samples, count, pass->batch, 0, false, err))
 		return -1;
 	while ((end = gn_loader_next(t->loader, &images, &labels, &batch, &n, err)) == 0) {
-		t->backend->upload(t->ctx, gn_pass_input(pass), images, (size_t)n * image * sizeof *images);
+		gn_trainer_upload(t, pass, images, n);
 		gn_vit_forward(pass, &t->weights, n, false);
 		if (keep_rows(t, out, pass, batch[0], n, count, &reported, err))
 			return -1;

@@ -96,6 +96,7 @@ void gn_trainer_release(struct gn_trainer *t)
 int gn_trainer_init(struct gn_trainer *t, struct gn_error *err)
 {
 	t->backend->enter(t->ctx);
+	gn_image_levels(t->levels, &t->options->model->preprocess);
 	return init_network(t, err) || init_class_weights(t, err) || gn_weights_init(t, err) || init_memory(t, err) ||
 	               gn_weights_fill(t, err)
 	           ? -1

@@ -13,17 +13,21 @@ enum { KEY_OPTIMISER = 0 };
 
 static const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
 
+void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t *images, int n)
+{
+	t->backend->upload_pixels(t->ctx, gn_pass_input(pass), images, t->levels[0], n, t->arch.image_size);
+}
+
 /* One micro-batch: adds its share of the gradients, and its losses. */
-static void micro_batch(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n)
+static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n)
 {
 	const struct gn_backend *be = t->backend;
 	struct gn_pass *p = t->pass;
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
 
 	if (t->stage)
 		gn_prefix_load(t, samples, n);
 	else
-		be->upload(t->ctx, gn_pass_input(p), images, (size_t)n * image * sizeof *images);
+		gn_trainer_upload(t, p, images, n);
 	be->upload(t->ctx, t->device_labels, labels, (size_t)n * sizeof *labels);
 	if (!be->record_begin(t->ctx, (uint64_t)n))
 		return;
@@ -71,7 +75,7 @@ static void upload_numbers(struct gn_trainer *t, const struct gn_step *step, int
 	t->backend->upload(t->ctx, t->numbers, &numbers, sizeof numbers);
 }
 
-int gn_trainer_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                     struct gn_error *err)
 {
 	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;

@@ -108,7 +108,7 @@ static int save_checkpoint(struct gn_trainer *t, struct gn_error *err)
 }
 
 /* Queues a step; reports and writes what has come of it, or of the one before on a device that computes by itself. */
-static int train_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+static int train_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                       struct gn_error *err)
 {
 	if (gn_trainer_step(t, images, labels, samples, n, err) ||
@@ -142,7 +142,7 @@ static int32_t *epoch_order(const struct gn_trainer *t, int *count, struct gn_er
 
 static int steps_from_images(struct gn_trainer *t, const int32_t *order, int count, struct gn_error *err)
 {
-	float *images;
+	const uint8_t *images;
 	int32_t *labels;
 	const int32_t *samples;
 	int n, end;

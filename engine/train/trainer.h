@@ -83,6 +83,7 @@ struct gn_trainer {
 	void *pass_memory; /* device: for the pass that fills the prefix cache, then for the steps' */
 	struct gn_prefix prefix;
 	struct gn_loader *loader;
+	float levels[3][256];  /* gn_image_levels of the model's preprocessing */
 	float *class_weights; /* host [K], NULL: all 1 */
 	float *device_class_weights;
 	int32_t *device_labels;
@@ -104,9 +105,12 @@ int gn_trainer_init(struct gn_trainer *t, struct gn_error *err);
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err);
 void gn_trainer_release(struct gn_trainer *t);
 
-/* Queues one optimiser step on n <= batch_size samples: images [n, 3, S, S], or NULL with `samples` where the prefix
+/* The pass's input = images [n, S, S, 3] of 8 bits, normalised as the model wants it. */
+void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t *images, int n);
+
+/* Queues one optimiser step on n <= batch_size samples: images [n, S, S, 3], or NULL with `samples` where the prefix
  * is kept. At most GN_TRAINER_LAG steps may be queued already. */
-int gn_trainer_step(struct gn_trainer *t, const float *images, const int32_t *labels, const int32_t *samples, int n,
+int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                     struct gn_error *err);
 /* Waits for the oldest queued step when more than `most` are queued: 1 with its result, progress.step then counting
  * it; 0 when not so many are queued; -1 on a failure, a loss that is no number included. */

@@ -68,8 +68,7 @@ static int forward_logits(struct gn_trainer *t, struct tally *tally, float *logi
 static int evaluate_images(struct gn_trainer *t, struct tally *tally, float *logits, const int32_t *samples, int count,
                            struct gn_error *err)
 {
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
-	float *images;
+	const uint8_t *images;
 	int32_t *labels;
 	const int32_t *batch;
 	int n, end;
@@ -77,7 +76,7 @@ static int evaluate_images(struct gn_trainer *t, struct tally *tally, float *log
 	if (gn_loader_begin(t->loader, samples, count, t->pass->batch, 0, false, err))
 		return -1;
 	while ((end = gn_loader_next(t->loader, &images, &labels, &batch, &n, err)) == 0) {
-		t->backend->upload(t->ctx, gn_pass_input(t->pass), images, (size_t)n * image * sizeof *images);
+		gn_trainer_upload(t, t->pass, images, n);
 		if (forward_logits(t, tally, logits, labels, n, err))
 			return -1;
 	}

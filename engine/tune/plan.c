@@ -230,7 +230,7 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 {
 	const struct gn_backend *be = d->backend;
-	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side * sizeof(float);
+	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side;
 	uint64_t pass =
 	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
 	uint64_t fill = plan->prefix_cached ? gn_pass_bytes(be, d->arch, NULL, micro, 0, d->stage) : 0;

@@ -83,7 +83,7 @@ static int read_batches(struct gn_dataset *dataset, struct gn_error *err)
 	struct gn_loader *loader = NULL;
 	const int32_t *samples;
 	int32_t order[] = {0, 1, 2, 3, 4, 5, 6, 7}, *labels;
-	float *images;
+	const uint8_t *images;
 	int n, rc;
 
 	if (gn_loader_new(&loader, dataset, &preprocess, 16, GN_AUGMENT_STANDARD, 1, 2, 4096, 1 << 20, err))

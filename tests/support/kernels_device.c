@@ -512,6 +512,12 @@ static void shim_upload_rows(struct gn_ctx *ctx, void *device, const void *rows,
 	shim_of(ctx)->real->upload_rows(shim_of(ctx)->ctx, device, rows, row_bytes, indices, n);
 }
 
+static void shim_upload_pixels(struct gn_ctx *ctx, float *images, const uint8_t *pixels, const float *levels, int n,
+                               int S)
+{
+	shim_of(ctx)->real->upload_pixels(shim_of(ctx)->ctx, images, pixels, levels, n, S);
+}
+
 static void shim_download(struct gn_ctx *ctx, void *host, const void *device, size_t bytes)
 {
 	shim_of(ctx)->real->download(shim_of(ctx)->ctx, host, device, bytes);
@@ -598,6 +604,7 @@ static const struct gn_backend shim_table = {
     .free = shim_free,
     .upload = shim_upload,
     .upload_rows = shim_upload_rows,
+    .upload_pixels = shim_upload_pixels,
     .upload_mat = shim_upload_mat,
     .download = shim_download,
     .zero = shim_zero,

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { SIDE = 16, IMAGES = 40, FLOATS = 3 * SIDE * SIDE };
+enum { SIDE = 16, IMAGES = 40, PIXELS = 3 * SIDE * SIDE };
 
 static const struct gn_image_limits limits = {.max_pixels = 1 << 20};
 
@@ -73,14 +73,14 @@ static struct gn_loader *loader_new(const struct fixture *f, enum gn_augment aug
 	return loader;
 }
 
-/* One epoch over f->order, gathered into out [IMAGES, FLOATS]; checks labels, samples and sizes of batches. */
-static void run_epoch(const struct fixture *f, struct gn_loader *loader, int batch, int epoch, bool train, float *out)
+/* One epoch over f->order, gathered into out [IMAGES, PIXELS]; checks labels, samples and sizes of batches. */
+static void run_epoch(const struct fixture *f, struct gn_loader *loader, int batch, int epoch, bool train, uint8_t *out)
 {
 	struct gn_error err = {0};
 	int done = 0, end, n;
 	const int32_t *samples;
 	int32_t *labels;
-	float *images;
+	const uint8_t *images;
 
 	assert_int_equal(gn_loader_begin(loader, f->order, IMAGES, batch, epoch, train, &err), 0);
 	while ((end = gn_loader_next(loader, &images, &labels, &samples, &n, &err)) == 0) {
@@ -89,7 +89,7 @@ static void run_epoch(const struct fixture *f, struct gn_loader *loader, int bat
 			assert_int_equal(samples[i], f->order[done + i]);
 			assert_int_equal(labels[i], f->dataset->samples[samples[i]].label);
 		}
-		memcpy(out + (size_t)done * FLOATS, images, (size_t)n * FLOATS * sizeof *out);
+		memcpy(out + (size_t)done * PIXELS, images, (size_t)n * PIXELS * sizeof *out);
 		done += n;
 	}
 	if (end != 1)
@@ -98,9 +98,9 @@ static void run_epoch(const struct fixture *f, struct gn_loader *loader, int bat
 	assert_int_equal(gn_loader_next(loader, &images, &labels, &samples, &n, &err), 1);
 }
 
-static float *floats_new(void)
+static uint8_t *pixels_new(void)
 {
-	float *out = calloc(IMAGES * FLOATS, sizeof *out);
+	uint8_t *out = calloc(IMAGES * PIXELS, sizeof *out);
 
 	assert_non_null(out);
 	return out;
@@ -110,19 +110,18 @@ static void images_are_those_of_evaluation(void **state)
 {
 	const struct fixture *f = *state;
 	struct gn_loader *loader = loader_new(f, GN_AUGMENT_STANDARD, 2, 0);
-	float *out = floats_new(), wanted[FLOATS];
+	uint8_t *out = pixels_new();
 
 	run_epoch(f, loader, 7, 0, false, out);
 	for (int i = 0; i < IMAGES; i++) {
 		const struct gn_sample *sample = &f->dataset->samples[f->order[i]];
 		struct gn_error err = {0};
-		uint8_t pixels[FLOATS];
+		uint8_t pixels[PIXELS];
 
 		assert_int_equal(gn_image_eval(pixels, f->dataset->pack + sample->offset, sample->bytes, &limits, SIDE,
 		                               &preprocess, &err),
 		                 0);
-		gn_image_normalise(wanted, pixels, SIDE, &preprocess);
-		assert_memory_equal(out + i * FLOATS, wanted, sizeof wanted);
+		assert_memory_equal(out + i * PIXELS, pixels, sizeof pixels);
 	}
 	gn_loader_free(loader);
 	free(out);
@@ -132,9 +131,9 @@ static void images_are_those_of_evaluation(void **state)
 static void nothing_depends_on_threads_or_the_cache(void **state)
 {
 	static const enum gn_augment augments[] = {GN_AUGMENT_NONE, GN_AUGMENT_FLIP, GN_AUGMENT_STANDARD};
-	static const uint64_t caches[] = {0, 10 * FLOATS, 1 << 20};
+	static const uint64_t caches[] = {0, 10 * PIXELS, 1 << 20};
 	const struct fixture *f = *state;
-	float *first = floats_new(), *other = floats_new();
+	uint8_t *first = pixels_new(), *other = pixels_new();
 
 	for (size_t a = 0; a < 3; a++) {
 		struct gn_loader *alone = loader_new(f, augments[a], 1, 0);
@@ -146,10 +145,10 @@ static void nothing_depends_on_threads_or_the_cache(void **state)
 
 				run_epoch(f, loader, 5, 0, false, other);
 				run_epoch(f, loader, 5, 0, true, other);
-				assert_int_equal(memcmp(first, other, IMAGES * FLOATS * sizeof *first) == 0,
+				assert_int_equal(memcmp(first, other, IMAGES * PIXELS * sizeof *first) == 0,
 				                 augments[a] == GN_AUGMENT_NONE);
 				run_epoch(f, loader, 16, 1, true, other);
-				assert_memory_equal(first, other, IMAGES * FLOATS * sizeof *first);
+				assert_memory_equal(first, other, IMAGES * PIXELS * sizeof *first);
 				gn_loader_free(loader);
 			}
 		gn_loader_free(alone);
@@ -163,7 +162,7 @@ static void kept_pixels_spare_the_decoding(void **state)
 {
 	struct fixture *f = *state;
 	struct gn_loader *loader = loader_new(f, GN_AUGMENT_NONE, 2, 1 << 20);
-	float *first = floats_new(), *second = floats_new();
+	uint8_t *first = pixels_new(), *second = pixels_new();
 	struct gn_dataset bare = *f->dataset, kept = *f->dataset;
 
 	run_epoch(f, loader, 8, 0, true, first);
@@ -175,7 +174,7 @@ static void kept_pixels_spare_the_decoding(void **state)
 	*f->dataset = bare;
 	run_epoch(f, loader, 8, 1, true, second);
 	*f->dataset = kept;
-	assert_memory_equal(first, second, IMAGES * FLOATS * sizeof *first);
+	assert_memory_equal(first, second, IMAGES * PIXELS * sizeof *first);
 	gn_loader_free(loader);
 	free(bare.samples);
 	free(first);
@@ -186,14 +185,14 @@ static void stopping_in_the_middle_is_clean(void **state)
 {
 	const struct fixture *f = *state;
 	struct gn_loader *loader = loader_new(f, GN_AUGMENT_STANDARD, 4, 0);
-	float *first = floats_new(), *second = floats_new();
+	uint8_t *first = pixels_new(), *second = pixels_new();
 
 	run_epoch(f, loader, 8, 3, true, first);
 	for (int batches = 0; batches < 5; batches++) {
 		struct gn_error err = {0};
 		const int32_t *samples;
 		int32_t *labels;
-		float *images;
+		const uint8_t *images;
 		int n;
 
 		assert_int_equal(gn_loader_begin(loader, f->order, IMAGES, 8, batches, true, &err), 0);
@@ -205,7 +204,7 @@ static void stopping_in_the_middle_is_clean(void **state)
 	gn_loader_stop(loader);
 	gn_loader_stop(loader);
 	run_epoch(f, loader, 8, 3, true, second);
-	assert_memory_equal(first, second, IMAGES * FLOATS * sizeof *first);
+	assert_memory_equal(first, second, IMAGES * PIXELS * sizeof *first);
 	gn_loader_begin(loader, f->order, IMAGES, 8, 0, true, NULL); /* freed while it works */
 	gn_loader_free(loader);
 	free(first);
@@ -218,7 +217,7 @@ static void an_empty_order_ends_at_once(void **state)
 	struct gn_error err = {0};
 	const int32_t *samples;
 	int32_t *labels;
-	float *images;
+	const uint8_t *images;
 	int n;
 
 	assert_int_equal(gn_loader_begin(loader, NULL, 0, 8, 0, true, &err), 0);
@@ -243,7 +242,7 @@ static void a_damaged_image_is_named(void **state)
 		struct gn_error err = {0};
 		const int32_t *samples;
 		int32_t *labels;
-		float *images;
+		const uint8_t *images;
 		int n;
 
 		assert_int_equal(

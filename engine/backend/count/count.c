@@ -80,6 +80,11 @@ static void count_upload(struct gn_ctx *ctx UNUSED, void *device UNUSED, const v
 {
 }
 
+static void count_upload_pixels(struct gn_ctx *ctx UNUSED, float *images UNUSED, const uint8_t *pixels UNUSED,
+                                const float *levels UNUSED, int n UNUSED, int S UNUSED)
+{
+}
+
 static void count_zero(struct gn_ctx *ctx, void *device UNUSED, size_t bytes)
 {
 	add(ctx, 0, 0, 0, (double)bytes / sizeof(float));
@@ -227,6 +232,7 @@ const struct gn_backend gn_backend_count = {
     .alloc = count_alloc,
     .free = count_free,
     .upload = count_upload,
+    .upload_pixels = count_upload_pixels,
     .zero = count_zero,
     .cast_mat = count_cast,
     .sync = count_sync,

@@ -167,6 +167,22 @@ static void upload_rows_cpu(struct gn_ctx *ctx, void *device, const void *rows, 
 		         (const char *)rows + (size_t)indices[i] * row_bytes, row_bytes);
 }
 
+static void upload_pixels_cpu(struct gn_ctx *ctx, float *images, const uint8_t *pixels, const float *levels, int n,
+                              int S)
+{
+	ptrdiff_t area = (ptrdiff_t)S * S;
+
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+	for (ptrdiff_t row = 0; row < (ptrdiff_t)n * S; row++) {
+		const uint8_t *from = pixels + row * S * 3;
+		float *to = images + row / S * 3 * area + row % S * S;
+
+		for (ptrdiff_t x = 0; x < S; x++)
+			for (ptrdiff_t c = 0; c < 3; c++)
+				to[c * area + x] = levels[c * 256 + from[3 * x + c]];
+	}
+}
+
 static void cast_mat_cpu(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n)
 {
 	copy_cpu(ctx, out, in, n * sizeof(float));
@@ -234,6 +250,7 @@ const struct gn_backend gn_backend_cpu = {
     .free = free_cpu,
     .upload = copy_cpu,
     .upload_rows = upload_rows_cpu,
+    .upload_pixels = upload_pixels_cpu,
     .upload_mat = cast_mat_cpu,
     .download = copy_cpu,
     .zero = zero_cpu,

@@ -6,7 +6,6 @@
 #include "backend/cuda/vec.cuh"
 
 #define GN_ATTENTION_THREADS  128
-#define GN_LOG2E              1.44269504F
 #define GN_ATTENTION_MAX_HEAD 128
 
 /*

@@ -105,6 +105,7 @@ void gn_cuda_transfer_close(struct gn_ctx *ctx);
 void gn_cuda_upload(struct gn_ctx *ctx, void *device, const void *host, size_t bytes);
 void gn_cuda_upload_rows(struct gn_ctx *ctx, void *device, const void *rows, size_t row_bytes, const int32_t *indices,
                          int n);
+void gn_cuda_upload_pixels(struct gn_ctx *ctx, float *images, const uint8_t *pixels, const float *levels, int n, int S);
 void gn_cuda_upload_mat(struct gn_ctx *ctx, gn_mat *out, const float *host, size_t n);
 void gn_cuda_cast_mat(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n);
 void gn_cuda_download(struct gn_ctx *ctx, void *host, const void *device, size_t bytes);
@@ -160,7 +161,7 @@ struct gn_product {
 
 /*
  * Queues it. Operands that the library would refuse (unaligned, odd leading dimensions) are copied into scratch memory, in pieces where they are
- * large. False: the library has nothing for this `finish`, and nothing was queued; never with GN_FINISH_NONE and GN_FINISH_BIAS.
+ * large. False: the library has nothing for this `finish`, and nothing was queued; never with GN_FINISH_NONE.
  */
 bool gn_cuda_product(struct gn_ctx *ctx, const struct gn_product *p);
 

@@ -1,20 +1,24 @@
 /*
  * Linear layers: cuBLASLt's products, and the kernels for what its epilogues do not do.
  *
- * In the library's epilogue: the bias, a residual (as the matrix that is added), the bias gradient of linear_dw, and GELU in its tanh form, which
- * is what the library means by GELU. In kernels of ours: the exact GELU and quick-GELU, their gradients, and layer scale. A kernel takes
- * the bias too where the library has no algorithm with it.
+ * In the library's epilogue: the bias, a residual (as the matrix that is added), the bias gradient of linear_dw, and in
+ * bf16 GELU in its tanh form, which is what the library means by GELU. Its tanh is an approximation, though: on an H200
+ * it was off by 5e-5, too much for float32. In kernels of ours: all other activations, their gradients, and layer scale.
+ * A kernel adds the bias too where the library has no algorithm with it.
  *
- * With bf16 the library takes a bias in bf16: it is rounded on the way, as PyTorch's autocast does. z = x w^T + bias is rounded to bf16 before the
- * activation, as there.
+ * With bf16 the library reads a bias in bf16: it is rounded on the way, as PyTorch's autocast does. z = x w^T + bias is
+ * rounded to bf16 before the activation, as there.
  *
- * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. Blocks of 256 threads, 4 or more a
- * multiprocessor (at most 64 registers a thread).
+ * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. A step of a large batch
+ * spends most of their time in activate_kernel, whose threads have two accesses a stream under way at a time: bytes in
+ * flight are what the memory's rate depends on. Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers
+ * a thread).
  */
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/vec.cuh"
 
 #define ROWS_PER_BLOCK 8 /* of 32 threads each */
+#define AHEAD          2 /* accesses of a stream that a thread has under way: activate_kernel */
 
 /* Blocks of 32 x 8 threads over rows x cols, n columns a thread. */
 static dim3 row_grid(int rows, int cols, int n)
@@ -24,6 +28,100 @@ static dim3 row_grid(int rows, int cols, int n)
 }
 
 static const dim3 row_block(32, ROWS_PER_BLOCK);
+
+/* ---------------------------------------------------------------- activations ------------------------------------ */
+
+/*
+ * out = act(z) where out is given, dx = g * act'(z) where dx is; out or dx may be z, dx may be g. slope: dx is given.
+ */
+template <typename act> struct activation_work {
+	act *dx, *out;
+	const act *g, *z;
+	size_t count;
+};
+
+template <enum gn_activation kind, typename act, int n, bool slope>
+static __global__ void __launch_bounds__(256, 4) activate_kernel(struct activation_work<act> w)
+{
+	size_t first = ((size_t)blockIdx.x * AHEAD * 256 + threadIdx.x) * n;
+	float z[AHEAD][n] = {}, g[AHEAD][slope ? n : 1] = {};
+
+#pragma unroll
+	for (int i = 0; i < AHEAD; i++) {
+		size_t at = first + (size_t)i * 256 * n;
+		if (at < w.count)
+			gn_load(z[i], w.z + at);
+		if constexpr (slope)
+			if (at < w.count)
+				gn_load(g[i], w.g + at);
+	}
+#pragma unroll
+	for (int i = 0; i < AHEAD; i++) {
+		size_t at = first + (size_t)i * 256 * n;
+#pragma unroll
+		for (int j = 0; j < n; j++) {
+			struct gn_activated a = gn_activate<kind, sizeof(act) == 2>(z[i][j]);
+			z[i][j] = a.value;
+			if constexpr (slope)
+				g[i][j] *= a.slope;
+		}
+		if constexpr (slope)
+			if (at < w.count)
+				gn_store(w.dx + at, g[i]);
+		if (w.out && at < w.count)
+			gn_store(w.out + at, z[i]);
+	}
+}
+
+template <enum gn_activation kind, typename act, int n>
+static void launch_activate(struct gn_ctx *ctx, const struct activation_work<act> *w)
+{
+	unsigned blocks = gn_blocks(w->count, (size_t)AHEAD * 256 * n, INT32_MAX);
+
+	if (w->dx)
+		GN_RUN(ctx, (activate_kernel<kind, act, n, true>), blocks, 256, 0, *w);
+	else
+		GN_RUN(ctx, (activate_kernel<kind, act, n, false>), blocks, 256, 0, *w);
+}
+
+template <enum gn_activation kind, typename act>
+static void activate_as(struct gn_ctx *ctx, const struct activation_work<act> *w)
+{
+	constexpr int n = gn_per16<act>;
+
+	if (gn_aligned16(w->dx) && gn_aligned16(w->out) && gn_aligned16(w->g) && gn_aligned16(w->z) &&
+	    w->count % n == 0)
+		launch_activate<kind, act, n>(ctx, w);
+	else
+		launch_activate<kind, act, 1>(ctx, w);
+}
+
+template <typename act>
+static void activate(struct gn_ctx *ctx, const struct activation_work<act> *w, enum gn_activation activation)
+{
+	if (activation == GN_ACT_GELU)
+		activate_as<GN_ACT_GELU>(ctx, w);
+	else if (activation == GN_ACT_GELU_TANH)
+		activate_as<GN_ACT_GELU_TANH>(ctx, w);
+	else
+		activate_as<GN_ACT_QUICK_GELU>(ctx, w);
+}
+
+/* Whether the library's epilogue computes this activation well enough. */
+static bool library_has(const struct gn_ctx *ctx, enum gn_activation activation)
+{
+	return activation == GN_ACT_GELU_TANH && ctx->precision == GN_PRECISION_BF16;
+}
+
+/* act(x) where the activation is known at run time only. */
+template <bool quick> __device__ __forceinline__ float activation_of(enum gn_activation activation, float x)
+{
+	if (activation == GN_ACT_GELU)
+		return gn_activate<GN_ACT_GELU, quick>(x).value;
+	if (activation == GN_ACT_GELU_TANH)
+		return gn_activate<GN_ACT_GELU_TANH, quick>(x).value;
+	return gn_activate<GN_ACT_QUICK_GELU, quick>(x).value;
+}
 
 /* ---------------------------------------------------------------- forward ---------------------------------------- */
 
@@ -56,7 +154,7 @@ static __global__ void __launch_bounds__(256, 4)
 			gn_store(z + at, v);
 		if (f.activate)
 			for (int i = 0; i < n; i++)
-				v[i] = gn_activate(f.activation, v[i]);
+				v[i] = activation_of<sizeof(act) == 2>(f.activation, v[i]);
 		if (branch)
 			gn_store(branch + at, v);
 		if (f.scale) {
@@ -100,6 +198,12 @@ static bool product_and_bias(struct gn_ctx *ctx, struct gn_product *p, const flo
 	return false;
 }
 
+/* Nothing follows the product and its bias but the activation. */
+static bool only_activates(const struct gn_epilogue *e)
+{
+	return e->activate && !e->scale && !e->branch && !e->residual;
+}
+
 /* One layer whose out is of `type`, over rows of it that scratch memory has room for where z has no place of its own. */
 template <typename act, typename type>
 static void linear_rows(struct gn_ctx *ctx, const struct gn_product *whole, const struct gn_epilogue *e)
@@ -124,6 +228,13 @@ static void linear_rows(struct gn_ctx *ctx, const struct gn_product *whole, cons
 		p.out_float = sizeof(type) == 4 && !kept;
 		f.bias = product_and_bias(ctx, &p, e->bias) ? NULL : e->bias;
 		f.keep_z = f.bias && e->activate && e->pre;
+		if constexpr (sizeof(type) == sizeof(act))
+			if (only_activates(e) && !f.bias) {
+				struct activation_work<act> work = {NULL, out + at, NULL, (const act *)p.out,
+				                                    (size_t)p.rows * (size_t)N};
+				activate(ctx, &work, e->activation);
+				continue;
+			}
 		if (kept)
 			run_finish<act, act, type>(ctx, out + at, (act *)p.out, branch, residual ? residual + at : NULL,
 			                           &f, p.rows, N);
@@ -144,7 +255,7 @@ static bool linear_by_library(struct gn_ctx *ctx, struct gn_product *p, const st
 		p->finish = e->bias ? GN_FINISH_BIAS : GN_FINISH_NONE;
 		return gn_cuda_product(ctx, p);
 	}
-	if (e->activation != GN_ACT_GELU_TANH || e->residual || p->out_float)
+	if (!library_has(ctx, e->activation) || e->residual || p->out_float)
 		return false;
 	p->aux = e->pre;
 	p->finish = e->bias ? GN_FINISH_GELU_BIAS : GN_FINISH_GELU;
@@ -175,58 +286,20 @@ void gn_cuda_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_m
 
 /* ---------------------------------------------------------------- input gradient --------------------------------- */
 
-/* dx = g * act'(pre), act_out = act(pre); dx or act_out may be NULL, one of them may be pre, and dx may be g. */
-template <typename act, int n>
-static __global__ void __launch_bounds__(256, 4)
-    slope_kernel(act *dx, act *act_out, const act *g, const act *pre, enum gn_activation activation, size_t count)
-{
-	size_t stride = (size_t)gridDim.x * blockDim.x * n;
-	for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * n; at < count; at += stride) {
-		float z[n], v[n];
-		gn_load(z, pre + at);
-		if (dx) {
-			gn_load(v, g + at);
-			for (int i = 0; i < n; i++)
-				v[i] *= gn_activation_slope(activation, z[i]);
-			gn_store(dx + at, v);
-		}
-		if (act_out) {
-			for (int i = 0; i < n; i++)
-				z[i] = gn_activate(activation, z[i]);
-			gn_store(act_out + at, z);
-		}
-	}
-}
-
-template <typename act>
-static void run_slope(struct gn_ctx *ctx, act *dx, act *act_out, const act *g, const act *pre,
-                      enum gn_activation activation, size_t count)
-{
-	constexpr int n = gn_per16<act>;
-	bool aligned =
-	    gn_aligned16(dx) && gn_aligned16(act_out) && gn_aligned16(g) && gn_aligned16(pre) && count % n == 0;
-	size_t most = (size_t)ctx->sms * 64;
-	if (aligned)
-		GN_RUN(ctx, (slope_kernel<act, n>), gn_blocks(count, 256 * n, most), 256, 0, dx, act_out, g, pre,
-		       activation, count);
-	else
-		GN_RUN(ctx, (slope_kernel<act, 1>), gn_blocks(count, 256, most), 256, 0, dx, act_out, g, pre,
-		       activation, count);
-}
-
 /* dx of p's rows, which lands in p->out; with z, dx = p->out * act'(z) and act_out = act(z) after it. */
 template <typename act>
 static void dx_rows(struct gn_ctx *ctx, struct gn_product *p, act *dx, act *act_out, const act *z,
                     enum gn_activation activation)
 {
-	size_t count = (size_t)p->rows * (size_t)p->cols;
+	struct activation_work<act> work = {dx, act_out, (const act *)p->out, z, (size_t)p->rows * (size_t)p->cols};
 
-	if (z && activation == GN_ACT_GELU_TANH && p->out == dx) {
+	if (z && p->out == dx && library_has(ctx, activation)) {
 		p->aux = (void *)z;
 		p->finish = GN_FINISH_DGELU;
 		if (gn_cuda_product(ctx, p)) {
+			work.dx = NULL;
 			if (act_out)
-				run_slope<act>(ctx, NULL, act_out, NULL, z, activation, count);
+				activate(ctx, &work, activation);
 			return;
 		}
 	}
@@ -234,7 +307,7 @@ static void dx_rows(struct gn_ctx *ctx, struct gn_product *p, act *dx, act *act_
 	p->finish = GN_FINISH_NONE;
 	gn_cuda_product(ctx, p);
 	if (z)
-		run_slope<act>(ctx, dx, act_out, (const act *)p->out, z, activation, count);
+		activate(ctx, &work, activation);
 }
 
 template <typename act>

@@ -356,8 +356,6 @@ static bool product_tile(struct gn_ctx *ctx, const struct gn_product *p, int row
 	t.depth = depth;
 	t.left = tile_of(ctx, &p->left, GN_SCRATCH_A, row, deep, rows, depth);
 	t.right = tile_of(ctx, &p->right, GN_SCRATCH_B, deep, col, depth, cols);
-	t.finish = deep ? GN_FINISH_NONE : p->finish;
-	t.bias = p->bias ? p->bias + col : NULL;
 	t.out = direct ? out : ctx->scratch[GN_SCRATCH_D];
 	t.ld = direct ? p->ld : padded((size_t)cols, size);
 	t.add = direct ? add : add ? t.out : NULL;
@@ -387,8 +385,8 @@ bool gn_cuda_product(struct gn_ctx *ctx, const struct gn_product *p)
 {
 	bool whole = ctx->precision == GN_PRECISION_FP32 || all_aligned16(ctx, p), done;
 
-	if (!whole && p->finish != GN_FINISH_NONE && p->finish != GN_FINISH_BIAS)
-		return false; /* what goes in tiles is rare, and has the kernels to finish it */
+	if (!whole && p->finish != GN_FINISH_NONE)
+		return false; /* half of its tiles could be queued before the library refuses one */
 	done = whole ? product_aligned(ctx, p) : product_tiled(ctx, p);
 	if (!done && p->finish == GN_FINISH_NONE) {
 		gn_fail(&ctx->error, GN_DEVICE, "device",

@@ -99,11 +99,21 @@ template <int PENDING> __device__ static inline void gn_cp_async_wait(void)
 	GN_SM80("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+#define GN_LOG2E 1.44269504088896341F /* e^x = 2^(GN_LOG2E x) */
+
 /* 2^x to 2 units in the last place; subnormal results are 0. */
 __device__ static inline float gn_exp2(float x)
 {
 	float y;
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+/* 1 / x to 1 unit in the last place; subnormal numbers count as 0, and 1 / 0 is infinite. */
+__device__ static inline float gn_reciprocal(float x)
+{
+	float y;
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
 	return y;
 }
 

@@ -3,8 +3,8 @@
  *
  * An upload is copied into a pinned piece of a ring, travels on the copy stream into the piece's twin in device memory while the compute stream
  * is still busy with the last step, and is moved into place by the compute stream when its turn comes: so a batch's bytes cross the bus during
- * the step before it, and the caller's memory is free again when the call returns. The ring of large pieces holds 64 MiB, about a hundred images of
- * 224 pixels; a batch beyond that waits for the compute stream in part. Small uploads (labels, the step's numbers) have a ring of their own, so
+ * the step before it, and the caller's memory is free again when the call returns. Pictures travel as bytes and become float32 on the device. The
+ * ring of large pieces holds 64 MiB, 445 pictures of 224 pixels; a batch beyond that waits for the compute stream in part. Small uploads (labels, the step's numbers) have a ring of their own, so
  * that they never wait behind pictures.
  *
  * Order, per piece: `taken` (the compute stream has moved the last content into place) is waited for before the pinned memory is written; the
@@ -120,14 +120,20 @@ static struct piece *take_piece(struct gn_ctx *ctx, size_t bytes)
 	return piece;
 }
 
-/* Sends the piece's first bytes to `to`. */
-static void send_piece(struct gn_ctx *ctx, struct piece *piece, void *to, size_t bytes)
+/* Sends the piece's first bytes to its twin, which the compute stream may read from now on. */
+static void land_piece(struct gn_ctx *ctx, struct piece *piece, size_t bytes)
 {
 	cudaStream_t copies = ctx->transfer->stream;
 
 	GN_CUDA(ctx, cudaMemcpyAsync(piece->device, piece->pinned, bytes, cudaMemcpyHostToDevice, copies));
 	GN_CUDA(ctx, cudaEventRecord(piece->landed, copies));
 	GN_CUDA(ctx, cudaStreamWaitEvent(ctx->stream, piece->landed, 0));
+}
+
+/* Sends the piece's first bytes to `to`. */
+static void send_piece(struct gn_ctx *ctx, struct piece *piece, void *to, size_t bytes)
+{
+	land_piece(ctx, piece, bytes);
 	GN_CUDA(ctx, cudaMemcpyAsync(to, piece->device, bytes, cudaMemcpyDeviceToDevice, ctx->stream));
 	GN_CUDA(ctx, cudaEventRecord(piece->taken, ctx->stream));
 }
@@ -189,6 +195,81 @@ void gn_cuda_upload_mat(struct gn_ctx *ctx, gn_mat *out, const float *host, size
 			((__nv_bfloat16 *)(void *)piece->pinned)[i] = __float2bfloat16_rn(host[at + i]);
 		send_piece(ctx, piece, (__nv_bfloat16 *)out + at, count * sizeof(__nv_bfloat16));
 		at += count;
+	}
+}
+
+/* ---------------------------------------------------------------- pictures --------------------------------------- */
+
+#define LEVELS (3 * 256)
+
+/* What each of a channel's 256 levels becomes; a kernel's argument, so that it needs no memory of its own. */
+struct levels {
+	float of[LEVELS];
+};
+
+/*
+ * images[n, 3, area] = the levels of pixels[count, 3], of which the first is number `from` of the batch. n pixels of one
+ * picture a thread at a time: 4 where area is a multiple of 4. Bound by bytes: 3 read and 12 written a pixel.
+ */
+template <int n>
+static __global__ void __launch_bounds__(256, 4)
+    levels_kernel(float *images, const unsigned char *pixels, struct levels levels, size_t from, size_t count,
+                  size_t area)
+{
+	__shared__ float of[LEVELS];
+	size_t stride = (size_t)gridDim.x * blockDim.x * n;
+
+	for (int i = (int)threadIdx.x; i < LEVELS; i += (int)blockDim.x)
+		of[i] = levels.of[i];
+	__syncthreads();
+	for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * n; at < count; at += stride) {
+		size_t picture = (from + at) / area, place = (from + at) % area;
+		unsigned char bytes[3 * n];
+
+		if constexpr (n == 4) {
+			const unsigned *words = (const unsigned *)(const void *)(pixels + 3 * at);
+			unsigned word[3] = {words[0], words[1], words[2]};
+#pragma unroll
+			for (int i = 0; i < 3 * n; i++)
+				bytes[i] = (unsigned char)(word[i / 4] >> 8 * (i % 4));
+		} else {
+			for (int i = 0; i < 3 * n; i++)
+				bytes[i] = pixels[3 * at + i];
+		}
+#pragma unroll
+		for (int c = 0; c < 3; c++) {
+			float v[n];
+#pragma unroll
+			for (int i = 0; i < n; i++)
+				v[i] = of[256 * c + bytes[3 * i + c]];
+			gn_store(images + (picture * 3 + c) * area + place, v);
+		}
+	}
+}
+
+void gn_cuda_upload_pixels(struct gn_ctx *ctx, float *images, const uint8_t *pixels, const float *levels, int n, int S)
+{
+	size_t area = (size_t)S * (size_t)S, all = (size_t)n * area, most = GN_PIECE_BYTES / 3 / 4 * 4;
+	struct levels table;
+
+	memcpy(table.of, levels, sizeof table.of);
+	for (size_t from = 0; from < all; from += most) {
+		size_t count = all - from < most ? all - from : most, most_blocks = (size_t)ctx->sms * 8;
+		struct piece *piece = take_piece(ctx, count * 3);
+		const unsigned char *there;
+
+		if (!piece)
+			return;
+		there = (const unsigned char *)piece->device;
+		memcpy(piece->pinned, pixels + from * 3, count * 3);
+		land_piece(ctx, piece, count * 3);
+		if (area % 4 == 0 && gn_aligned16(images))
+			GN_RUN(ctx, levels_kernel<4>, gn_blocks(count, 256 * 4, most_blocks), 256, 0, images, there,
+			       table, from, count, area);
+		else
+			GN_RUN(ctx, levels_kernel<1>, gn_blocks(count, 256, most_blocks), 256, 0, images, there, table,
+			       from, count, area);
+		GN_CUDA(ctx, cudaEventRecord(piece->taken, ctx->stream));
 	}
 }
 

@@ -60,7 +60,9 @@ int gn_image_eval(uint8_t *out, const void *bytes, size_t size, const struct gn_
                   const struct gn_preprocess *preprocess, struct gn_error *err);
 /* The shorter side that evaluation resizes to: floor(S / crop_pct), never below S. */
 int gn_image_eval_side(int image_size, float crop_pct);
-/* u8 [S, S, 3] -> float [3, S, S], (x / 255 - mean) / std. */
+/* What the pixel values 0 .. 255 of each channel become: (x / 255 - mean) / std. */
+void gn_image_levels(float levels[3][256], const struct gn_preprocess *preprocess);
+/* u8 [S, S, 3] -> float [3, S, S], by gn_image_levels. */
 void gn_image_normalise(float *out, const uint8_t *in, int image_size, const struct gn_preprocess *preprocess);
 
 /* ---------------------------------------------------------------- data sets -------------------------------------- */

@@ -47,6 +47,9 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
                  struct gn_error *err);
 /* images [B, 3, S, S] normalised -> logits [B, K]; B <= max_batch. One thread at a time per device. */
 int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *logits, struct gn_error *err);
+/* The same from pixels [B, S, S, 3] of 8 bits; levels [3][256] by gn_image_levels normalise them on the device. */
+int gn_infer_run_pixels(struct gn_infer *infer, const uint8_t *pixels, const float *levels, int batch, float *logits,
+                        struct gn_error *err);
 /* The same images through several models of one device and image size: logits[i] is [B, K of model i], bit for bit what each
  * gives alone. Blocks that all share are computed once. */
 int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
