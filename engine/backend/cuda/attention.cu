@@ -19,20 +19,13 @@
 /* ---------------------------------------------------------------- tensor cores ------------------------------------ */
 
 /*
- * One warp's online softmax. s[16, BN] are scores against the keys of one tile, of which `keys` exist: s = exp(scale (s - max)), and what was
- * summed up so far follows when the maximum rises. c = scale * log2(e).
+ * One warp's online softmax. s[16, BN] are scores against the keys of one tile: s = exp(scale (s - max)), and what was summed up so far follows when
+ * the maximum rises. c = scale * log2(e).
  */
 template <int BN, int DP>
 __device__ __forceinline__ void softmax_mma(float (&s)[BN / 8][4], float (&o)[DP / 8][4], float (&max)[2],
-                                            float (&sum)[2], int keys, float c)
+                                            float (&sum)[2], float c)
 {
-	if (keys < BN)
-#pragma unroll
-		for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-			for (int e = 0; e < 4; e++)
-				if (8 * n + gn_lane() % 4 * 2 + e % 2 >= keys)
-					s[n][e] = -INFINITY;
 #pragma unroll
 	for (int half = 0; half < 2; half++) { /* rows g and g + 8 */
 		float top = max[half];
@@ -58,64 +51,77 @@ __device__ __forceinline__ void softmax_mma(float (&s)[BN / 8][4], float (&o)[DP
 	}
 }
 
-/* One warp's 16 queries against one tile of `keys` keys and values. */
-template <int BN, int DP>
-__device__ __forceinline__ void step_mma(float (&o)[DP / 8][4], float (&max)[2], float (&sum)[2],
-                                         const uint32_t (&q)[DP / 16][4], const gn_bf16 *k, const gn_bf16 *v, int keys,
-                                         float c)
+/*
+ * One warp's M times 16 queries against one tile of `keys` keys and values. Where keys are missing the tile is zeros: working on them costs less
+ * than branches between the products.
+ */
+template <int BN, int DP, int M>
+__device__ __forceinline__ void step_mma(float (&o)[M][DP / 8][4], float (&max)[M][2], float (&sum)[M][2],
+                                         const uint32_t (&q)[M][DP / 16][4], const gn_bf16 *k, const gn_bf16 *v,
+                                         int keys, float c)
 {
-	float s[BN / 8][4] = {};
-	const gn_bf16 *k_at = gn_at_columns<DP>(k), *v_at = gn_at_rows<DP>(v);
+	float s[M][BN / 8][4] = {};
+
+	gn_mma_scores<DP, M, BN>(s, q, gn_at_columns<DP>(k));
+	if (keys < BN)
 #pragma unroll
-	for (int j = 0; j < BN; j += 16)
-		if (j < keys)
-			gn_mma_scores<DP>(s + j / 8, q, k_at + j * gn_pitch<DP>);
-	softmax_mma<BN, DP>(s, o, max, sum, keys, c);
+		for (int i = 0; i < M * BN / 2; i++) { /* of each score: fragment of rows, of columns, element */
+			int m = i / (BN / 2), n = i / 4 % (BN / 8), e = i % 4;
+			if (8 * n + gn_lane() % 4 * 2 + e % 2 >= keys)
+				s[m][n][e] = -INFINITY;
+		}
 #pragma unroll
-	for (int j = 0; j < BN; j += 16)
-		if (j < keys)
-			gn_mma_mix<DP>(o, s + j / 8, v_at + j * gn_pitch<DP>);
+	for (int m = 0; m < M; m++)
+		softmax_mma<BN, DP>(s[m], o[m], max[m], sum[m], c);
+	gn_mma_mix<DP, M, BN>(o, s, gn_at_rows<DP>(v));
 }
 
 /* Blocks that a multiprocessor has room for: as many as go without spills, and into 100 KiB. */
-template <int DP> constexpr int mma_blocks = DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
+template <int DP, int M> constexpr int mma_blocks = M > 1 ? 3 : DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
 
-template <int DP>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
+template <int DP, int M>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP, M>)
     attention_mma(gn_bf16 *out, float *lse, const gn_bf16 *qkv, int T, int Q, int H, int D, float scale)
 {
 #if GN_HAS_SM80
-	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
+	constexpr int BN = M > 1 ? 32 : gn_stream_rows<DP>, tile = BN * gn_pitch<DP>, R = M * GN_MMA_ROWS;
+	static_assert(R * gn_pitch<DP> <= 4 * tile, "the queries pass through the tiles");
 	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
-	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
-	struct gn_head_tile at = gn_tile_place(0, Q, GN_MMA_ROWS, T, Q, H, D);
-	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
-	int row = at.row + 16 * gn_warp(), rows = Q - row; /* this warp's; none where rows <= 0 */
+	gn_bf16 *tiles = (gn_bf16 *)(void *)room, *own = tiles + 16 * M * gn_warp() * gn_pitch<DP>;
+	struct gn_head_tile at = gn_tile_place(0, Q, R, T, Q, H, D);
+	const gn_bf16 *keys = qkv + at.q + at.out_stride; /* of the next tile; values stand out_stride behind them */
+	int row = at.row + 16 * M * gn_warp(), rows = Q - row; /* this warp's; none where rows <= 0 */
 	float c = scale * GN_LOG2E;
+	uint32_t q[M][DP / 16][4];
 
-	/* The queries pass through the second stage into registers. */
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row,
-	                              D);
-	gn_tile_load<DP, BN>(tiles, keys, at.stride, T, D);
-	gn_tile_load<DP, BN>(tiles + tile, values, at.stride, T, D);
+	gn_tile_load<DP, R>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
-	uint32_t q[DP / 16][4];
-	gn_fragments<DP>(q, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
+#pragma unroll
+	for (int m = 0; m < M; m++)
+		gn_fragments<DP>(q[m], own + 16 * m * gn_pitch<DP>);
+	__syncthreads();
+	gn_tile_load<DP, BN>(tiles, keys, at.stride, T, D);
+	gn_tile_load<DP, BN>(tiles + tile, keys + at.out_stride, at.stride, T, D);
+	gn_cp_async_commit();
+	gn_cp_async_wait<0>();
 
-	float o[DP / 8][4] = {}, max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+	float o[M][DP / 8][4] = {}, max[M][2], sum[M][2] = {};
+#pragma unroll
+	for (int m = 0; m < M; m++)
+		max[m][0] = max[m][1] = -INFINITY;
 	for (int j = 0, stage = 0; j < T; j += BN, stage ^= 1) {
 		__syncthreads(); /* this stage is filled, the other one read */
 		if (j + BN < T) {
 			gn_bf16 *next = tiles + (stage ^ 1) * 2 * tile;
-			gn_tile_load<DP, BN>(next, keys + gn_rows(j + BN, at.stride), at.stride, T - j - BN, D);
-			gn_tile_load<DP, BN>(next + tile, values + gn_rows(j + BN, at.stride), at.stride, T - j - BN,
-			                     D);
+			keys += gn_rows(BN, at.stride);
+			gn_tile_load<DP, BN>(next, keys, at.stride, T - j - BN, D);
+			gn_tile_load<DP, BN>(next + tile, keys + at.out_stride, at.stride, T - j - BN, D);
 		}
 		gn_cp_async_commit();
 		if (rows > 0)
-			step_mma<BN, DP>(o, max, sum, q, tiles + stage * 2 * tile, tiles + (stage * 2 + 1) * tile,
+			step_mma<BN, DP, M>(o, max, sum, q, tiles + stage * 2 * tile, tiles + (stage * 2 + 1) * tile,
 			                 T - j, c);
 		gn_cp_async_wait<0>();
 	}
@@ -123,33 +129,49 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
 	if (rows <= 0)
 		return;
 #pragma unroll
-	for (int half = 0; half < 2; half++) {
-		int r = gn_lane() / 4 + 8 * half;
-		sum[half] = gn_lanes_sum<4>(sum[half]);
-		if (lse && gn_lane() % 4 == 0 && r < rows)
-			lse[gn_rows(at.head, Q) + row + r] = scale * max[half] + logf(sum[half]);
+	for (int m = 0; m < M; m++) {
+#pragma unroll
+		for (int half = 0; half < 2; half++) {
+			int r = 16 * m + gn_lane() / 4 + 8 * half;
+			sum[m][half] = gn_lanes_sum<4>(sum[m][half]);
+			if (lse && gn_lane() % 4 == 0 && r < rows)
+				lse[gn_rows(at.head, Q) + row + r] = scale * max[m][half] + logf(sum[m][half]);
+		}
+		gn_mma_store<DP>(out + at.out + gn_rows(row + 16 * m, at.out_stride), at.out_stride, rows - 16 * m, D,
+		                 own + 16 * m * gn_pitch<DP>, o[m], 1.0F / sum[m][0], 1.0F / sum[m][1]);
 	}
-	gn_mma_store<DP>(out + at.out + gn_rows(row, at.out_stride), at.out_stride, rows, D,
-	                 tiles + 16 * gn_warp() * gn_pitch<DP>, o, 1.0F / sum[0], 1.0F / sum[1]);
 #else
 	__trap();
 #endif
 }
 
+template <int DP, int M>
+static void run_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H, int D,
+                    float scale)
+{
+	GN_RUN(ctx, (attention_mma<DP, M>), gn_head_grid(B * H, Q, M * GN_MMA_ROWS), GN_ATTENTION_THREADS, 0, out, lse,
+	       qkv, T, Q, H, D, scale);
+}
+
 static void forward_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H,
                         int D, float scale)
 {
-	unsigned grid = gn_head_grid(B * H, Q, GN_MMA_ROWS);
-	if (D <= 32)
-		GN_RUN(ctx, attention_mma<32>, grid, GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q, H, D, scale);
+	bool many = Q > GN_MMA_ROWS; /* else half of each warp's 32 rows would be idle */
+
+	if (D <= 32 && many)
+		run_mma<32, 2>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+	else if (D <= 32)
+		run_mma<32, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+	else if (D <= 64 && many)
+		run_mma<64, 2>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 64)
-		GN_RUN(ctx, attention_mma<64>, grid, GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q, H, D, scale);
+		run_mma<64, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 80)
-		GN_RUN(ctx, attention_mma<80>, grid, GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q, H, D, scale);
+		run_mma<80, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 96)
-		GN_RUN(ctx, attention_mma<96>, grid, GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q, H, D, scale);
+		run_mma<96, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else
-		GN_RUN(ctx, attention_mma<128>, grid, GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q, H, D, scale);
+		run_mma<128, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 }
 
 /* ---------------------------------------------------------------- float32 ----------------------------------------- */

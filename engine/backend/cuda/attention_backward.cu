@@ -21,20 +21,21 @@
 #include "backend/cuda/attention_plain.cuh"
 
 /*
- * to[R] = delta_to[0 .. rows-1] = sum over d of dout * out, row by row; zeros in to[] from `rows` on. 8 neighbouring lanes share a row.
+ * to[R] = delta_to[0 .. rows-1] = sum over d of dout * out, row by row; zeros in to[] from `rows` on. 8 neighbouring lanes share a row, n elements
+ * an access: D is a multiple of n.
  */
-template <typename act, int R>
+template <typename act, int R, int n>
 __device__ static inline void row_deltas(float *to, float *delta_to, const act *dout, const act *out, int stride,
                                          int rows, int D)
 {
-	constexpr int n = gn_per16<act>;
 	int lane = (int)threadIdx.x % 8;
 #pragma unroll
 	for (int i = 0; i < R; i += GN_ATTENTION_THREADS / 8) {
 		int r = i + (int)threadIdx.x / 8;
 		const act *u = dout + gn_rows(r, stride), *w = out + gn_rows(r, stride);
 		float sum = 0;
-		if (r < rows && D % n == 0)
+		if (r < rows)
+#pragma unroll 1
 			for (int d = lane * n; d < D; d += 8 * n) {
 				float a[n], b[n];
 				gn_load<n>(a, u + d);
@@ -43,9 +44,6 @@ __device__ static inline void row_deltas(float *to, float *delta_to, const act *
 				for (int e = 0; e < n; e++)
 					sum += a[e] * b[e];
 			}
-		else if (r < rows)
-			for (int d = lane; d < D; d += 8)
-				sum += gn_to_float(u[d]) * gn_to_float(w[d]);
 		sum = gn_lanes_sum<8>(sum);
 		if (lane == 0) {
 			to[r] = sum;
@@ -61,25 +59,35 @@ template <int DP> constexpr int keys_blocks = DP <= 64 ? 3 : 2;
 
 /* ---------------------------------------------------------------- tensor cores: dq -------------------------------- */
 
-/* dq[16, DP] of one warp += its share from 16 keys, of which `keys` exist. lse2 = lse * log2(e), c = scale * log2(e). */
-template <int DP>
-__device__ __forceinline__ void query_step_mma(float (&dq)[DP / 8][4], const uint32_t (&q)[DP / 16][4],
-                                               const uint32_t (&dout)[DP / 16][4], const gn_bf16 *k, const gn_bf16 *v,
-                                               const float (&lse2)[2], const float (&delta)[2], int keys, float c)
+/*
+ * dq[16, DP] of one warp += its share from N keys, of which `keys` exist; the rows of those missing are zeros. lse2 = lse * log2(e),
+ * c = scale * log2(e).
+ */
+template <int DP, int N>
+__device__ __forceinline__ void query_step_mma(float (&dq)[1][DP / 8][4], const uint32_t (&q)[1][DP / 16][4],
+                                               const uint32_t (&dout)[1][DP / 16][4], const gn_bf16 *k,
+                                               const gn_bf16 *v, const float (&lse2)[2], const float (&delta)[2],
+                                               int keys, float c)
 {
-	float s[2][4] = {}, ds[2][4] = {};
-	gn_mma_scores<DP>(s, q, gn_at_columns<DP>(k));
-	gn_mma_scores<DP>(ds, dout, gn_at_columns<DP>(v));
+	float s[1][N / 8][4] = {}, ds[1][N / 8][4] = {};
+
+	gn_mma_scores<DP, 1, N>(s, q, gn_at_columns<DP>(k));
+	gn_mma_scores<DP, 1, N>(ds, dout, gn_at_columns<DP>(v));
+	if (keys < N)
 #pragma unroll
-	for (int n = 0; n < 2; n++)
+		for (int i = 0; i < N / 2; i++)
+			if (i / 4 * 8 + gn_lane() % 4 * 2 + i % 2 >= keys)
+				s[0][i / 4][i % 4] = -INFINITY;
 #pragma unroll
-		for (int e = 0; e < 4; e++) {
-			bool there = 8 * n + gn_lane() % 4 * 2 + e % 2 < keys;
-			float p = there ? gn_exp2(fmaf(s[n][e], c, -lse2[e / 2])) : 0.0F;
-			ds[n][e] = p * (ds[n][e] - delta[e / 2]);
-		}
-	gn_mma_mix<DP>(dq, ds, gn_at_rows<DP>(k));
+	for (int i = 0; i < N / 2; i++) { /* of each score: fragment of columns, element */
+		float p = gn_exp2(fmaf(s[0][i / 4][i % 4], c, -lse2[i % 4 / 2]));
+		ds[0][i / 4][i % 4] = p * (ds[0][i / 4][i % 4] - delta[i % 4 / 2]);
+	}
+	gn_mma_mix<DP, 1, N>(dq, ds, gn_at_rows<DP>(k));
 }
+
+/* Keys, or queries, that a warp works on at a time: more have more products under way, and take more registers. */
+template <int DP> constexpr int step_rows = DP <= 64 ? 32 : 16;
 
 template <int DP>
 static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP>)
@@ -95,19 +103,19 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
 	ptrdiff_t number = gn_rows(at.head - first, Q), out_row = at.out + gn_rows(at.row, at.out_stride);
 	int row = at.row + 16 * gn_warp(), last = at.row < Q ? T : 0; /* tiles behind the queries get zeros */
-	float dq[DP / 8][4] = {}, lse2[2], row_delta[2];
-	uint32_t q[DP / 16][4], dout_rows[DP / 16][4];
+	float dq[1][DP / 8][4] = {}, lse2[2], row_delta[2];
+	uint32_t q[1][DP / 16][4], dout_rows[1][DP / 16][4];
 
 	if (last) {
 		gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
 		gn_tile_load<DP, GN_MMA_ROWS>(tiles + 2 * tile, dout + out_row, at.out_stride, Q - at.row, D);
 		gn_cp_async_commit();
-		row_deltas<gn_bf16, GN_MMA_ROWS>(deltas, delta + number + at.row, dout + out_row, out + out_row,
+		row_deltas<gn_bf16, GN_MMA_ROWS, 8>(deltas, delta + number + at.row, dout + out_row, out + out_row,
 		                                 at.out_stride, Q - at.row, D);
 		gn_cp_async_wait<0>();
 		__syncthreads();
-		gn_fragments<DP>(q, tiles + 16 * gn_warp() * gn_pitch<DP>);
-		gn_fragments<DP>(dout_rows, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(q[0], tiles + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(dout_rows[0], tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			int r = row + gn_lane() / 4 + 8 * half;
@@ -130,16 +138,17 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 		}
 		gn_cp_async_commit();
 #pragma unroll 1
-		for (int i = 0; row < Q && i < BN && j + i < T; i += 16)
-			query_step_mma<DP>(dq, q, dout_rows, tiles + stage * 2 * tile + i * gn_pitch<DP>,
-			                   tiles + (stage * 2 + 1) * tile + i * gn_pitch<DP>, lse2, row_delta,
-			                   T - j - i, scale * GN_LOG2E);
+		for (int i = 0; row < Q && i < BN && j + i < T; i += step_rows<DP>)
+			query_step_mma<DP, step_rows<DP>>(dq, q, dout_rows,
+			                                  tiles + stage * 2 * tile + i * gn_pitch<DP>,
+			                                  tiles + (stage * 2 + 1) * tile + i * gn_pitch<DP>, lse2,
+			                                  row_delta, T - j - i, scale * GN_LOG2E);
 		gn_cp_async_wait<0>();
 	}
 	__syncthreads(); /* the tiles become room for the results */
 	if (row < T)
 		gn_mma_store<DP>(dqkv + at.q + gn_rows(row, at.stride), at.stride, T - row, D,
-		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
+		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq[0], scale, scale);
 #else
 	__trap();
 #endif
@@ -152,31 +161,35 @@ template <int DP> constexpr bool keep_values = DP <= 96;
 template <int DP> constexpr int key_stream_rows = keep_values<DP> ? gn_stream_rows<DP> : 16;
 
 /*
- * dk and dv[16, DP] of one warp's keys += their shares from 16 queries, whose lse and delta are given. Behind the last query all of it is 0:
+ * dk and dv[16, DP] of one warp's keys += their shares from N queries, whose lse and delta are given. After the last query all of it is 0:
  * then p = 1, and both products are 0.
  */
-template <int DP>
-__device__ __forceinline__ void key_step_mma(float (&dk)[DP / 8][4], float (&dv)[DP / 8][4],
-                                             const uint32_t (&k)[DP / 16][4], const uint32_t (&v)[DP / 16][4],
+template <int DP, int N>
+__device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&dv)[1][DP / 8][4],
+                                             const uint32_t (&k)[1][DP / 16][4], const uint32_t (&v)[1][DP / 16][4],
                                              const gn_bf16 *v_at, const gn_bf16 *q, const gn_bf16 *dout,
                                              const float *lse, const float *delta, float c)
 {
-	float p[2][4] = {}, ds[2][4] = {};
-	gn_mma_scores<DP>(p, k, gn_at_columns<DP>(q));
+	float p[1][N / 8][4] = {}, ds[1][N / 8][4] = {};
+
+	gn_mma_scores<DP, 1, N>(p, k, gn_at_columns<DP>(q));
 	if constexpr (keep_values<DP>)
-		gn_mma_scores<DP>(ds, v, gn_at_columns<DP>(dout));
+		gn_mma_scores<DP, 1, N>(ds, v, gn_at_columns<DP>(dout));
 	else
-		gn_mma_scores<DP>(ds, v_at, gn_at_columns<DP>(dout));
+		gn_mma_scores<DP, N>(ds, v_at, gn_at_columns<DP>(dout));
 #pragma unroll
-	for (int n = 0; n < 2; n++)
+	for (int n = 0; n < N / 8; n++) {
+		float2 lse_pair = *(const float2 *)(const void *)(lse + 8 * n + gn_lane() % 4 * 2),
+		       delta_pair = *(const float2 *)(const void *)(delta + 8 * n + gn_lane() % 4 * 2);
+		float lse2[2] = {GN_LOG2E * lse_pair.x, GN_LOG2E * lse_pair.y}, deltas[2] = {delta_pair.x, delta_pair.y};
 #pragma unroll
 		for (int e = 0; e < 4; e++) {
-			int query = 8 * n + gn_lane() % 4 * 2 + e % 2;
-			p[n][e] = gn_exp2(fmaf(p[n][e], c, -GN_LOG2E * lse[query]));
-			ds[n][e] = p[n][e] * (ds[n][e] - delta[query]);
+			p[0][n][e] = gn_exp2(fmaf(p[0][n][e], c, -lse2[e % 2]));
+			ds[0][n][e] = p[0][n][e] * (ds[0][n][e] - deltas[e % 2]);
 		}
-	gn_mma_mix<DP>(dv, p, gn_at_rows<DP>(dout));
-	gn_mma_mix<DP>(dk, ds, gn_at_rows<DP>(q));
+	}
+	gn_mma_mix<DP, 1, N>(dv, p, gn_at_rows<DP>(dout));
+	gn_mma_mix<DP, 1, N>(dk, ds, gn_at_rows<DP>(q));
 }
 
 /* Starts copies of the lse and delta of the first `rows` of N queries to to[0 .. N-1] and to[N .. 2N-1]; zeros elsewhere. */
@@ -194,30 +207,32 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
              int T, int Q, int H, int D, float scale)
 {
 #if GN_HAS_SM80
-	constexpr int BN = key_stream_rows<DP>, tile = BN * gn_pitch<DP>, all = (keep_values<DP> ? 4 : 8) * tile;
+	constexpr int BN = key_stream_rows<DP>, tile = BN * gn_pitch<DP>, own = GN_MMA_ROWS * gn_pitch<DP>;
+	constexpr int at_values = (keep_values<DP> ? 2 : 4) * tile, all = keep_values<DP> ? 4 * tile : at_values + own;
+	static_assert(own <= at_values && 2 * own <= all, "keys and values to begin with, and two gradients in the end");
 	__shared__ uint4 room[all / 8];      /* two stages of queries and output gradients; values */
-	__shared__ float numbers[2][2 * BN]; /* their lse and delta */
+	__shared__ __align__(16) float numbers[2][2 * BN]; /* their lse and delta */
 	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
 	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *queries = qkv + at.q;
 	int row = at.row + 16 * gn_warp();
-	float dk[DP / 8][4] = {}, dv[DP / 8][4] = {};
-	uint32_t k[DP / 16][4], v[DP / 16][4];
+	float dk[1][DP / 8][4] = {}, dv[1][DP / 8][4] = {};
+	uint32_t k[1][DP / 16][4], v[1][DP / 16][4];
 
 	dout += at.out;
 	lse += gn_rows(at.head, Q);
 	delta += gn_rows(at.head - first, Q);
 	gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + at.out_stride + gn_rows(at.row, at.stride), at.stride,
 	                              T - at.row, D);
-	gn_tile_load<DP, GN_MMA_ROWS>(tiles + all / 2, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride),
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles + at_values, qkv + at.q + 2 * at.out_stride + gn_rows(at.row, at.stride),
 	                              at.stride, T - at.row, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
-	gn_fragments<DP>(k, tiles + 16 * gn_warp() * gn_pitch<DP>);
-	const gn_bf16 *values = tiles + all / 2 + 16 * gn_warp() * gn_pitch<DP>;
+	gn_fragments<DP>(k[0], tiles + 16 * gn_warp() * gn_pitch<DP>);
+	const gn_bf16 *values = tiles + at_values + 16 * gn_warp() * gn_pitch<DP>;
 	if constexpr (keep_values<DP>)
-		gn_fragments<DP>(v, values);
+		gn_fragments<DP>(v[0], values);
 	__syncthreads();
 	gn_tile_load<DP, BN>(tiles, queries, at.stride, Q, D);
 	gn_tile_load<DP, BN>(tiles + tile, dout, at.out_stride, Q, D);
@@ -235,21 +250,21 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 		}
 		gn_cp_async_commit();
 #pragma unroll 1
-		for (int r = 0; row < T && r < BN && i + r < Q; r += 16)
-			key_step_mma<DP>(dk, dv, k, v, gn_at_rows<DP>(values),
-			                 tiles + stage * 2 * tile + r * gn_pitch<DP>,
-			                 tiles + (stage * 2 + 1) * tile + r * gn_pitch<DP>, numbers[stage] + r,
-			                 numbers[stage] + BN + r, scale * GN_LOG2E);
+		for (int r = 0; row < T && r < BN && i + r < Q; r += step_rows<DP>)
+			key_step_mma<DP, step_rows<DP>>(
+			    dk, dv, k, v, gn_at_rows<DP>(values), tiles + stage * 2 * tile + r * gn_pitch<DP>,
+			    tiles + (stage * 2 + 1) * tile + r * gn_pitch<DP>, numbers[stage] + r,
+			    numbers[stage] + BN + r, scale * GN_LOG2E);
 		gn_cp_async_wait<0>();
 	}
 	__syncthreads(); /* the tiles become room for the results */
 	if (row >= T)
 		return;
 	gn_bf16 *rows = tiles + 32 * gn_warp() * gn_pitch<DP>;
-	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk, scale,
+	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk[0], scale,
 	                 scale);
 	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
-	                 rows + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
+	                 rows + 16 * gn_pitch<DP>, dv[0], 1.0F, 1.0F);
 #else
 	__trap();
 #endif
@@ -276,7 +291,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, 1)
 	if (last) {
 		gn_plain_load<act, DP, R>(q, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
 		gn_plain_load<act, DP, R>(douts, dout + out_row, at.out_stride, Q - at.row, D);
-		row_deltas<act, R>(deltas, delta + number + at.row, dout + out_row, out + out_row, at.out_stride,
+		row_deltas<act, R, 1>(deltas, delta + number + at.row, dout + out_row, out + out_row, at.out_stride,
 		                   Q - at.row, D);
 	}
 #pragma unroll

@@ -172,11 +172,13 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 {
 	size_t at = (size_t)m * (size_t)a->C;
 	int C = a->C;
-	struct row<act, n, keep> x, g;
+	struct row<act, n, keep> x, g, add;
 	float mean, rstd, sum = 0, dot = 0;
 
 	row_open(&x, a->x + at, C);
 	row_open(&g, a->dout + at, C);
+	if (a->add)
+		row_open(&add, a->add + at, C);
 	row_moments(&mean, &rstd, &x, a->eps, C);
 	if (a->dx)
 		row_means(&sum, &dot, &x, &g, a->w, mean, rstd, C);
@@ -196,7 +198,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 		for (int j = 0; j < n; j++)
 			gs[j] = rstd * (gs[j] * ws[j] - sum - xhat[j] * dot);
 		if (a->add) {
-			gn_load(ws, a->add + at + col);
+			row_get(ws, &add, i, col);
 			for (int j = 0; j < n; j++)
 				gs[j] += ws[j];
 		}
