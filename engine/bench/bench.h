@@ -13,12 +13,23 @@ void gn_bench_row(const struct gn_bench_options *options, const char *section, c
 int gn_bench_ops(const struct gn_bench_options *options,
                  struct gn_error *err); /* backend/cpu/: products and every operation of the table */
 int gn_bench_images(const struct gn_bench_options *options, struct gn_error *err); /* data/: decoding and resizing */
-/* A GPU's rates of a large product in the device's precision, in FLOP/s, and of a large copy, in bytes/s. */
+/* A GPU's rates of a large product in the device's precision, in FLOP/s, and of a large copy, in
+ * bytes/s; and that of the loader that feeds it, in images/s. NAN: not measured. */
 struct gn_bench_ceilings {
-	double product, copy;
+	double product, copy, loader;
 };
-/* train/: a GPU's ceilings and operations. */
+/* A row of seconds with its floor: the longer of `flops` at the rate of products and `bytes` at
+ * that of copies. */
+void gn_bench_cost_row(const struct gn_bench_options *options, const char *section, const char *name, double seconds,
+                       double flops, double bytes, const struct gn_bench_ceilings *most);
+/* A GPU's batches: the one that the user wants, else two that training uses. Their number. */
+enum { GN_BENCH_BATCHES = 2 };
+int gn_bench_batches(int batches[GN_BENCH_BATCHES], const struct gn_bench_options *options);
+/* A GPU's product and copy, and its operations. */
 int gn_bench_device(struct gn_bench_ceilings *ceilings, const struct gn_bench_options *options, struct gn_error *err);
+/* data/: training images at 224 pixels that the loader makes of photographs, with as many
+ * threads as a run has. *rate stays as it is where nobody wants it. */
+int gn_bench_loader(double *rate, const struct gn_bench_options *options, struct gn_error *err);
 /* train/: steps, inference and memory of whole networks. ceilings: NULL on a CPU. */
 int gn_bench_steps(const struct gn_bench_options *options, const struct gn_bench_ceilings *ceilings,
                    struct gn_error *err);

@@ -2,12 +2,14 @@
 #include "bench/bench.h"
 
 #include "data/image.h"
+#include "data/loader.h"
 #include "data/transform.h"
 #include "base/files.h"
 #include "base/random.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define WIDTH   348
@@ -110,6 +112,77 @@ int gn_bench_images(const struct gn_bench_options *options, struct gn_error *err
 		    !measure(options, &b, "decode and resize 348x464 to 248, one thread", decode_and_resize, err))
 			rc = 0;
 	}
+	free(b.jpeg);
+	gn_image_release(&b.photo);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- the loader
+ * ------------------------------------- */
+
+/* Images a second that come out, after the first batch. */
+static int drain(double *rate, struct gn_loader *loader, double budget, struct gn_error *err)
+{
+	double start = 0, spent = 0;
+	const int32_t *samples;
+	int32_t *labels;
+	float *images;
+	int64_t done = 0;
+	int n;
+
+	do {
+		if (gn_loader_next(loader, &images, &labels, &samples, &n, err))
+			return -1;
+		if (start > 0)
+			done += n;
+		else
+			start = seconds_now();
+		spent = seconds_now() - start;
+	} while (done == 0 || spent < budget);
+	*rate = (double)done / spent;
+	return 0;
+}
+
+static int time_loader(double *rate, const struct gn_bench_options *options, const struct bench *b,
+                       struct gn_error *err)
+{
+	enum { BATCH = 128, ORDER = 1 << 22 }; /* more images than are made in the time of any figure */
+	const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 0.9f, GN_BICUBIC};
+	struct gn_sample sample = {.bytes = b->jpeg_size, .path = "photograph", .width = WIDTH, .height = HEIGHT};
+	const struct gn_dataset dataset = {
+	    .class_count = 1, .sample_count = 1, .samples = &sample, .pack = b->jpeg, .pack_bytes = b->jpeg_size};
+	int32_t *order = gn_alloc(ORDER, sizeof *order, err); /* all of the one sample */
+	struct gn_loader *loader = NULL;
+	int result = -1;
+
+	if (order &&
+	    !gn_loader_new(&loader, &dataset, &preprocess, 224, GN_AUGMENT_STANDARD, 1, options->threads, 0,
+	                   (uint64_t)WIDTH * HEIGHT, err) &&
+	    !gn_loader_begin(loader, order, ORDER, options->batch ? options->batch : BATCH, 0, true, err)) {
+		result = drain(rate, loader, options->seconds, err);
+		gn_loader_stop(loader);
+	}
+	gn_loader_free(loader);
+	free(order);
+	return result;
+}
+
+int gn_bench_loader(double *rate, const struct gn_bench_options *options, struct gn_error *err)
+{
+	static const char name[] = "loader: 348x464 JPEG, random crop, 224";
+	struct bench b = {.photo = {.width = WIDTH, .height = HEIGHT}};
+	int rc = -1;
+
+	/* Steps are set against it. */
+	if (!gn_bench_wants(options, SECTION, name) && strncmp(options->only, "step", 4) != 0)
+		return 0;
+	b.photo.rgb = gn_alloc((size_t)WIDTH * HEIGHT, 3, err);
+	if (b.photo.rgb) {
+		draw(&b.photo);
+		rc = gn_jpeg_encode(&b.jpeg, &b.jpeg_size, &b.photo, 90, err) || time_loader(rate, options, &b, err);
+	}
+	if (rc == 0)
+		gn_bench_row(options, SECTION, name, "images/s", *rate, NAN);
 	free(b.jpeg);
 	gn_image_release(&b.photo);
 	return rc;

@@ -299,7 +299,7 @@ static void report_ceilings(const struct gn_bench_options *o, const char *name, 
 {
 	if (isnan(most->copy))
 		return;
-	gn_bench_row(o, "step", name, "s", seconds, NAN);
+	gn_bench_cost_row(o, "step", name, seconds, flops, bytes, most);
 	gn_bench_row(o, "step", name, "GFLOP/s", flops / seconds * 1e-9, most->product * 1e-9);
 	gn_bench_row(o, "step", name, "GB/s", bytes / seconds * 1e-9, most->copy * 1e-9);
 }
@@ -331,6 +331,8 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	rate = n->batch / seconds;
 	gn_bench_row(o, "step", name, "images/s", rate, NAN);
 	report_ceilings(o, name, seconds, plan.flops_first_epoch_step, plan.bytes_first_epoch_step, most);
+	if (!isnan(most->loader)) /* below 1 the GPU waits for images that are decoded anew in each epoch */
+		gn_bench_row(o, "loader / step", name, "ratio", most->loader / rate, NAN);
 	if (kind == GN_FULL)
 		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / most->product,
 		             NAN);
@@ -434,26 +436,32 @@ static int bench_network(const struct gn_bench_options *o, struct gn_device *dev
 	return failed ? -1 : 0;
 }
 
-/* The network with the batches that the user wants. */
-static struct network sized(const struct gn_bench_options *o, const struct network *n)
+/* The networks with the batches that the user wants. Their number. */
+static int sized_networks(struct network sized[COUNT * GN_BENCH_BATCHES], const struct gn_bench_options *o, bool gpu)
 {
-	struct network sized = *n;
+	int batches[GN_BENCH_BATCHES], count = gn_bench_batches(batches, o), n = 0;
 
-	if (o->batch)
-		sized.batch = sized.inference_batch = o->batch;
-	return sized;
+	for (size_t i = 0; i < COUNT; i++)
+		for (int b = 0; b < count; b++) {
+			sized[n] = networks[i];
+			if (gpu || o->batch)
+				sized[n].batch = sized[n].inference_batch = batches[b];
+			else if (b > 0)
+				continue;
+			n++;
+		}
+	return n;
 }
 
 int gn_bench_steps(const struct gn_bench_options *o, const struct gn_bench_ceilings *ceilings, struct gn_error *err)
 {
-	struct gn_bench_ceilings most = {.copy = NAN};
-	struct network n[COUNT];
+	struct gn_bench_ceilings most = {.copy = NAN, .loader = NAN};
+	struct network n[COUNT * GN_BENCH_BATCHES];
+	int count = sized_networks(n, o, ceilings != NULL);
 	bool any = false;
 
-	for (size_t i = 0; i < COUNT; i++) {
-		n[i] = sized(o, &networks[i]);
+	for (int i = 0; i < count; i++)
 		any |= steps_wanted(o, &n[i]) || inference_wanted(o, &n[i]);
-	}
 	if (!any)
 		return 0;
 	if (ceilings)
@@ -462,7 +470,7 @@ int gn_bench_steps(const struct gn_bench_options *o, const struct gn_bench_ceili
 		most.product = gn_bench_sgemm_rate(o, o->device, err);
 	if (!(most.product > 0))
 		return -1;
-	for (size_t i = 0; i < COUNT; i++)
+	for (int i = 0; i < count; i++)
 		if (bench_network(o, o->device, &n[i], &most, err))
 			return -1;
 	return 0;

@@ -9,7 +9,7 @@
 
 static const struct gn_cli_option options[] = {
     {"only", "TEXT", "only figures whose section/name has this in it"},
-    {"batch", "N", "images of a batch, at most 256; each part has its own unless said"},
+    {"batch", "N", "images of a batch, at most 256; unless said, each part has its own, on a GPU 128 and 256"},
     {"seconds", "S", "about how long each figure is measured; 1 unless said"},
 };
 static const struct gn_cli_command command = {
@@ -31,6 +31,13 @@ static void print_row_json(const struct bench *bench, const struct gn_bench_row 
 	json_t *value =
 	    json_pack("{s:s,s:s,s:o,s:s,s:o}", "section", row->section, "name", row->name, "value",
 	              gn_json_real(row->value), "unit", row->unit, "reference", gn_json_real(row->reference));
+
+	if (value && !isnan(row->flops)) {
+		json_object_set_new(value, "flops", gn_json_real(row->flops));
+		json_object_set_new(value, "bytes", gn_json_real(row->bytes));
+		json_object_set_new(value, "ratio", gn_json_real(row->reference / row->value));
+	}
+
 	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
 	printf("%s%s", bench->rows ? ",\n " : "[", text ? text : "null");
@@ -44,6 +51,10 @@ static void print_row(void *user, const struct gn_bench_row *row)
 
 	if (bench->json)
 		print_row_json(bench, row);
+	else if (!isnan(row->flops))
+		printf("%-12s %-56s %12.4g %-9s floor %.4g: %.3f  %.4g GFLOP, %.4g GB\n", row->section, row->name,
+		       row->value, row->unit, row->reference, row->reference / row->value, row->flops * 1e-9,
+		       row->bytes * 1e-9);
 	else if (isnan(row->reference))
 		printf("%-12s %-56s %12.4g %s\n", row->section, row->name, row->value, row->unit);
 	else

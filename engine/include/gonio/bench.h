@@ -12,6 +12,9 @@
 struct gn_bench_row {
 	char section[24], name[72], unit[16];
 	double value, reference; /* reference NAN: none */
+	/* Of a GPU's seconds: what the work needs at least, else NAN. reference is then the
+	 * floor, the seconds that these take at the ceilings of the same run. */
+	double flops, bytes;
 };
 enum { GN_BENCH_BATCH_MAX = 256 };
 struct gn_bench_options {
