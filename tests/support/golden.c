@@ -1,5 +1,6 @@
 /* Reads reference files: see golden.h. */
 #include "tests/support/golden.h"
+#include "tests/support/source.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -12,8 +13,7 @@
 
 void golden_path(char *path, size_t size, const char *name)
 {
-	const char *source = getenv("GN_SOURCE_DIR"); // a bundle's folder, on a machine without a checkout
-	int length = snprintf(path, size, "%s/tests/parity/golden/%s", source ? source : GN_SOURCE_DIR, name);
+	int length = snprintf(path, size, "%s/tests/parity/golden/%s", source_folder(), name);
 
 	assert_true(length > 0 && (size_t)length < size);
 }

@@ -1,5 +1,6 @@
 /* See pictures.h. */
 #include "pictures.h"
+#include "tests/support/source.h"
 
 #include "data/image.h"
 
@@ -44,7 +45,7 @@ struct blob blob_read(const char *path)
 	FILE *file;
 	size_t n;
 
-	snprintf(full, sizeof full, "%s/%s", GN_SOURCE_DIR, path);
+	snprintf(full, sizeof full, "%s/%s", source_folder(), path);
 	file = fopen(full, "rb");
 	if (!file)
 		fail_msg("cannot read %s", full);
