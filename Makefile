@@ -9,7 +9,7 @@
 JOBS ?= $(shell nproc)
 CTEST = ctest --test-dir build/release --output-on-failure --no-tests=error --schedule-random
 
-.PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof gpu-check packages-%
+.PHONY: demo test test-long bench clean program tests asan tsan lint format cuda-proof gpu-bundle gpu-check packages-%
 
 program: packages-build
 	cmake --preset release -DGONIO_TESTS=OFF
@@ -45,11 +45,19 @@ format: packages-lint
 cuda-proof: packages-build packages-test
 	tests/cuda/prove engine/backend/cuda/README.md
 
-# On a machine with a GPU: its tests, the kernels under compute-sanitizer, and the bench, into build/gpu-report.txt.
-gpu-check: packages-build packages-test
-	cmake --preset release -DGONIO_TESTS=ON
-	cmake --build --preset release -j $(JOBS)
-	tests/run/gpu-check $(CURDIR)/build/release $(CURDIR)/build/gpu-report.txt
+# What a machine with a GPU needs to show all that it can of gonio, which need not have anything of it: build/gpu/bundle.tar.xz and
+# build/gpu/run. ARCHS are the GPU's architectures (90: H100, H200; "80;90"), or nothing: those of this machine's GPUs.
+ARCHS = 90
+gpu-bundle: packages-build packages-test
+	cmake --preset release -B build/sm -DGONIO_TESTS=ON -DGONIO_CUDA=ON -DGONIO_CUDA_ARCHS="$(ARCHS)" \
+		-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON -DCMAKE_INSTALL_RPATH='$$ORIGIN/../lib'
+	cmake --build build/sm -j $(JOBS) --target gpu_bundle
+
+# The same on this machine's GPU, into build/gpu/report.txt.
+gpu-check:
+	nvidia-smi -L
+	$(MAKE) gpu-bundle ARCHS=
+	build/gpu/run build/gpu/bundle.tar.xz build/gpu
 
 clean:
 	rm -rf build
