@@ -95,7 +95,7 @@ struct gn_backend {
 	const char *name;            /* "cpu", "cuda" */
 	enum gn_precision precision; /* of matrix products; never AUTO */
 	size_t act_bytes, mat_bytes;
-	size_t overhead_bytes; /* device memory that open() takes, about: code, streams, workspace */
+	size_t overhead_bytes; /* device memory that open() takes, at most: code, streams, workspace */
 	size_t guard;          /* see piece */
 	bool unified;          /* host pointers are device pointers: weights need no copy */
 	int widest_head;       /* largest D that attention takes; 0: any */

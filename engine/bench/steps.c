@@ -115,6 +115,7 @@ static double forward_flops(const struct gn_arch *a)
 struct figures {              /* seconds of a step */
 	double first, cached; /* cached NAN where no prefix is kept */
 	uint64_t planned, measured;
+	uint64_t overhead; /* of a GPU: measured, beyond what the run asked for */
 };
 
 /* Makes the kernel forget the peak so far, and the allocator give back what it kept: what VmHWM says afterwards belongs to what
@@ -267,10 +268,13 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 		goto done;
 	if (gn_trainer_open_pass(&t, err) == 0 &&
 	    time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
+		struct gn_device_info info;
 		bool gpu = !t.backend->unified;
 
+		gn_device_describe(device, &info);
 		figures->planned = gpu ? t.plan.memory.device : t.plan.memory.total;
-		figures->measured = gpu ? t.memory.size + t.backend->overhead_bytes : gn_peak_memory();
+		figures->measured = gpu ? info.memory_taken : gn_peak_memory();
+		figures->overhead = info.memory_taken > t.memory.size ? info.memory_taken - t.memory.size : 0;
 		result = 0;
 	}
 done:
@@ -341,6 +345,9 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 		             seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
 	gn_bench_row(o, "memory planned", name, "bytes", (double)f.planned, NAN);
 	gn_bench_row(o, "memory measured", name, "bytes", (double)f.measured, (double)f.planned);
+	if (!device->backend->unified)
+		gn_bench_row(o, "memory overhead", name, "bytes", (double)f.overhead,
+		             (double)device->backend->overhead_bytes);
 	if (!plan.prefix_cached)
 		return 0;
 	if (measure(&seconds, &f, device, m, n, kind, true, o->seconds, err))

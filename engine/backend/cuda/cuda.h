@@ -42,6 +42,12 @@ enum gn_cuda_slot {
 #define GN_SMALL_BYTES    ((size_t)16384)
 #define GN_TRANSFER_BYTES (GN_PIECES * GN_PIECE_BYTES + GN_SMALL_PIECES * GN_SMALL_BYTES)
 
+/* account.cu: the device's memory. */
+struct gn_cuda_account {
+	void *library, *device; /* NVML's; library NULL: the account is kept without it */
+	unsigned long long before; /* bytes in use when it was opened */
+};
+
 struct gn_cuda_products; /* products.cu: what was chosen for each shape of product */
 struct gn_cuda_transfer; /* transfer.cu: pinned buffers and the copy stream */
 struct gn_cuda_records;  /* record.cu: captured graphs */
@@ -53,6 +59,7 @@ struct gn_ctx {
 	int sm;  /* compute capability: 75, 80, ... */
 	int sms; /* multiprocessors */
 	size_t memory_bytes;
+	struct gn_cuda_account account;
 	char name[96], software[96];
 	cudaStream_t stream;
 	cudaEvent_t clock[2];
@@ -113,6 +120,13 @@ void gn_cuda_fetch(struct gn_ctx *ctx, int slot, const void *device, size_t byte
 int gn_cuda_fetched(struct gn_ctx *ctx, int slot, void *host, size_t bytes, struct gn_error *err);
 /* The context's failure, if any, as err and -1. */
 int gn_cuda_report(const struct gn_ctx *ctx, struct gn_error *err);
+
+/* open before the process has a context on the device, begin with one; taken: the bytes that the
+ * device has lost to the process since then, 0 where that is not known. */
+void gn_cuda_account_open(struct gn_cuda_account *account, int index);
+int gn_cuda_account_begin(struct gn_ctx *ctx, struct gn_error *err);
+size_t gn_cuda_account_taken(const struct gn_cuda_account *account);
+void gn_cuda_account_close(struct gn_cuda_account *account);
 
 int gn_cuda_records_open(struct gn_ctx *ctx, struct gn_error *err);
 void gn_cuda_records_close(struct gn_ctx *ctx);

@@ -27,10 +27,13 @@ struct gn_device_info {
 	char name[96];
 	enum gn_precision precision;
 	uint64_t memory_bytes, memory_free; /* of the device; free: 0 where that is not known */
-	uint64_t overhead_bytes;            /* of a GPU's memory: what each process takes by opening it */
-	int threads;                        /* of the host: they compute, or read and decode for a GPU */
-	char software[96];                  /* of a GPU: compute capability, driver and runtime; else "" */
-	char remark[480];                   /* why "auto" is not a GPU; else "" */
+	uint64_t overhead_bytes;            /* of a GPU's memory: what each process takes by opening it, at most */
+	/* Of a GPU's memory: what it has lost since this process opened it, by the driver's
+	 * account; 0 where that is not known. */
+	uint64_t memory_taken;
+	int threads;       /* of the host: they compute, or read and decode for a GPU */
+	char software[96]; /* of a GPU: compute capability, driver and runtime; else "" */
+	char remark[480];  /* why "auto" is not a GPU; else "" */
 };
 void gn_device_describe(const struct gn_device *device, struct gn_device_info *info);
 /* Whether the device still works: writes a little of its memory and waits for it. -1: its failure. */

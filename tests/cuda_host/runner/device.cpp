@@ -106,6 +106,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device)
 	return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char *bus, int length, int device)
+{
+	const cudaError_t error = usable(device);
+
+	if (error == cudaSuccess)
+		std::snprintf(bus, static_cast<size_t>(length), "0000:%02x:00.0", device);
+	return error;
+}
+
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
 {
 	cudaDeviceProp prop;
