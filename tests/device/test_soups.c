@@ -179,22 +179,17 @@ static void assert_no_result(const char *folder)
 /* With the GPU's memory taken by others the soup fails, says how much it wants, which is what was planned, and can be made again. */
 static void no_memory(void **state)
 {
-	const struct gn_backend *be = gpu->backend;
 	struct gn_device_info info;
 	struct gn_soup_result result;
+	struct device_hog hog;
 	struct gn_error err = {0};
 	unsigned long long needs;
 	char folder[600];
-	size_t hog;
-	void *taken;
 
 	(void)state;
 	assert_int_equal(gn_soup_gpu_bytes(soup_toy.device, GN_PRECISION_FP32), 0);
 	gn_device_describe(gpu, &info);
-	hog = info.memory_free > 200000 ? (size_t)info.memory_free - 100000 : 0;
-	taken = hog ? be->alloc(gpu->ctx, hog, &err) : NULL;
-	if (!taken)
-		skip();
+	device_hog_take(&hog, gpu);
 	soup_folder(folder);
 	struct gn_soup_options options = soup_options(GN_SOUP_UNIFORM, &set, folder);
 	options.device = gpu;
@@ -204,7 +199,7 @@ static void no_memory(void **state)
 	assert_int_equal(sscanf(err.text, "needs %llu bytes", &needs), 1);
 	assert_int_equal(gn_soup_gpu_bytes(gpu, info.precision), info.overhead_bytes + needs);
 	assert_no_result(folder);
-	be->free(gpu->ctx, taken, hog);
+	device_hog_free(&hog);
 	mixes_alike(&set, NULL);
 }
 
