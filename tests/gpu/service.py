@@ -53,7 +53,7 @@ class Service:
                     return
             except OSError:
                 if self.process.poll() is not None:
-                    raise SystemExit('the service ended') from None
+                    raise SystemExit(f'the service ended: {self.log.read_text()[-200:].strip()}') from None
                 must_have_time('the start')
                 time.sleep(0.1)
 
