@@ -126,7 +126,7 @@ static int drain(double *rate, struct gn_loader *loader, double budget, struct g
 	double start = 0, spent = 0;
 	const int32_t *samples;
 	int32_t *labels;
-	float *images;
+	const uint8_t *images;
 	int64_t done = 0;
 	int n;
 

@@ -2,12 +2,17 @@
  * Attention forward: scores, softmax and weighted sum in one pass over the keys, with a running maximum and sum per query (online softmax:
  * Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao, arXiv 2307.08691). Only out and lse are written.
  *
- * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): 64 queries a block, keys 64 at a time for width 32, else 32. Registers a thread / bytes
- * of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that fit a multiprocessor of 100 KiB:
- *   width 32: 101-124 / 20480, 4   64: 113-126 / 18432, 4   80: 127-128 / 22528, 4   96: 148-160 / 26624, 3   128: 181-192 / 34816, 2
- * What should bound it, computed, not measured: a warp reads each key and value from shared memory once for its 16 queries. At width 64 that is, for 64
- * keys, 32 ldmatrix of 512 bytes (128 clocks at 128 bytes a clock), 64 mma (128 clocks at the 1024 multiply-adds a clock of an A100, 64 on an H100) and
- * 1024 exponentials (64 clocks at 16 a clock): shared memory, at 2048 FLOP a clock and multiprocessor. With few queries (Q = 1) it is memory.
+ * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): a warp keeps 16 queries, or, for
+ * widths up to 64 where more than 64 queries are asked for, 32: then each fragment of keys and values
+ * is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries a warp.
+ * Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of
+ * it spilled, and blocks that fit a multiprocessor of 100 KiB:
+ *   16 queries a warp, width 32: 110-128 / 20480, 4   64: 128 / 18432, 4   80: 128 / 22528, 4
+ *                            96: 153-163 / 26624, 3  128: 191-203 / 34816, 2
+ *   32 queries a warp, width 32: 146-154 / 10240, 3   64: 200-212 / 18432, 2
+ * An H200 took 110 us for 128 images of 197 tokens and 12 heads of width 64 with 16 queries a warp
+ * and 144 instructions for 16 x 16 scores: 139 TFLOP/s, with 48 % of the issue slots used. With 32
+ * queries a warp these are 97 instructions; that form has not been measured yet.
  *
  * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks or more on 100 KiB. Bound by the float32 units
  * and by reading operands from shared memory: 6 loads of 16 bytes for 32 multiply-adds a thread.
@@ -77,7 +82,7 @@ __device__ __forceinline__ void step_mma(float (&o)[M][DP / 8][4], float (&max)[
 }
 
 /* Blocks that a multiprocessor has room for: as many as go without spills, and into 100 KiB. */
-template <int DP, int M> constexpr int mma_blocks = M > 1 ? 3 : DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
+template <int DP, int M> constexpr int mma_blocks = M > 1 ? 2 : DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
 
 template <int DP, int M>
 static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP, M>)

@@ -6,13 +6,17 @@
  * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where 5 would do. delta stays in scratch memory in
  * between; heads whose deltas do not fit there are left to another pair of launches.
  *
- * Tensor cores: 64 queries (or keys) a block, 16 a warp with their gradients in registers; the others pass by 64 at a time for width 32, 32 for wider
- * heads, 16 in keys_mma for width 128. Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it
- * spilled, and blocks that fit a multiprocessor of 100 KiB:
- *   queries_mma  width 32: 92-96 / 20736, 4     64: 133-136 / 18688, 3   80: 150-162 / 22784, 3   96: 165-168 / 26880, 3   128: 209-217 / 35072, 2
- *   keys_mma     width 32: 124-128 / 21504, 4   64: 168 / 18944, 3       80: 202-213 / 23040, 2   96: 232-242 / 27136, 2   128: 246-250 / 35072, 2
- * What should bound them, computed, not measured: reading fragments from shared memory. At width 64, for 16 x 16 scores, 12 and 16 ldmatrix (48 and 64
- * clocks) against 24 and 32 mma (48 and 64 clocks on an A100, half of that on an H100).
+ * Tensor cores: 64 queries (or keys) a block, 16 a warp with their gradients in registers; the
+ * others pass by 64 at a time for width 32, 32 for wider heads, 16 in keys_mma for width 128. A warp
+ * works on 32 of them at a time up to width 64, else on 16. Registers a thread / bytes of shared
+ * memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that fit a
+ * multiprocessor of 100 KiB:
+ *   queries_mma  width 32: 112-114 / 20736, 4   64: 156-158 / 18688, 3    80: 150-158 / 22784, 3
+ *                      96: 166-168 / 26880, 3  128: 208-216 / 35072, 2
+ *   keys_mma     width 32: 139-146 / 21504, 3   64: 164-168 / 28160, 3    80: 202-213 / 23040, 2
+ *                      96: 232-242 / 27136, 2  128: 246-250 / 35072, 2
+ * An H200 took 318 us for 128 images of 197 tokens and 12 heads of width 64 while a warp worked on 16
+ * at a time, one product waiting for the other. 32 at a time have not been measured yet.
  *
  * Float32: 32 rows a block and a tile for widths up to 64, 16 for wider ones; at most 182 registers and 39680 bytes, 2 blocks or more on 100 KiB.
  */
@@ -157,8 +161,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 /* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
 
 /* A warp keeps its keys in registers, and its values too where they fit beside two gradients; else they stay in shared memory, and tiles are shorter. */
-template <int DP> constexpr bool keep_values = DP <= 96;
-template <int DP> constexpr int key_stream_rows = keep_values<DP> ? gn_stream_rows<DP> : 16;
+template <int DP> constexpr bool keep_values = DP == 32 || DP == 80 || DP == 96;
+template <int DP> constexpr int key_stream_rows = DP <= 96 ? gn_stream_rows<DP> : 16;
 
 /*
  * dk and dv[16, DP] of one warp's keys += their shares from N queries, whose lse and delta are given. After the last query all of it is 0:

@@ -172,7 +172,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 {
 	size_t at = (size_t)m * (size_t)a->C;
 	int C = a->C;
-	struct row<act, n, keep> x, g, add;
+	struct row<act, n, keep> x, g, add = {};
 	float mean, rstd, sum = 0, dot = 0;
 
 	row_open(&x, a->x + at, C);
