@@ -181,11 +181,12 @@ struct gn_backend {
 	/* out[M,C] = (x - mean) / sqrt(var + eps) * w + b. out may be x. */
 	void (*layernorm)(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
 	                  int M, int C);
-	/* With xhat = (x - mean) rstd recomputed from x: dx[M,C] = add + (gradient of dout), dw[C] +=, db[C] +=.
-	 * dx, dw, db may be NULL; add may be NULL (then dx is just the gradient) and may be dx itself; dout may be
-	 * dx too. */
-	void (*layernorm_backward)(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-	                           const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C);
+	/* With xhat = (x - mean) rstd recomputed from x: dx[M,C] = add + (gradient of dout), dw[C] +=, db[C] +=,
+	 * normed[M,C] = xhat * w + b, what the forward pass gave. dx, dw, db and normed may be NULL; add may be NULL
+	 * (then dx is just the gradient) and may be dx itself; dout may be dx too. b is read for normed only. */
+	void (*layernorm_backward)(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
+	                           const gn_act *add, const gn_act *dout, const gn_act *x, const float *w,
+	                           const float *b, float eps, int M, int C);
 	/* Layer scale backward: dbranch[M,C] = dout * gamma (may be NULL), dgamma[C] += sum dout * branch (may be
 	 * NULL). */
 	void (*scale_backward)(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout,

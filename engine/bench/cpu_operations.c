@@ -179,8 +179,8 @@ static void do_layernorm(struct rig *r)
 
 static void do_layernorm_backward(struct rig *r)
 {
-	r->backend->layernorm_backward(r->ctx, r->act[2], r->gradient, r->gradient + r->C, r->act[2], r->act[1],
-	                               r->act[0], r->vector, 1e-6F, r->M, r->C);
+	r->backend->layernorm_backward(r->ctx, r->act[2], r->gradient, r->gradient + r->C, NULL, r->act[2], r->act[1],
+	                               r->act[0], r->vector, NULL, 1e-6F, r->M, r->C);
 }
 
 static void do_scale_backward(struct rig *r)

@@ -138,8 +138,9 @@ static void do_layernorm_backward(struct gn_rig *r)
 {
 	const gn_act *y = gn_rig_at(r, GN_RIG_Y);
 
-	r->be->layernorm_backward(r->ctx, gn_rig_at(r, GN_RIG_OUT), r->d_vector, r->d_vector + C, y, y,
-	                          gn_rig_at(r, GN_RIG_X), r->vector, 1e-6f, r->M, C);
+	r->be->layernorm_backward(r->ctx, gn_rig_at(r, GN_RIG_OUT), r->d_vector, r->d_vector + C,
+	                          gn_rig_at(r, GN_RIG_ACT), y, y, gn_rig_at(r, GN_RIG_X), r->vector, r->vector, 1e-6f,
+	                          r->M, C);
 }
 
 static void do_embed(struct gn_rig *r)
@@ -262,7 +263,7 @@ static int report_pass(struct gn_rig *r, const struct gn_bench_ceilings *most, s
 	    {"fc2 weight gradient", do_fc2_dw, 8 * MC * C, 5 * MC, 8 * CC, false},
 	    {"fc1 weight gradient", do_fc1_dw, 8 * MC * C, 5 * MC, 8 * CC, false},
 	    {"fc1 input gradient", do_fc1_dx, 8 * MC * C, 5 * MC + 4 * CC, 0, false},
-	    {"layer norm backward", do_layernorm_backward, 0, 4 * MC, 0, false},
+	    {"layer norm backward", do_layernorm_backward, 0, 5 * MC, 0, false},
 	    {"proj weight gradient", do_proj_dw, 2 * MC * C, 2 * MC, 2 * CC, false},
 	    {"proj input gradient", do_proj_dx, 2 * MC * C, 2 * MC + CC, 0, false},
 	    {"attention backward", do_attention_backward, 2.5 * scores, 8 * MC, (double)r->M * H, false},

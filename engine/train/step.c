@@ -19,7 +19,8 @@ void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t
 }
 
 /* One micro-batch: adds its share of the gradients, and its losses. */
-static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n)
+static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples,
+                        int n)
 {
 	const struct gn_backend *be = t->backend;
 	struct gn_pass *p = t->pass;

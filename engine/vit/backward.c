@@ -36,17 +36,17 @@ static void final_norm_backward(struct gn_pass *p, void *const *t, void *const *
 	bool d_out = p->plan->d_out;
 
 	if (s->arch.norm_after_pool) {
-		be->layernorm_backward(p->ctx, d_out ? p->d_features : NULL, dw, db, NULL, p->d_features, p->pooled, w,
-		                       eps, B, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d_features : NULL, dw, db, NULL, NULL, p->d_features,
+		                       p->pooled, w, NULL, eps, B, s->C);
 		if (d_out)
 			be->pool_backward(p->ctx, p->d, p->d_features, s->prefix, s->patches, B, s->T, s->C);
 	} else if (s->arch.pool == GN_POOL_MEAN) {
 		be->pool_backward(p->ctx, p->d_norm, p->d_features, s->prefix, s->patches, B, s->T, s->C);
-		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_norm, p->x[s->L], w, eps,
-		                       B * s->T, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, NULL, p->d_norm, p->x[s->L], w, NULL,
+		                       eps, B * s->T, s->C);
 	} else {
-		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, p->d_features, p->x[s->L], w, eps,
-		                       B * s->queries, s->C);
+		be->layernorm_backward(p->ctx, d_out ? p->d : NULL, dw, db, NULL, NULL, p->d_features, p->x[s->L], w,
+		                       NULL, eps, B * s->queries, s->C);
 	}
 }
 
@@ -67,6 +67,7 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 	const struct gn_vit_shape *s = &p->shape;
 	const struct gn_block_need *n = &p->plan->blocks[i];
 	int M = B * (i == s->L - 1 ? s->queries : s->T);
+	gn_act *normed = g[GN_FC1_W] ? p->normed : NULL; /* fc1's input, for its weight gradient */
 	const gn_act *d_out = branch_gradient(p, t[GN_LS2], g[GN_LS2], p->fc2_out[i], n->d_fc2_out, M);
 
 	if (n->d_fc1_out) /* pre[i] becomes act(pre[i]) on the way, for fc2's gradient */
@@ -74,15 +75,36 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 		              g[GN_FC2_W] ? p->pre[i] : NULL, M, s->C, s->mlp);
 	if (g[GN_FC2_W] || g[GN_FC2_B])
 		be->linear_dw(p->ctx, g[GN_FC2_W], g[GN_FC2_B], d_out, p->pre[i], M, s->C, s->mlp);
-	if (g[GN_FC1_W])
-		be->layernorm(p->ctx, p->normed, p->mid[i], t[GN_NORM2_W], t[GN_NORM2_B], s->arch.norm_eps, M, s->C);
+	if (n->d_norm2) {
+		be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_FC1_W], NULL, s->arch.activation, NULL, M, s->mlp, s->C);
+		be->layernorm_backward(p->ctx, n->d_mid ? p->d : NULL, g[GN_NORM2_W], g[GN_NORM2_B], normed, p->d,
+		                       p->d_norm, p->mid[i], t[GN_NORM2_W], t[GN_NORM2_B], s->arch.norm_eps, M, s->C);
+	} else if (normed) {
+		be->layernorm(p->ctx, normed, p->mid[i], t[GN_NORM2_W], t[GN_NORM2_B], s->arch.norm_eps, M, s->C);
+	}
 	if (g[GN_FC1_W] || g[GN_FC1_B])
 		be->linear_dw(p->ctx, g[GN_FC1_W], g[GN_FC1_B], p->wide, p->normed, M, s->mlp, s->C);
-	if (!n->d_norm2)
-		return;
-	be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_FC1_W], NULL, s->arch.activation, NULL, M, s->mlp, s->C);
-	be->layernorm_backward(p->ctx, n->d_mid ? p->d : NULL, g[GN_NORM2_W], g[GN_NORM2_B], p->d, p->d_norm, p->mid[i],
-	                       t[GN_NORM2_W], s->arch.norm_eps, M, s->C);
+}
+
+/* wide: gradient of qkv[i] -> d: gradient of x[i]; with normed, that is set to qkv's input on the way. */
+static void norm1_backward(struct gn_pass *p, void *const *t, void *const *g, int i, int B, gn_act *normed)
+{
+	const struct gn_backend *be = p->backend;
+	const struct gn_vit_shape *s = &p->shape;
+	const struct gn_block_need *n = &p->plan->blocks[i];
+	int Q = i == s->L - 1 ? s->queries : s->T, M = B * s->T;
+
+	be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_QKV_W], NULL, s->arch.activation, NULL, M, 3 * s->C, s->C);
+	if (n->d_in && Q < s->T) { /* from here on every row of x[i] has a gradient */
+		gn_act *rows = p->d;
+
+		p->d = p->d_branch;
+		p->d_branch = rows;
+		be->take_backward(p->ctx, p->d, rows, 0, Q, false, B, s->T, s->C);
+	}
+	be->layernorm_backward(p->ctx, n->d_in ? p->d : NULL, g[GN_NORM1_W], g[GN_NORM1_B], normed,
+	                       n->d_in ? p->d : NULL, p->d_norm, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B],
+	                       s->arch.norm_eps, M, s->C);
 }
 
 /* d: gradient of mid[i] -> gradient of x[i] */
@@ -92,6 +114,7 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 	const struct gn_vit_shape *s = &p->shape;
 	const struct gn_block_need *n = &p->plan->blocks[i];
 	int Q = i == s->L - 1 ? s->queries : s->T, M = B * s->T;
+	gn_act *normed = g[GN_QKV_W] ? p->normed : NULL; /* qkv's input, for its weight gradient */
 	const gn_act *d_out = branch_gradient(p, t[GN_LS1], g[GN_LS1], p->proj_out[i], n->d_proj_out, B * Q);
 
 	if (g[GN_PROJ_W] || g[GN_PROJ_B])
@@ -101,22 +124,12 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 	be->linear_dx(p->ctx, p->d_norm, d_out, t[GN_PROJ_W], NULL, s->arch.activation, NULL, B * Q, s->C, s->C);
 	be->attention_backward(p->ctx, p->wide, p->d_norm, p->qkv[i], be->attention_needs_out ? p->attn[i] : NULL,
 	                       p->lse[i], B, s->T, Q, s->H, s->D);
-	if (g[GN_QKV_W])
-		be->layernorm(p->ctx, p->normed, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B], s->arch.norm_eps, M, s->C);
+	if (n->d_norm1)
+		norm1_backward(p, t, g, i, B, normed);
+	else if (normed)
+		be->layernorm(p->ctx, normed, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B], s->arch.norm_eps, M, s->C);
 	if (g[GN_QKV_W] || g[GN_QKV_B])
 		be->linear_dw(p->ctx, g[GN_QKV_W], g[GN_QKV_B], p->wide, p->normed, M, 3 * s->C, s->C);
-	if (!n->d_norm1)
-		return;
-	be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_QKV_W], NULL, s->arch.activation, NULL, M, 3 * s->C, s->C);
-	if (n->d_in && Q < s->T) { /* from here on every row of x[i] has a gradient */
-		gn_act *rows = p->d;
-
-		p->d = p->d_branch;
-		p->d_branch = rows;
-		be->take_backward(p->ctx, p->d, rows, 0, Q, false, B, s->T, s->C);
-	}
-	be->layernorm_backward(p->ctx, n->d_in ? p->d : NULL, g[GN_NORM1_W], g[GN_NORM1_B], n->d_in ? p->d : NULL,
-	                       p->d_norm, p->x[i], t[GN_NORM1_W], s->arch.norm_eps, M, s->C);
 }
 
 static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, int B)
@@ -130,7 +143,8 @@ static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, in
 
 	if (a->norm_pre)
 		be->layernorm_backward(p->ctx, p->plan->d_tokens ? p->d : NULL, g[GN_NORM_PRE_W], g[GN_NORM_PRE_B],
-		                       NULL, p->d, p->tokens, t[GN_NORM_PRE_W], a->norm_eps, B * s->T, s->C);
+		                       NULL, NULL, p->d, p->tokens, t[GN_NORM_PRE_W], NULL, a->norm_eps, B * s->T,
+		                       s->C);
 	if (!p->plan->d_tokens)
 		return;
 	if (a->class_token)

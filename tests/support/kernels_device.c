@@ -219,14 +219,15 @@ static void shim_layernorm(struct gn_ctx *ctx, gn_act *o, const gn_act *x, const
 	done(s);
 }
 
-static void shim_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-                                    const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C)
+static void shim_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
+                                    const gn_act *add, const gn_act *dout, const gn_act *x, const float *w,
+                                    const float *b, float eps, int M, int C)
 {
 	struct shim *s = shim_of(ctx);
 	size_t n = mul(M, C), c = (size_t)C;
 	s->real->layernorm_backward(s->ctx, out(s, dx, n, ACT), out(s, dw, c, PLAIN), out(s, db, c, PLAIN),
-	                            in(s, add, n, ACT), in(s, dout, n, ACT), in(s, x, n, ACT), in(s, w, c, PLAIN), eps,
-	                            M, C);
+	                            out(s, normed, n, ACT), in(s, add, n, ACT), in(s, dout, n, ACT), in(s, x, n, ACT),
+	                            in(s, w, c, PLAIN), in(s, b, c, PLAIN), eps, M, C);
 	done(s);
 }
 

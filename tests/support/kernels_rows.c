@@ -4,7 +4,7 @@
 #include <math.h>
 
 /* M, C, and what is asked for. */
-enum { DX = 1, DW = 2, DB = 4, ADD = 8, IN_PLACE = 16, OFFSET = 32, SHARED = 64 };
+enum { DX = 1, DW = 2, DB = 4, ADD = 8, IN_PLACE = 16, OFFSET = 32, SHARED = 64, NORMED = 128 };
 static const int forward_shapes[][8] = {{1, 1, 0},         {1, 8, 0},    {197, 192, 0},    {3, 30, 0},
                                         {5, 17, IN_PLACE}, {2, 8192, 0}, {9, 100, OFFSET}, {4, 4, 0}};
 static const int shapes[][8] = {
@@ -18,6 +18,9 @@ static const int shapes[][8] = {
     {300, 5, DX | DW},
     {30, 48, DX | DW | DB | ADD | SHARED},
     {5, 8192, DX | DW | DB},
+    {30, 48, DX | DW | DB | ADD | NORMED},
+    {13, 30, DX | ADD | IN_PLACE | NORMED},
+    {5, 8192, DX | NORMED},
 };
 static const int fast[][8] = {{3152, 192, DX | DW | DB | ADD}, {3152, 768, DX | DW | DB | ADD}};
 static const int scale_shapes[][8] = {
@@ -116,10 +119,11 @@ static void run_layernorm_backward(struct kt *t, const int *d)
 	      *add = parts & ADD ? kt_input(t, n, 1) : NULL;
 	float *dx = !(parts & DX) ? NULL : parts & IN_PLACE ? add : parts & SHARED ? dout : kt_output(t, n);
 	float *dw = parts & DW ? kt_input(t, c, 1) : NULL, *db = parts & DB ? kt_input(t, c, 1) : NULL;
+	float *normed = parts & NORMED ? kt_output(t, n) : NULL, *b = normed ? kt_input(t, c, 1) : NULL;
 	double *want_dw = dw ? kt_widen(t, dw, c) : kt_doubles(t, c),
 	       *want_db = db ? kt_widen(t, db, c) : kt_doubles(t, c);
 	double *given = kt_widen(t, dout, n), *given_add = add ? kt_widen(t, add, n) : NULL, *want = kt_doubles(t, n);
-	struct rows r = {kt_widen(t, x, n), kt_widen(t, w, c), kt_doubles(t, c), M, C};
+	struct rows r = {kt_widen(t, x, n), kt_widen(t, w, c), b ? kt_widen(t, b, c) : kt_doubles(t, c), M, C};
 	if (t->mode == KT_GRAD)
 		for (int j = 0; j < C; j++) { /* sums start at 0 for the comparison */
 			if (dw)
@@ -128,11 +132,15 @@ static void run_layernorm_backward(struct kt *t, const int *d)
 				db[j] = 0;
 		}
 	KT_RUN(t, 0, 16.0 * (double)n)
-	t->backend->layernorm_backward(t->ctx, dx, dw, db, add, dout, x, w, EPS, M, C);
+	t->backend->layernorm_backward(t->ctx, dx, dw, db, normed, add, dout, x, w, b, EPS, M, C);
 	if (t->mode == KT_TEST) {
 		backward(want, want_dw, want_db, &r, given, given_add);
 		if (dx) /* some ulps of the largest; rstd magnifies what rows of few numbers lose in their deviation */
 			kt_check(t, "dx", dx, want, NULL, n, C < 10 ? 2000 : 64);
+		if (normed) {
+			forward(want, &r);
+			kt_check(t, "normed", normed, want, NULL, n, C < 10 ? 1e4 : 16); /* as forward */
+		}
 		if (dw)
 			kt_check(t, "dw", dw, want_dw, NULL, c, 64);
 		if (db)

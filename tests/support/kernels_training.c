@@ -341,6 +341,33 @@ static void run_memory(struct kt *t, const int *d)
 	t->backend->free(t->ctx, b, bytes);
 }
 
+/* n pictures of S x S pixels, odd areas among them, and more bytes than one piece of a GPU's pinned ring has. */
+static const int picture_shapes[][8] = {{1, 1}, {3, 5}, {2, 16}, {3, 30}, {2, 2049}};
+
+static void run_upload_pixels(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	size_t N = (size_t)d[0], area = (size_t)d[1] * (size_t)d[1], n = N * 3 * area;
+	float *levels = kt_input(t, (size_t)3 * 256, 1), *noise = kt_input(t, n, 128), *got = kt_output(t, n),
+	      *want = kt_output(t, n), *device = t->backend->alloc(t->ctx, n * sizeof *device, &err);
+	uint8_t *pixels = calloc(n, 1);
+
+	gn_assert(device && pixels);
+	for (size_t i = 0; i < n; i++)
+		pixels[i] = (uint8_t)(int)(noise[i] + 128);
+	for (size_t i = 0; i < n; i++) {
+		size_t picture = i / (3 * area), c = i / area % 3, place = i % area;
+
+		want[i] = levels[256 * c + pixels[(picture * area + place) * 3 + c]];
+	}
+	t->backend->upload_pixels(t->ctx, device, pixels, levels, d[0], d[1]);
+	memset(pixels, 0, n); /* the host's memory is its own again */
+	t->backend->download(t->ctx, got, device, n * sizeof *got);
+	kt_check_same(t, "images", got, want, n);
+	t->backend->free(t->ctx, device, n * sizeof *device);
+	free(pixels);
+}
+
 /* Rows by index, some twice. */
 static void run_upload_rows(struct kt *t, const int *d)
 {
@@ -470,6 +497,7 @@ const struct kt_op kt_memory[] = {
     {KT_SLOT(zero), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(copy), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_memory},
     {KT_SLOT(upload_rows), .letters = "n", KT_SHAPES(sizes), .run = run_upload_rows},
+    {KT_SLOT(upload_pixels), .letters = "BS", KT_SHAPES(picture_shapes), .run = run_upload_pixels},
     {KT_SLOT(fetch), .letters = "n", KT_SHAPES(sizes), .run = run_fetch},
     {KT_SLOT(fetched), .letters = "n", KT_SHAPES(sizes), .run = run_fetch},
     {KT_SLOT(record_begin), .letters = "n", KT_SHAPES(sizes), .run = run_record},

@@ -162,11 +162,12 @@ static void count_layernorm(struct gn_ctx *ctx, gn_act *out UNUSED, const gn_act
 	add(ctx, 0, 2 * times(M, C), 0, 2.0 * C);
 }
 
-static void count_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *sum,
-                                     const gn_act *dout UNUSED, const gn_act *x UNUSED, const float *w UNUSED,
-                                     float eps UNUSED, int M, int C)
+static void count_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
+                                     const gn_act *sum, const gn_act *dout UNUSED, const gn_act *x UNUSED,
+                                     const float *w UNUSED, const float *b UNUSED, float eps UNUSED, int M, int C)
 {
-	int acts = 2 + (dx != NULL) + (dx && sum), vectors = 1 + 2 * (dw != NULL) + 2 * (db != NULL);
+	int acts = 2 + (dx != NULL) + (dx && sum) + (normed != NULL);
+	int vectors = 1 + 2 * (dw != NULL) + 2 * (db != NULL) + (normed != NULL);
 
 	add(ctx, 0, acts * times(M, C), 0, times(vectors, C));
 }

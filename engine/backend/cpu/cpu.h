@@ -61,8 +61,9 @@ void gn_cpu_attention_backward(struct gn_ctx *ctx, gn_act *dqkv, const gn_act *d
                                const gn_act *out, const float *lse, int B, int T, int Q, int H, int D);
 void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
                       int M, int C);
-void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-                               const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C);
+void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed, const gn_act *add,
+                               const gn_act *dout, const gn_act *x, const float *w, const float *b, float eps, int M,
+                               int C);
 void gn_cpu_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout, const gn_act *branch,
                            const float *gamma, int M, int C);
 void gn_cpu_embed(struct gn_ctx *ctx, gn_act *hidden, const float *images, const gn_mat *w, const float *bias,

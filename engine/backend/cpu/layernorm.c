@@ -25,8 +25,9 @@ static void add_partial(const struct gn_kernels *k, float *sum, const float *par
 		k->add(sum, partial + (size_t)t * stride, (size_t)C);
 }
 
-void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-                               const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C)
+void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed, const gn_act *add,
+                               const gn_act *dout, const gn_act *x, const float *w, const float *b, float eps, int M,
+                               int C)
 {
 	size_t stride = gn_pad32((size_t)C);
 	int used = 1;
@@ -41,6 +42,9 @@ void gn_cpu_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float 
 #pragma omp master
 		used = omp_get_num_threads();
 		memset(mine, 0, 2 * stride * sizeof(float));
+		if (normed)
+			ctx->kernels->layernorm((float *)normed + first * C, (const float *)x + first * C, w, b, eps,
+			                        (int)(last - first), C);
 		ctx->kernels->layernorm_backward(dx ? (float *)dx + first * C : NULL, dw ? mine : NULL,
 		                                 db ? mine + stride : NULL, add ? (const float *)add + first * C : NULL,
 		                                 (const float *)dout + first * C, (const float *)x + first * C, w, eps,

@@ -220,8 +220,9 @@ template <typename act>
 void gn_cuda_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
                        int M, int C);
 template <typename act>
-void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-                                const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C);
+void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
+                                const gn_act *add, const gn_act *dout, const gn_act *x, const float *w, const float *b,
+                                float eps, int M, int C);
 template <typename act>
 void gn_cuda_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout,
                             const gn_act *branch, const float *gamma, int M, int C);

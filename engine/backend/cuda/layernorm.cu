@@ -120,11 +120,11 @@ void gn_cuda_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const f
 
 /* ---------------------------------------------------------------- backward --------------------------------------- */
 
-/* What each row of the backward pass is made of; add may be NULL. */
+/* What each row of the backward pass is made of; dx, normed and add may be NULL. */
 template <typename act> struct gradients {
-	act *dx;
+	act *dx, *normed;
 	const act *add, *dout, *x;
-	const float *w;
+	const float *w, *b;
 	float eps;
 	int M, C;
 };
@@ -192,9 +192,18 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 			xhat[j] = (xhat[j] - mean) * rstd;
 		if (add_up)
 			add_columns(sums, gs, xhat, col, C);
-		if (!a->dx)
+		if (!a->dx && !a->normed)
 			continue;
 		gn_load(ws, a->w + col);
+		if (a->normed) {
+			float out[n];
+			gn_load(out, a->b + col);
+			for (int j = 0; j < n; j++)
+				out[j] = xhat[j] * ws[j] + out[j];
+			gn_store(a->normed + at + col, out);
+		}
+		if (!a->dx)
+			continue;
 		for (int j = 0; j < n; j++)
 			gs[j] = rstd * (gs[j] * ws[j] - sum - xhat[j] * dot);
 		if (a->add) {
@@ -253,14 +262,15 @@ static int warps_that_fit(int C)
 }
 
 template <typename act>
-void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, const gn_act *add,
-                                const gn_act *dout, const gn_act *x, const float *w, float eps, int M, int C)
+void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
+                                const gn_act *add, const gn_act *dout, const gn_act *x, const float *w, const float *b,
+                                float eps, int M, int C)
 {
 	constexpr int wide = gn_per16<act>, most = most_kept<act>;
 	struct gradients<act> a = {
-		(act *)dx, (const act *)add, (const act *)dout, (const act *)x, w, eps, M, C
+		(act *)dx, (act *)normed, (const act *)add, (const act *)dout, (const act *)x, w, b, eps, M, C
 	};
-	bool aligned = gn_aligned16(dx) && gn_aligned16(add) && gn_aligned16(dout) && gn_aligned16(x) &&
+	bool aligned = gn_aligned16(dx) && gn_aligned16(normed) && gn_aligned16(b) && gn_aligned16(add) && gn_aligned16(dout) && gn_aligned16(x) &&
 	               gn_aligned16(w) && C % wide == 0;
 	float *partial = dw || db ? (float *)ctx->scratch[GN_SCRATCH_PARTIAL] : NULL;
 	size_t room = ctx->scratch_bytes[GN_SCRATCH_PARTIAL] / (2 * (size_t)C * sizeof(float)),
@@ -283,7 +293,8 @@ void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float
 #define INSTANCES(act)                                                                                                 \
 	template void gn_cuda_layernorm<act>(struct gn_ctx *, gn_act *, const gn_act *, const float *, const float *,  \
 	                                     float, int, int);                                                         \
-	template void gn_cuda_layernorm_backward<act>(struct gn_ctx *, gn_act *, float *, float *, const gn_act *,     \
-	                                              const gn_act *, const gn_act *, const float *, float, int, int);
+	template void gn_cuda_layernorm_backward<act>(struct gn_ctx *, gn_act *, float *, float *, gn_act *,           \
+	                                              const gn_act *, const gn_act *, const gn_act *, const float *,   \
+	                                              const float *, float, int, int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)
