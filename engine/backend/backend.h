@@ -149,6 +149,10 @@ struct gn_backend {
 	void (*record_end)(struct gn_ctx *ctx);
 	void (*record_forget)(struct gn_ctx *ctx); /* all records: before memory or lists that they use are freed */
 
+	/* The work queued from now on belongs to this phase, for a profiler; NULL: to the phase around it. NULL where a
+	 * backend has no profiler: gn_mark. */
+	void (*mark)(struct gn_ctx *ctx, const char *phase);
+
 	/* ---- clock ---- */
 	void (*clock_start)(struct gn_ctx *ctx);
 	double (*clock_stop)(struct gn_ctx *ctx); /* seconds that the work queued since clock_start took; waits */
@@ -257,6 +261,12 @@ struct gn_backend {
 	/* out[n] = (float)(sum[n] / total). */
 	void (*soup_mean)(struct gn_ctx *ctx, float *out, const double *sum, double total, size_t n);
 };
+
+static inline void gn_mark(const struct gn_backend *backend, struct gn_ctx *ctx, const char *phase)
+{
+	if (backend->mark)
+		backend->mark(ctx, phase);
+}
 
 extern const struct gn_backend gn_backend_cpu;
 

@@ -1,11 +1,15 @@
 /*
- * Calls of CUDA and cuBLASLt that fail, in the middle of training: the run ends with an error that names the call, the file and the
- * line, leaves what its finished epochs made and nothing else, and nothing falls back; the device stays failed; all that was taken is given back; and the run goes on, on
- * a device that works, to the bits that it would have had.
+ * Calls of CUDA and cuBLASLt that fail, in the middle of training: the run ends with an error that
+ * names the call, the file and the line, leaves what its finished epochs made and nothing else, and
+ * nothing falls back; the device stays failed; all that was taken is given back; and the run goes
+ * on, on a device that works, to the bits that it would have had.
  *
- *   device_faults DEVICE PRECISION
+ * And what helps to find such a call: GONIO_CUDA_SYNC and GONIO_CUDA_NVTX.
  *
- * Only the host runner can be made to fail (GONIO_CUDA_HOST_FAULT); its own look for leaks at the end of the process is part of this.
+ *   device_faults DEVICE PRECISION [TEST]
+ *
+ * Only the host runner can be made to fail (GONIO_CUDA_HOST_FAULT); its own look for leaks at the
+ * end of the process is part of this.
  */
 #include "tests/support/device.h"
 #include "tests/support/toy.h"
@@ -193,6 +197,87 @@ FAILS(graph)
 FAILS(event)
 FAILS(wait)
 
+/* The second of three kernels fails: what sync() then says. */
+static void fail_in_the_middle(struct gn_error *err)
+{
+	enum { B = 2, T = 3, C = 8 };
+	struct gn_device *device;
+	const struct gn_backend *be;
+	char *memory;
+
+	if (gn_device_open(&device, rig.spec, 2, rig.precision, err))
+		fail_msg("%s", err->text);
+	be = device->backend;
+	memory = be->alloc(device->ctx, 4096, err);
+	assert_non_null(memory);
+	assert_int_equal(be->sync(device->ctx, err), 0);
+	setenv(FAULT, "kernel:2", 1);
+	be->take(device->ctx, memory, memory + 2048, 0, 1, B, T, C);
+	be->pool(device->ctx, memory + 1024, memory + 2048, 0, T, B, T, C);
+	be->soup_mean(device->ctx, (float *)memory, (double *)(memory + 2048), 2, C);
+	assert_int_equal(be->sync(device->ctx, err), -1);
+	be->free(device->ctx, memory, 4096);
+	gn_device_close(device);
+	unsetenv(FAULT);
+}
+
+/* GONIO_CUDA_SYNC=1: a kernel that fails is named. Without it only the call is known that
+ * noticed. Results are the same. */
+static void a_fault_names_its_kernel(void **state)
+{
+	struct gn_error err = {0};
+	char *folder = new_run_folder();
+
+	(void)state;
+	fail_in_the_middle(&err);
+	assert_int_equal(err.code, GN_DEVICE);
+	assert_null(strstr(err.text, "_kernel"));
+	err = (struct gn_error){0};
+	setenv("GONIO_CUDA_SYNC", "1", 1);
+	fail_in_the_middle(&err);
+	print_message("%s\n", err.text);
+	assert_int_equal(err.code, GN_DEVICE);
+	assert_non_null(strstr(err.text, "launch of "));
+	assert_non_null(strstr(err.text, "pool_kernel"));
+	assert_non_null(strstr(err.text, " at pool.cu:"));
+	must_finish(folder);
+	unsetenv("GONIO_CUDA_SYNC");
+	expect_result(folder, "GONIO_CUDA_SYNC", true);
+	free(folder);
+}
+
+/* GONIO_CUDA_NVTX=1: every step has its phases, one after another, and gives the same bits. */
+static void a_steps_phases_are_marked(void **state)
+{
+	static const char *const phases[] = {"upload", "forward", "loss", "backward", "optimiser"};
+	char path[600], line[64], want[64], *folder = new_run_folder();
+	int lines = 0;
+	FILE *f;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/ranges", folder);
+	setenv("GONIO_CUDA_HOST_RANGES", path, 1);
+	must_finish(folder);
+	assert_int_equal(access(path, F_OK), -1);
+	free(folder);
+	folder = new_run_folder();
+	setenv("GONIO_CUDA_NVTX", "1", 1);
+	must_finish(folder);
+	unsetenv("GONIO_CUDA_NVTX");
+	unsetenv("GONIO_CUDA_HOST_RANGES");
+	expect_result(folder, "GONIO_CUDA_NVTX", true);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	for (; fgets(line, sizeof line, f); lines++) {
+		snprintf(want, sizeof want, "%c%s\n", lines % 2 ? '-' : '+', phases[lines / 2 % 5]);
+		assert_string_equal(line, want);
+	}
+	fclose(f);
+	assert_true(lines > 0 && lines % 10 == 0);
+	print_message("%d steps\n", lines / 10);
+	free(folder);
+}
+
 static int set_up(void **state)
 {
 	char *folder;
@@ -221,11 +306,12 @@ static int tear_down(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(a_alloc_that_fails),  cmocka_unit_test(a_pinned_that_fails),
-	    cmocka_unit_test(a_copy_that_fails),   cmocka_unit_test(a_launch_that_fails),
-	    cmocka_unit_test(a_kernel_that_fails), cmocka_unit_test(a_product_that_fails),
-	    cmocka_unit_test(a_graph_that_fails),  cmocka_unit_test(a_event_that_fails),
-	    cmocka_unit_test(a_wait_that_fails),
+	    cmocka_unit_test(a_alloc_that_fails),        cmocka_unit_test(a_pinned_that_fails),
+	    cmocka_unit_test(a_copy_that_fails),         cmocka_unit_test(a_launch_that_fails),
+	    cmocka_unit_test(a_kernel_that_fails),       cmocka_unit_test(a_product_that_fails),
+	    cmocka_unit_test(a_graph_that_fails),        cmocka_unit_test(a_event_that_fails),
+	    cmocka_unit_test(a_wait_that_fails),         cmocka_unit_test(a_fault_names_its_kernel),
+	    cmocka_unit_test(a_steps_phases_are_marked),
 	};
 	struct gn_device *device = device_for_test(argc, argv);
 	struct gn_device_info info;
@@ -238,5 +324,7 @@ int main(int argc, char **argv)
 		printf("SKIPPED: only the host runner can be made to fail\n");
 		return 77;
 	}
+	if (argc > 3)
+		cmocka_set_test_filter(argv[3]);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,7 +1,7 @@
 /*
  * A batch as large as training's: an image's logits do not depend on where in the batch it lies.
  *
- * device_large DEVICE PRECISION
+ *   device_large DEVICE PRECISION
  *
  * On a GPU 128 images of 224 pixels in 3 heads of width 64, 25,216 rows and 384 heads' attention a
  * block; on the host runner, which takes some thousand times as long, 12 images of 64 pixels.

@@ -2,7 +2,7 @@
  * Whole runs on a GPU's backend against the CPU: every strategy's losses, accuracy and angles;
  * frozen tensors; resuming; memory.
  *
- * device_runs DEVICE PRECISION [TEST]
+ *   device_runs DEVICE PRECISION [TEST]
  *
  * Tolerances. fp32: both round alike but sum in other orders, and nvcc contracts a product and a
  * sum to one FMA and has an exp of its own, each worth about 2^-24 an operation; two epochs of a

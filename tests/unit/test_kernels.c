@@ -80,7 +80,8 @@ static void nothing_untested(void **state)
 	static const size_t used_by_all[] = {
 	    offsetof(struct gn_backend, open),  offsetof(struct gn_backend, close),
 	    offsetof(struct gn_backend, sync),  offsetof(struct gn_backend, describe),
-	    offsetof(struct gn_backend, enter), offsetof(struct gn_backend, piece) /* tests/device/test_context.c */};
+	    offsetof(struct gn_backend, enter), offsetof(struct gn_backend, piece), /* tests/device/test_context.c */
+	    offsetof(struct gn_backend, mark) /* tests/device/test_faults.c */};
 	int missing = 0;
 	(void)state;
 	for (size_t slot = offsetof(struct gn_backend, open); slot < sizeof(struct gn_backend);

@@ -43,6 +43,8 @@ static const char *base_name(const char *path)
 
 bool gn_cuda_note(struct gn_ctx *ctx, cudaError_t status, const char *call, const char *file, int line)
 {
+	if (status == cudaSuccess && ctx->synchronous)
+		status = cudaStreamSynchronize(ctx->stream);
 	if (status == cudaSuccess)
 		return true;
 	gn_fail(&ctx->error, status == cudaErrorMemoryAllocation ? GN_NO_MEMORY : GN_DEVICE, "device",
@@ -54,7 +56,7 @@ bool gn_cuda_note(struct gn_ctx *ctx, cudaError_t status, const char *call, cons
 bool gn_cuda_note_product(struct gn_ctx *ctx, cublasStatus_t status, const char *call, const char *file, int line)
 {
 	if (status == CUBLAS_STATUS_SUCCESS)
-		return true;
+		return !ctx->synchronous || gn_cuda_note(ctx, cudaSuccess, call, file, line);
 	gn_fail(&ctx->error, status == CUBLAS_STATUS_ALLOC_FAILED ? GN_NO_MEMORY : GN_DEVICE, "device",
 	        "%s at %s:%d: cuBLASLt status %d, on %s", call, base_name(file), line, (int)status, ctx->name);
 	return false;
@@ -197,6 +199,13 @@ static void close_cuda(struct gn_ctx *ctx)
 	free(ctx);
 }
 
+static bool wants(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value && !strcmp(value, "1");
+}
+
 static int open_cuda(struct gn_ctx **out, const struct gn_backend *backend, int index, struct gn_error *err)
 {
 	struct gn_ctx *ctx;
@@ -218,6 +227,8 @@ static int open_cuda(struct gn_ctx **out, const struct gn_backend *backend, int 
 		close_cuda(ctx);
 		return -1;
 	}
+	ctx->synchronous = wants("GONIO_CUDA_SYNC");
+	ctx->marks = wants("GONIO_CUDA_NVTX");
 	*out = ctx;
 	return 0;
 }
@@ -341,6 +352,7 @@ static constexpr struct gn_backend table(enum gn_precision precision,
 	    .record_begin = gn_cuda_record_begin,
 	    .record_end = gn_cuda_record_end,
 	    .record_forget = gn_cuda_record_forget,
+	    .mark = gn_cuda_mark,
 	    .clock_start = clock_start_cuda,
 	    .clock_stop = clock_stop_cuda,
 	    .linear = gn_cuda_linear<act>,

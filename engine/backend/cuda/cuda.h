@@ -69,6 +69,8 @@ struct gn_ctx {
 	char *scratch_block;
 	void *scratch[GN_SCRATCH_COUNT];
 	size_t scratch_bytes[GN_SCRATCH_COUNT];
+	bool synchronous; /* GONIO_CUDA_SYNC=1: every call waits, so that a failure names the kernel that failed */
+	bool marks; /* GONIO_CUDA_NVTX=1 */
 	struct gn_error error; /* the first failure */
 };
 
@@ -133,6 +135,7 @@ void gn_cuda_records_close(struct gn_ctx *ctx);
 bool gn_cuda_record_begin(struct gn_ctx *ctx, uint64_t key);
 void gn_cuda_record_end(struct gn_ctx *ctx);
 void gn_cuda_record_forget(struct gn_ctx *ctx);
+void gn_cuda_mark(struct gn_ctx *ctx, const char *phase);
 
 /* ---------------------------------------------------------------- products.cu ------------------------------------ */
 

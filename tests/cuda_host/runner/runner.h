@@ -12,6 +12,7 @@
  *   GONIO_CUDA_HOST_DRIVER      the driver's CUDA version as 13000 (that); less than the runtime's is a driver that is too old
  *   GONIO_CUDA_HOST_FAULT       a call that fails, as "copy:3", the third one; read at every call, counted from when it last changed. The
  *                               calls: enum gn_host_call in internal.h
+ *   GONIO_CUDA_HOST_RANGES      a file that gets the names of NVTX ranges, as they begin and end
  *   GONIO_CUDA_HOST_LAUNCHES    a file that gets a line of JSON for each different launch (tests/cuda/proof.py reads it)
  */
 #ifndef GN_HOST_RUNNER_H
