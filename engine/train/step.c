@@ -25,17 +25,25 @@ static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32
 	const struct gn_backend *be = t->backend;
 	struct gn_pass *p = t->pass;
 
+	gn_mark(be, t->ctx, "upload");
 	if (t->stage)
 		gn_prefix_load(t, samples, n);
 	else
 		gn_trainer_upload(t, p, images, n);
 	be->upload(t->ctx, t->device_labels, labels, (size_t)n * sizeof *labels);
+	gn_mark(be, t->ctx, NULL);
 	if (!be->record_begin(t->ctx, (uint64_t)n))
 		return;
+	gn_mark(be, t->ctx, "forward");
 	gn_vit_forward(p, &t->weights, n, true);
+	gn_mark(be, t->ctx, NULL);
+	gn_mark(be, t->ctx, "loss");
 	be->cross_entropy(t->ctx, p->losses, p->d_logits, t->numbers, p->logits, t->device_labels,
 	                  t->device_class_weights, (float)t->config.label_smoothing, n, t->arch.classes);
+	gn_mark(be, t->ctx, NULL);
+	gn_mark(be, t->ctx, "backward");
 	gn_vit_backward(p, &t->weights, &t->grads, n);
+	gn_mark(be, t->ctx, NULL);
 	be->record_end(t->ctx);
 }
 
@@ -45,11 +53,13 @@ static void optimiser_step(struct gn_trainer *t)
 
 	if (!be->record_begin(t->ctx, KEY_OPTIMISER))
 		return;
+	gn_mark(be, t->ctx, "optimiser");
 	be->grad_norm(t->ctx, t->numbers, t->opt);
 	if (t->config.optimizer == GN_ADAMW)
 		be->adamw(t->ctx, t->opt, &adamw, t->numbers);
 	else
 		be->sgd(t->ctx, t->opt, 0.9f, t->numbers);
+	gn_mark(be, t->ctx, NULL);
 	be->record_end(t->ctx);
 }
 
