@@ -108,6 +108,9 @@ async function about() {
     const parts = [`gonio ${info.version}`, device.name || device.backend, device.threads ? plural(device.threads, 'thread') : '',
       device.memory_bytes ? bytes(device.memory_bytes) : ''];
     document.getElementById('about').textContent = parts.filter(Boolean).join(' · ');
+    const noGpu = document.getElementById('no-gpu');
+    noGpu.textContent = device.remark ? `Computes on the CPU: ${device.remark}` : '';
+    noGpu.hidden = !device.remark;
   } catch {
     connection.addEventListener('online', about, { once: true });
   }

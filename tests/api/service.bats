@@ -119,3 +119,16 @@ teardown_file() {
     call GET /readyz
     expect 200
 }
+
+@test "a GPU's backend that cannot be loaded is said in the log and in the information" {
+    stop_server
+    echo 'no library' > "$BATS_FILE_TMPDIR/broken.so"
+    GONIO_CUDA_PLUGIN=$BATS_FILE_TMPDIR/broken.so launch --device auto
+    grep -q 'no GPU: the CUDA backend cannot be loaded: .*broken.so' "$LOG"
+    call GET /v1/info
+    expect 200 '.device.backend == "cpu" and (.device.remark | test("the CUDA backend cannot be loaded: .*broken.so"))'
+    stop_server
+    launch --device cpu
+    call GET /v1/info
+    expect 200 '.device.remark == ""'
+}
