@@ -1,10 +1,11 @@
 /*
- * The activations of ViTs and their slopes, in float32. The exact GELU is that of timm, Hugging Face and DINOv2;
- * cuBLASLt's is the tanh form.
+ * The activations of ViTs and their slopes, in float32. The exact GELU is that of timm, Hugging
+ * Face and DINOv2; cuBLASLt's is the tanh form.
  *
- * Both come from one function, because they share their expensive part; what a kernel does not use the compiler
- * leaves out. Where the results are rounded to bf16 anyway, the quick way is taken: two instructions of the
- * special function unit an element (a reciprocal and a power of two) and no branch.
+ * Both come from one function, because they share their expensive part; what a kernel does not use
+ * the compiler leaves out. Where the results are rounded to bf16 anyway, the quick way is taken:
+ * two instructions of the special function unit an element (a reciprocal and a power of two) and no
+ * branch.
  */
 #ifndef GN_CUDA_ACTIVATION_CUH
 #define GN_CUDA_ACTIVATION_CUH
@@ -23,10 +24,10 @@ struct gn_activated {
 /*
  * Phi(x), the normal distribution's cumulative function, and its density.
  *
- * quick: formula 26.2.17 of Abramowitz and Stegun, Handbook of Mathematical Functions: the upper tail of a = |x| is
- * density(a) t (b1 + t (b2 + ... t b5)) with t = 1 / (1 + 0.2316419 a), off by less than 7.5e-8; with the roundings
- * of float32, 2.4e-7. Half a unit in the last place of bf16 near 1 is 2e-3.
- * Not quick: by erfc, so that the tail keeps its digits.
+ * quick: formula 26.2.17 of Abramowitz and Stegun, Handbook of Mathematical Functions: the upper
+ * tail of a = |x| is density(a) t (b1 + t (b2 + ... t b5)) with t = 1 / (1 + 0.2316419 a), off by
+ * less than 7.5e-8; with the roundings of float32, 2.4e-7. Half a unit in the last place of bf16
+ * near 1 is 2e-3. Not quick: by erfc, so that the tail keeps its digits.
  */
 template <bool quick> __device__ __forceinline__ void gn_normal(float *phi, float *density, float x)
 {

@@ -1,12 +1,13 @@
 /*
- * Attention forward: scores, softmax and weighted sum in one pass over the keys, with a running maximum and sum per query (online softmax:
- * Milakov and Gimelshein, arXiv 1805.02867; tiled as in Dao, arXiv 2307.08691). Only out and lse are written.
+ * Attention forward: scores, softmax and weighted sum in one pass over the keys, with a running
+ * maximum and sum per query (online softmax: Milakov and Gimelshein, arXiv 1805.02867; tiled as in
+ * Dao, arXiv 2307.08691). Only out and lse are written.
  *
  * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): a warp keeps 16 queries, or, for
- * widths up to 64 where more than 64 queries are asked for, 32: then each fragment of keys and values
- * is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries a warp.
- * Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of
- * it spilled, and blocks that fit a multiprocessor of 100 KiB:
+ * widths up to 64 where more than 64 queries are asked for, 32: then each fragment of keys and
+ * values is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries
+ * a warp. Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120,
+ * none of it spilled, and blocks that fit a multiprocessor of 100 KiB:
  *   16 queries a warp, width 32: 110-128 / 20480, 4   64: 128 / 18432, 4   80: 128 / 22528, 4
  *                            96: 153-163 / 26624, 3  128: 191-203 / 34816, 2
  *   32 queries a warp, width 32: 146-154 / 10240, 3   64: 200-212 / 18432, 2
@@ -14,8 +15,9 @@
  * and 144 instructions for 16 x 16 scores: 139 TFLOP/s, with 48 % of the issue slots used. With 32
  * queries a warp these are 97 instructions; that form has not been measured yet.
  *
- * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks or more on 100 KiB. Bound by the float32 units
- * and by reading operands from shared memory: 6 loads of 16 bytes for 32 multiply-adds a thread.
+ * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks
+ * or more on 100 KiB. Bound by the float32 units and by reading operands from shared memory: 6
+ * loads of 16 bytes for 32 multiply-adds a thread.
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
@@ -24,8 +26,8 @@
 /* ---------------------------------------------------------------- tensor cores ------------------------------------ */
 
 /*
- * One warp's online softmax. s[16, BN] are scores against the keys of one tile: s = exp(scale (s - max)), and what was summed up so far follows when
- * the maximum rises. c = scale * log2(e).
+ * One warp's online softmax. s[16, BN] are scores against the keys of one tile: s = exp(scale (s -
+ * max)), and what was summed up so far follows when the maximum rises. c = scale * log2(e).
  */
 template <int BN, int DP>
 __device__ __forceinline__ void softmax_mma(float (&s)[BN / 8][4], float (&o)[DP / 8][4], float (&max)[2],
@@ -57,8 +59,8 @@ __device__ __forceinline__ void softmax_mma(float (&s)[BN / 8][4], float (&o)[DP
 }
 
 /*
- * One warp's M times 16 queries against one tile of `keys` keys and values. Where keys are missing the tile is zeros: working on them costs less
- * than branches between the products.
+ * One warp's M times 16 queries against one tile of `keys` keys and values. Where keys are missing
+ * the tile is zeros: working on them costs less than branches between the products.
  */
 template <int BN, int DP, int M>
 __device__ __forceinline__ void step_mma(float (&o)[M][DP / 8][4], float (&max)[M][2], float (&sum)[M][2],

@@ -1,4 +1,7 @@
-/* What all attention kernels share: threads, the place of a block's tile, and whole rows in global memory. */
+/*
+ * What all attention kernels share: threads, the place of a block's tile, and whole rows in global
+ * memory.
+ */
 #ifndef GN_CUDA_ATTENTION_CUH
 #define GN_CUDA_ATTENTION_CUH
 
@@ -9,8 +12,8 @@
 #define GN_ATTENTION_MAX_HEAD 128
 
 /*
- * Where a block works: a tile of rows of one head of one image. Blocks of one head stand next to each other in the grid, so that they find
- * its keys and values in the L2 cache.
+ * Where a block works: a tile of rows of one head of one image. Blocks of one head stand next to
+ * each other in the grid, so that they find its keys and values in the L2 cache.
  */
 struct gn_head_tile {
 	int head;       /* b * H + h */

@@ -1,32 +1,37 @@
 /*
- * Attention backward, in two kernels that recompute the probabilities p = exp(scale q k - lse) tile by tile, so that nothing of size T x T is stored and
- * nothing is summed in an order that timing decides (there are no atomics):
- *   queries_*  a block per tile of queries passes over the keys:    delta = sum_d dout out,  ds = p (dout v - delta),  dq = scale ds k
- *   keys_*     a block per tile of keys passes over the queries:    dv = p^T dout,  dk = scale ds^T q
- * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where 5 would do. delta stays in scratch memory in
- * between; heads whose deltas do not fit there are left to another pair of launches.
+ * Attention backward, in two kernels that recompute the probabilities p = exp(scale q k - lse) tile
+ * by tile, so that nothing of size T x T is stored and nothing is summed in an order that timing
+ * decides (there are no atomics):
+ *   queries_*  a block per tile of queries passes over the keys:
+ *              delta = sum_d dout out,  ds = p (dout v - delta),  dq = scale ds k
+ *   keys_*     a block per tile of keys passes over the queries:
+ *              dv = p^T dout,  dk = scale ds^T q
+ * The price is that scores and dout v^T are computed twice: 7 products of T x Q x D per head where
+ * 5 would do. delta stays in scratch memory in between; heads whose deltas do not fit there are
+ * left to another pair of launches.
  *
  * Tensor cores: 64 queries (or keys) a block, 16 a warp with their gradients in registers; the
- * others pass by 64 at a time for width 32, 32 for wider heads, 16 in keys_mma for width 128. A warp
- * works on 32 of them at a time up to width 64, else on 16. Registers a thread / bytes of shared
- * memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that fit a
- * multiprocessor of 100 KiB:
+ * others pass by 64 at a time for width 32, 32 for wider heads, 16 in keys_mma for width 128. A
+ * warp works on 32 of them at a time up to width 64, else on 16. Registers a thread / bytes of
+ * shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that
+ * fit a multiprocessor of 100 KiB:
  *   queries_mma  width 32: 112-114 / 20736, 4   64: 156-158 / 18688, 3    80: 150-158 / 22784, 3
  *                      96: 166-168 / 26880, 3  128: 208-216 / 35072, 2
  *   keys_mma     width 32: 139-146 / 21504, 3   64: 164-168 / 28160, 3    80: 202-213 / 23040, 2
  *                      96: 232-242 / 27136, 2  128: 246-250 / 35072, 2
- * An H200 took 318 us for 128 images of 197 tokens and 12 heads of width 64 while a warp worked on 16
- * at a time, one product waiting for the other. 32 at a time have not been measured yet.
+ * An H200 took 318 us for 128 images of 197 tokens and 12 heads of width 64 while a warp worked on
+ * 16 at a time, one product waiting for the other. 32 at a time have not been measured yet.
  *
- * Float32: 32 rows a block and a tile for widths up to 64, 16 for wider ones; at most 182 registers and 39680 bytes, 2 blocks or more on 100 KiB.
+ * Float32: 32 rows a block and a tile for widths up to 64, 16 for wider ones; at most 182 registers
+ * and 39680 bytes, 2 blocks or more on 100 KiB.
  */
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/attention_mma.cuh"
 #include "backend/cuda/attention_plain.cuh"
 
 /*
- * to[R] = delta_to[0 .. rows-1] = sum over d of dout * out, row by row; zeros in to[] from `rows` on. 8 neighbouring lanes share a row, n elements
- * an access: D is a multiple of n.
+ * to[R] = delta_to[0 .. rows-1] = sum over d of dout * out, row by row; zeros in to[] from `rows`
+ * on. 8 neighbouring lanes share a row, n elements an access: D is a multiple of n.
  */
 template <typename act, int R, int n>
 __device__ static inline void row_deltas(float *to, float *delta_to, const act *dout, const act *out, int stride,
@@ -64,8 +69,8 @@ template <int DP> constexpr int keys_blocks = DP <= 64 ? 3 : 2;
 /* ---------------------------------------------------------------- tensor cores: dq -------------------------------- */
 
 /*
- * dq[16, DP] of one warp += its share from N keys, of which `keys` exist; the rows of those missing are zeros. lse2 = lse * log2(e),
- * c = scale * log2(e).
+ * dq[16, DP] of one warp += its share from N keys, of which `keys` exist; the rows of those missing
+ * are zeros. lse2 = lse * log2(e), c = scale * log2(e).
  */
 template <int DP, int N>
 __device__ __forceinline__ void query_step_mma(float (&dq)[1][DP / 8][4], const uint32_t (&q)[1][DP / 16][4],
@@ -90,7 +95,10 @@ __device__ __forceinline__ void query_step_mma(float (&dq)[1][DP / 8][4], const 
 	gn_mma_mix<DP, 1, N>(dq, ds, gn_at_rows<DP>(k));
 }
 
-/* Keys, or queries, that a warp works on at a time: more have more products under way, and take more registers. */
+/*
+ * Keys, or queries, that a warp works on at a time: more have more products under way, and take
+ * more registers.
+ */
 template <int DP> constexpr int step_rows = DP <= 64 ? 32 : 16;
 
 template <int DP>
@@ -160,13 +168,16 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 
 /* ---------------------------------------------------------------- tensor cores: dk, dv ---------------------------- */
 
-/* A warp keeps its keys in registers, and its values too where they fit beside two gradients; else they stay in shared memory, and tiles are shorter. */
+/*
+ * A warp keeps its keys in registers, and its values too where they fit beside two gradients; else
+ * they stay in shared memory, and tiles are shorter.
+ */
 template <int DP> constexpr bool keep_values = DP == 32 || DP == 80 || DP == 96;
 template <int DP> constexpr int key_stream_rows = DP <= 96 ? gn_stream_rows<DP> : 16;
 
 /*
- * dk and dv[16, DP] of one warp's keys += their shares from N queries, whose lse and delta are given. After the last query all of it is 0:
- * then p = 1, and both products are 0.
+ * dk and dv[16, DP] of one warp's keys += their shares from N queries, whose lse and delta are
+ * given. After the last query all of it is 0: then p = 1, and both products are 0.
  */
 template <int DP, int N>
 __device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&dv)[1][DP / 8][4],
@@ -185,7 +196,8 @@ __device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&
 	for (int n = 0; n < N / 8; n++) {
 		float2 lse_pair = *(const float2 *)(const void *)(lse + 8 * n + gn_lane() % 4 * 2),
 		       delta_pair = *(const float2 *)(const void *)(delta + 8 * n + gn_lane() % 4 * 2);
-		float lse2[2] = {GN_LOG2E * lse_pair.x, GN_LOG2E * lse_pair.y}, deltas[2] = {delta_pair.x, delta_pair.y};
+		float lse2[2] = {GN_LOG2E * lse_pair.x, GN_LOG2E * lse_pair.y},
+		      deltas[2] = {delta_pair.x, delta_pair.y};
 #pragma unroll
 		for (int e = 0; e < 4; e++) {
 			p[0][n][e] = gn_exp2(fmaf(p[0][n][e], c, -lse2[e % 2]));
@@ -196,7 +208,10 @@ __device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&
 	gn_mma_mix<DP, 1, N>(dk, ds, gn_at_rows<DP>(q));
 }
 
-/* Starts copies of the lse and delta of the first `rows` of N queries to to[0 .. N-1] and to[N .. 2N-1]; zeros elsewhere. */
+/*
+ * Starts copies of the lse and delta of the first `rows` of N queries to to[0 .. N-1] and to[N ..
+ * 2N-1]; zeros elsewhere.
+ */
 template <int N> __device__ __forceinline__ void numbers_load(float *to, const float *lse, const float *delta, int rows)
 {
 	int i = (int)threadIdx.x % N;
@@ -213,7 +228,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 #if GN_HAS_SM80
 	constexpr int BN = key_stream_rows<DP>, tile = BN * gn_pitch<DP>, own = GN_MMA_ROWS * gn_pitch<DP>;
 	constexpr int at_values = (keep_values<DP> ? 2 : 4) * tile, all = keep_values<DP> ? 4 * tile : at_values + own;
-	static_assert(own <= at_values && 2 * own <= all, "keys and values to begin with, and two gradients in the end");
+	static_assert(own <= at_values && 2 * own <= all, 
+	              "keys and values to begin with, and two gradients in the end");
 	__shared__ uint4 room[all / 8];      /* two stages of queries and output gradients; values */
 	__shared__ __align__(16) float numbers[2][2 * BN]; /* their lse and delta */
 	gn_bf16 *tiles = (gn_bf16 *)(void *)room;
@@ -265,8 +281,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	if (row >= T)
 		return;
 	gn_bf16 *rows = tiles + 32 * gn_warp() * gn_pitch<DP>;
-	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk[0], scale,
-	                 scale);
+	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk[0],
+	                 scale, scale);
 	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
 	                 rows + 16 * gn_pitch<DP>, dv[0], 1.0F, 1.0F);
 #else

@@ -1,12 +1,14 @@
 /*
  * Attention on tensor cores: tiles of bfloat16 rows in shared memory, and products of fragments.
  *
- * A block is four warps; each keeps 16 rows to itself, or 32 where registers allow, so that softmax and sums stay inside a warp. Tiles of other rows
- * stream through two buffers, copied asynchronously while the tile before is worked on. DP is the head width D rounded up to a width that
- * there is code for; columns from D on are zeros. D is a multiple of 8, so that rows consist of whole 16-byte pieces.
+ * A block is four warps; each keeps 16 rows to itself, or 32 where registers allow, so that softmax
+ * and sums stay inside a warp. Tiles of other rows stream through two buffers, copied
+ * asynchronously while the tile before is worked on. DP is the head width D rounded up to a width
+ * that there is code for; columns from D on are zeros. D is a multiple of 8, so that rows consist
+ * of whole 16-byte pieces.
  *
- * A row of a tile is DP + 8 elements long: an odd number of 16-byte pieces, so that the 8 rows that ldmatrix reads at a time lie in
- * different banks.
+ * A row of a tile is DP + 8 elements long: an odd number of 16-byte pieces, so that the 8 rows that
+ * ldmatrix reads at a time lie in different banks.
  */
 #ifndef GN_CUDA_ATTENTION_MMA_CUH
 #define GN_CUDA_ATTENTION_MMA_CUH
@@ -31,8 +33,8 @@ template <int DP> constexpr int gn_stream_rows = DP <= 32 ? 64 : 32;
 /* ---------------------------------------------------------------- tiles ------------------------------------------ */
 
 /*
- * tile[N][pitch] = the first `rows` (at least 1) rows at `from`, D of each; zeros elsewhere. The whole block together. What it
- * started is there after gn_cp_async_wait and a barrier.
+ * tile[N][pitch] = the first `rows` (at least 1) rows at `from`, D of each; zeros elsewhere. The
+ * whole block together. What it started is there after gn_cp_async_wait and a barrier.
  */
 template <int DP, int N>
 __device__ static inline void gn_tile_load(gn_bf16 *tile, const gn_bf16 *from, int stride, int rows, int D)
@@ -70,7 +72,10 @@ __device__ __forceinline__ uint32_t gn_pair(float low, float high)
 	return bits;
 }
 
-/* This lane's row for ldmatrix of 16 x 16 elements at `tile` as A, or, transposed, as B whose rows are the tile's rows. */
+/*
+ * This lane's row for ldmatrix of 16 x 16 elements at `tile` as A, or, transposed, as B whose rows
+ * are the tile's rows.
+ */
 template <int DP> __device__ __forceinline__ const gn_bf16 *gn_at_rows(const gn_bf16 *tile)
 {
 	return tile + gn_lane() % 16 * gn_pitch<DP> + gn_lane() / 16 * 8;
@@ -92,8 +97,9 @@ template <int DP> __device__ __forceinline__ void gn_fragments(uint32_t (&a)[DP 
 }
 
 /*
- * c[M][16,N] += a[M][16,DP] tile[N,DP]^T: each fragment of the tile is read once for M fragments of 16 rows. Products that follow one another
- * have different sums, so that none waits for the one before. at: gn_at_columns of the tile's first row.
+ * c[M][16,N] += a[M][16,DP] tile[N,DP]^T: each fragment of the tile is read once for M fragments of
+ * 16 rows. Products that follow one another have different sums, so that none waits for the one
+ * before. at: gn_at_columns of the tile's first row.
  */
 template <int DP, int M, int N>
 __device__ __forceinline__ void gn_mma_scores(float (&c)[M][N / 8][4], const uint32_t (&a)[M][DP / 16][4],
@@ -131,7 +137,10 @@ __device__ __forceinline__ void gn_mma_scores(float (&c)[1][N / 8][4], const gn_
 	}
 }
 
-/* c[M][16,DP] += weights[M][16,N] tile[N,DP], weights as gn_mma_scores leaves them. at: gn_at_rows of the tile's first row. */
+/*
+ * c[M][16,DP] += weights[M][16,N] tile[N,DP], weights as gn_mma_scores leaves them. at: gn_at_rows
+ * of the tile's first row.
+ */
 template <int DP, int M, int N>
 __device__ __forceinline__ void gn_mma_mix(float (&c)[M][DP / 8][4], const float (&weights)[M][N / 8][4],
                                            const gn_bf16 *at)
@@ -143,7 +152,8 @@ __device__ __forceinline__ void gn_mma_mix(float (&c)[M][DP / 8][4], const float
 		for (int m = 0; m < M; m++)
 #pragma unroll
 			for (int i = 0; i < 4; i++)
-				a[m][i] = gn_pair(weights[m][2 * k + i / 2][i % 2 * 2], weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+				a[m][i] = gn_pair(weights[m][2 * k + i / 2][i % 2 * 2],
+				                  weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
 		for (int n = 0; n < DP / 16; n++) {
 			uint32_t b[4];
@@ -160,8 +170,9 @@ __device__ __forceinline__ void gn_mma_mix(float (&c)[M][DP / 8][4], const float
 /* ---------------------------------------------------------------- results ---------------------------------------- */
 
 /*
- * The first `rows` of 16 rows at `to` = c, its rows g and g + 8 times low and high, rounded to bfloat16. Goes through `tile`, 16 rows of shared memory
- * that only this warp uses, so that global memory is written 16 bytes at a time.
+ * The first `rows` of 16 rows at `to` = c, its rows g and g + 8 times low and high, rounded to
+ * bfloat16. Goes through `tile`, 16 rows of shared memory that only this warp uses, so that global
+ * memory is written 16 bytes at a time.
  */
 template <int DP>
 __device__ static inline void gn_mma_store(gn_bf16 *to, int stride, int rows, int D, gn_bf16 *tile,

@@ -1,9 +1,12 @@
 /*
- * Attention without tensor cores, in float32: for fp32 and tf32, and for bfloat16 on devices older than sm_80.
+ * Attention without tensor cores, in float32: for fp32 and tf32, and for bfloat16 on devices older
+ * than sm_80.
  *
- * Tiles of R rows, widened to float32, lie in shared memory. A thread works on rows y, y + 16, ... where y = thread / 8, so that the 8 threads
- * of a row are neighbouring lanes; of a tile's R columns it has x, x + 8, ... where x = thread % 8, of a row's DP elements the fours
- * that start at 4x, 4x + 32, ... Rows are DP + 4 floats long, which puts the 8 rows that 8 lanes read into different banks.
+ * Tiles of R rows, widened to float32, lie in shared memory. A thread works on rows y, y + 16, ...
+ * where y = thread / 8, so that the 8 threads of a row are neighbouring lanes; of a tile's R
+ * columns it has x, x + 8, ... where x = thread % 8, of a row's DP elements the fours that start at
+ * 4x, 4x + 32, ... Rows are DP + 4 floats long, which puts the 8 rows that 8 lanes read into
+ * different banks.
  */
 #ifndef GN_CUDA_ATTENTION_PLAIN_CUH
 #define GN_CUDA_ATTENTION_PLAIN_CUH
@@ -23,7 +26,10 @@ __device__ __forceinline__ int gn_plain_x(void)
 	return (int)threadIdx.x % 8;
 }
 
-/* tile[R][pitch] = the first `rows` rows at `from`, D of each; zeros elsewhere. The whole block together; a barrier must follow. */
+/*
+ * tile[R][pitch] = the first `rows` rows at `from`, D of each; zeros elsewhere. The whole block
+ * together; a barrier must follow.
+ */
 template <typename act, int DP, int R>
 __device__ static inline void gn_plain_load(float *tile, const act *from, int stride, int rows, int D)
 {
@@ -75,7 +81,10 @@ __device__ __forceinline__ void gn_plain_scores(float (&s)[R / 16][R / 8], const
 	}
 }
 
-/* weights[R][pitch] = s. Each row is written and read by the same 8 lanes: __syncwarp is enough between. */
+/*
+ * weights[R][pitch] = s. Each row is written and read by the same 8 lanes: __syncwarp is enough
+ * between.
+ */
 template <int R> __device__ __forceinline__ void gn_plain_put(float *weights, const float (&s)[R / 16][R / 8])
 {
 	weights += gn_plain_y() * gn_weights_pitch<R> + gn_plain_x();

@@ -1,8 +1,9 @@
 /*
- * The CUDA backend's tables, one per precision, and its context: one device, one stream of work, one block of scratch memory.
+ * The CUDA backend's tables, one per precision, and its context: one device, one stream of work,
+ * one block of scratch memory.
  *
- * Opening looks for everything that would make work fail later: no driver or one too old for this runtime, no such device, a capability below
- * 7.5, too little memory for the scratch block.
+ * Opening looks for everything that would make work fail later: no driver or one too old for this
+ * runtime, no such device, a capability below 7.5, too little memory for the scratch block.
  */
 #include "backend/cuda/cuda.h"
 
@@ -221,7 +222,8 @@ static int open_cuda(struct gn_ctx **out, const struct gn_backend *backend, int 
 	snprintf(ctx->name, sizeof ctx->name, "GPU %d", index);
 	gn_cuda_account_open(&ctx->account, index);
 	if (!GN_CUDA(ctx, cudaSetDevice(index)) || read_properties(ctx, &ctx->error) || open_stream(ctx, &ctx->error) ||
-	    gn_cuda_account_begin(ctx, &ctx->error) || try_launch(ctx, &ctx->error) || open_scratch(ctx, &ctx->error) || gn_cuda_transfer_open(ctx, &ctx->error) ||
+	    gn_cuda_account_begin(ctx, &ctx->error) || try_launch(ctx, &ctx->error) ||
+	    open_scratch(ctx, &ctx->error) || gn_cuda_transfer_open(ctx, &ctx->error) ||
 	    gn_cuda_products_open(ctx, &ctx->error) || gn_cuda_records_open(ctx, &ctx->error)) {
 		gn_cuda_report(ctx, err);
 		close_cuda(ctx);

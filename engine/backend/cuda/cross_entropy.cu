@@ -1,6 +1,7 @@
 /*
- * Softmax cross-entropy: a block a sample, in double inside. A batch has some hundred samples of at most some thousand classes, so this is bound by
- * the time of a launch; double costs nothing that shows, and makes the loss exact to its last float32 bit.
+ * Softmax cross-entropy: a block a sample, in double inside. A batch has some hundred samples of at
+ * most some thousand classes, so this is bound by the time of a launch; double costs nothing that
+ * shows, and makes the loss exact to its last float32 bit.
  */
 #include "backend/cuda/vec.cuh"
 
@@ -47,7 +48,10 @@ __device__ float block_max(float x)
 	return x;
 }
 
-/* With nll_k = log sum exp - z_k the loss is sum_k weight_k nll_k, and its gradient (sum of the weights) softmax - weight. */
+/*
+ * With nll_k = log sum exp - z_k the loss is sum_k weight_k nll_k, and its gradient (sum of the
+ * weights) softmax - weight.
+ */
 template <typename act>
 static __global__ void __launch_bounds__(THREADS)
     cross_entropy_kernel(float *losses, act *dlogits, const struct gn_step_numbers *step, const float *logits,

@@ -1,12 +1,15 @@
 /*
- * The CUDA backend from the inside: its context, how failures are kept, scratch memory, and its operations by file.
+ * The CUDA backend from the inside: its context, how failures are kept, scratch memory, and its
+ * operations by file.
  *
- * C-style CUDA in C++20: no classes, no standard library. One .cu file per operation, named as its CPU twin. Kernels that touch
- * activations are templates over `act`, the activation type: __nv_bfloat16 in bf16 precision, float in fp32 and tf32. Arithmetic is in
- * float32 inside, sums that decide something (loss, norms, angles) in float64. No sum's order depends on timing: there are no atomics.
+ * C-style CUDA in C++20: no classes, no standard library. One .cu file per operation, named as its
+ * CPU twin. Kernels that touch activations are templates over `act`, the activation type:
+ * __nv_bfloat16 in bf16 precision, float in fp32 and tf32. Arithmetic is in float32 inside, sums
+ * that decide something (loss, norms, angles) in float64. No sum's order depends on timing: there
+ * are no atomics.
  *
- * Only sync, download, fetched and clock_stop wait for the device, and what the table says waits. The first failure stays in the context, with the
- * call, the file and the line; sync() reports it.
+ * Only sync, download, fetched and clock_stop wait for the device, and what the table says waits.
+ * The first failure stays in the context, with the call, the file and the line; sync() reports it.
  */
 #ifndef GN_CUDA_H
 #define GN_CUDA_H
@@ -20,7 +23,10 @@
 #include "backend/backend.h"
 #include "backend/cuda/launch.h"
 
-/* The context's scratch memory has a fixed size, taken by open(). What does not fit goes in pieces. Two uses at one time have two slots. */
+/*
+ * The context's scratch memory has a fixed size, taken by open(). What does not fit goes in pieces.
+ * Two uses at one time have two slots.
+ */
 enum gn_cuda_slot {
 	GN_SCRATCH_LIBRARY, /* cuBLASLt's workspace */
 	GN_SCRATCH_A,       /* a product's operands, laid out so that the library takes them */
@@ -29,13 +35,16 @@ enum gn_cuda_slot {
 	GN_SCRATCH_BIAS,    /* a bias as the library takes it, or its gradient */
 	GN_SCRATCH_PARTIAL, /* partial sums over rows */
 	GN_SCRATCH_PATCHES, /* embedding: patches as rows */
-	GN_SCRATCH_TOKENS, /* embedding: the patches' tokens, or their gradients, as rows; linear: rows on their way to themselves */
+	GN_SCRATCH_TOKENS,  /* embedding: the patches' tokens, or their gradients, as rows; linear: rows in place */
 	GN_SCRATCH_COUNT
 };
 
 #define GN_MIB ((size_t)1 << 20)
 
-/* Uploads pass through rings of pinned pieces, each with its twin in device memory: see transfer.cu. */
+/*
+ * Uploads pass through rings of pinned pieces, each with its twin in device memory: see
+ * transfer.cu.
+ */
 #define GN_PIECES         4
 #define GN_PIECE_BYTES    (16 * GN_MIB)
 #define GN_SMALL_PIECES   16
@@ -76,14 +85,20 @@ struct gn_ctx {
 
 /* ---------------------------------------------------------------- failures --------------------------------------- */
 
-/* True where status is success; else notes call, file and line as the context's failure, unless it has one. */
+/*
+ * True where status is success; else notes call, file and line as the context's failure, unless it
+ * has one.
+ */
 bool gn_cuda_note(struct gn_ctx *ctx, cudaError_t status, const char *call, const char *file, int line);
 bool gn_cuda_note_product(struct gn_ctx *ctx, cublasStatus_t status, const char *call, const char *file, int line);
 
 #define GN_CUDA(ctx, call)   gn_cuda_note((ctx), (call), #call, __FILE__, __LINE__)
 #define GN_CUBLAS(ctx, call) gn_cuda_note_product((ctx), (call), #call, __FILE__, __LINE__)
 
-/* Launches a kernel on the context's stream. A kernel with commas in its name stands in parentheses. */
+/*
+ * Launches a kernel on the context's stream. A kernel with commas in its name stands in
+ * parentheses.
+ */
 #define GN_RUN(ctx, kernel, grid, block, shared_bytes, ...)                                                            \
 	do {                                                                                                           \
 		GN_LAUNCH(kernel, grid, block, shared_bytes, (ctx)->stream, __VA_ARGS__);                              \
@@ -92,7 +107,10 @@ bool gn_cuda_note_product(struct gn_ctx *ctx, cublasStatus_t status, const char 
 
 /* ---------------------------------------------------------------- sizes of launches ------------------------------ */
 
-/* Blocks for `work` units at `per_block` each, at least 1, at most `most`: kernels stride over what is left. */
+/*
+ * Blocks for `work` units at `per_block` each, at least 1, at most `most`: kernels stride over what
+ * is left.
+ */
 static inline unsigned gn_blocks(size_t work, size_t per_block, size_t most)
 {
 	size_t blocks = (work + per_block - 1) / per_block;
@@ -160,8 +178,8 @@ enum gn_finish {
 };
 
 /*
- * out[rows, cols] (+)= left[rows, depth] right[depth, cols], row-major, in the context's precision. left and right are gn_act; out is float
- * or gn_act.
+ * out[rows, cols] (+)= left[rows, depth] right[depth, cols], row-major, in the context's precision.
+ * left and right are gn_act; out is float or gn_act.
  */
 struct gn_product {
 	int rows, cols, depth;
@@ -177,19 +195,23 @@ struct gn_product {
 };
 
 /*
- * Queues it. Operands that the library would refuse (unaligned, odd leading dimensions) are copied into scratch memory, in pieces where they are
- * large. False: the library has nothing for this `finish`, and nothing was queued; never with GN_FINISH_NONE.
+ * Queues it. Operands that the library would refuse (unaligned, odd leading dimensions) are copied
+ * into scratch memory, in pieces where they are large. False: the library has nothing for this
+ * `finish`, and nothing was queued; never with GN_FINISH_NONE.
  */
 bool gn_cuda_product(struct gn_ctx *ctx, const struct gn_product *p);
 
 /* ---------------------------------------------------------------- rows.cu ---------------------------------------- */
 
-/* out[i, j] = in[i, j] over rows x cols of `element` bytes (2 or 4), each with its own leading dimension in elements. */
+/*
+ * out[i, j] = in[i, j] over rows x cols of `element` bytes (2 or 4), each with its own leading
+ * dimension in elements.
+ */
 void gn_cuda_copy_rows(struct gn_ctx *ctx, void *out, size_t out_ld, const void *in, size_t in_ld, int rows, int cols,
                        int element);
 /*
- * Column sums in fixed order: sums[N] += over rows of a[M,N], or of a * b where b is given; with scaled, scaled[M,N] = a * gamma[N] on the way.
- * sums or scaled may be NULL.
+ * Column sums in fixed order: sums[N] += over rows of a[M,N], or of a * b where b is given; with
+ * scaled, scaled[M,N] = a * gamma[N] on the way. sums or scaled may be NULL.
  */
 template <typename act>
 void gn_cuda_columns(struct gn_ctx *ctx, float *sums, act *scaled, const act *a, const act *b, const float *gamma,

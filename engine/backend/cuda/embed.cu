@@ -1,9 +1,10 @@
 /*
- * Patch embedding: patches are laid out as rows [3 * P * P], groups of rows that scratch memory has room for; one product turns a group into tokens,
- * in float32, and a kernel adds bias and positions and writes them to their places. Backward, the same rows meet the tokens' gradients.
+ * Patch embedding: patches are laid out as rows [3 * P * P], groups of rows that scratch memory has
+ * room for; one product turns a group into tokens, in float32, and a kernel adds bias and positions
+ * and writes them to their places. Backward, the same rows meet the tokens' gradients.
  *
- * The kernels are bound by bytes, the product of P = 16 and C >= 384 by operations. Blocks of 256 threads, 4 or more a multiprocessor (at most 64
- * registers a thread).
+ * The kernels are bound by bytes, the product of P = 16 and C >= 384 by operations. Blocks of 256
+ * threads, 4 or more a multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -30,7 +31,10 @@ __device__ __forceinline__ size_t token_of(const struct grid_of_patches *s, int 
 
 /* ---------------------------------------------------------------- patches as rows -------------------------------- */
 
-/* out[rows, ld] = the pixels of patches first .. first+rows-1, n neighbours in one line of the patch at a time. */
+/*
+ * out[rows, ld] = the pixels of patches first .. first+rows-1, n neighbours in one line of the
+ * patch at a time.
+ */
 template <typename act, int n>
 static __global__ void __launch_bounds__(256, 4)
     patches_kernel(act *out, size_t ld, const float *images, struct grid_of_patches s, int first, int rows)
@@ -50,7 +54,10 @@ static __global__ void __launch_bounds__(256, 4)
 	}
 }
 
-/* A group of patches in scratch memory: rows ld elements apart, so that a product takes them as they are. */
+/*
+ * A group of patches in scratch memory: rows ld elements apart, so that a product takes them as
+ * they are.
+ */
 template <typename act> struct patch_rows {
 	act *data;
 	size_t ld;
@@ -82,7 +89,10 @@ static void lay_out(struct gn_ctx *ctx, const struct patch_rows<act> *r, const f
 
 /* ---------------------------------------------------------------- forward ---------------------------------------- */
 
-/* hidden's tokens of patches first .. = tokens[rows, C] + bias + positions; pos is that of the first patch. */
+/*
+ * hidden's tokens of patches first .. = tokens[rows, C] + bias + positions; pos is that of the
+ * first patch.
+ */
 template <typename act, int n>
 static __global__ void __launch_bounds__(256, 4)
     place_kernel(act *hidden, const float *tokens, const float *bias, const float *pos, struct grid_of_patches s,
@@ -206,7 +216,10 @@ struct prefix_gradients {
 	int pos_prefix;
 };
 
-/* Sums over the images, in order, of each token's gradient: to its position, and to the token in front of the patches that it is. */
+/*
+ * Sums over the images, in order, of each token's gradient: to its position, and to the token in
+ * front of the patches that it is.
+ */
 template <typename act>
 static __global__ void __launch_bounds__(256, 4)
     positions_kernel(struct prefix_gradients g, const act *dhidden, struct grid_of_patches s, int tokens, int B)

@@ -1,15 +1,18 @@
 /*
  * Layer norm: a warp a row.
  *
- * Bound by bytes: forward reads and writes each element once, backward reads three streams and writes one. Rows of up to 1024 elements stay in
- * registers between the passes over them; longer or unaligned ones are read again, from the cache. Mean first, then the deviation from it: the
+ * Bound by bytes: forward reads and writes each element once, backward reads three streams and
+ * writes one. Rows of up to 1024 elements stay in registers between the passes over them; longer or
+ * unaligned ones are read again, from the cache. Mean first, then the deviation from it: the
  * one-pass formula loses digits where the mean is large.
  *
- * Backward, weight and bias gradients: each warp adds up its rows in shared memory of its own, a lane always the same columns; then the block's
- * warps are added in order, and the blocks' sums by gn_cuda_add_parts. Frozen norms, most of those of a partial fine-tuning, skip all of it.
+ * Backward, weight and bias gradients: each warp adds up its rows in shared memory of its own, a
+ * lane always the same columns; then the block's warps are added in order, and the blocks' sums by
+ * gn_cuda_add_parts. Frozen norms, most of those of a partial fine-tuning, skip all of it.
  *
- * Blocks of 128 threads. Forward: 8 or more a multiprocessor (at most 64 registers a thread). Backward: 4 or more (at most 128 registers); where
- * gradients are summed, each warp has 8 C bytes of shared memory besides (24 KiB a block at C = 768).
+ * Blocks of 128 threads. Forward: 8 or more a multiprocessor (at most 64 registers a thread).
+ * Backward: 4 or more (at most 128 registers); where gradients are summed, each warp has 8 C bytes
+ * of shared memory besides (24 KiB a block at C = 768).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -18,7 +21,9 @@
 
 /* ---------------------------------------------------------------- a row ------------------------------------------ */
 
-/* Vectors of a row of up to 1024 elements that a lane has: number i is at element (lane + 32 i) n. */
+/*
+ * Vectors of a row of up to 1024 elements that a lane has: number i is at element (lane + 32 i) n.
+ */
 template <typename act> constexpr int most_kept = 32 / gn_per16<act>;
 
 /* A warp's row, n elements an access; with keep > 0 in registers. */
@@ -49,30 +54,42 @@ __device__ __forceinline__ void row_get(float (&v)[n], const struct row<act, n, 
 		gn_load(v, r->p + col);
 }
 
-/* For each vector of a row of C elements that the lane has; a constant number of turns where the row is kept. */
-#define EACH_VECTOR(i, col)                                                                                            \
-	_Pragma("unroll") for (int i = 0, col = (int)threadIdx.x * n; keep ? i < keep : col < C;                       \
-	                       i++, col += 32 * n) if (col < C)
+/*
+ * Calls work(i, col) for each vector of a row of C elements that the lane has; a constant number of
+ * turns where the row is kept.
+ */
+template <int n, int keep, typename function> __device__ __forceinline__ void each_vector(int C, function work)
+{
+	int col = (int)threadIdx.x * n;
+
+	if constexpr (keep > 0) {
+#pragma unroll
+		for (int i = 0; i < keep; i++, col += 32 * n)
+			if (col < C)
+				work(i, col);
+	} else {
+		for (int i = 0; col < C; i++, col += 32 * n)
+			work(i, col);
+	}
+}
 
 template <typename act, int n, int keep>
 __device__ __forceinline__ void row_moments(float *mean, float *rstd, const struct row<act, n, keep> *r, float eps,
                                             int C)
 {
 	float sum = 0, v[n];
-	EACH_VECTOR(i, col)
-	{
+	each_vector<n, keep>(C, [&](int i, int col) {
 		row_get(v, r, i, col);
 		for (int j = 0; j < n; j++)
 			sum += v[j];
-	}
+	});
 	*mean = gn_warp_sum(sum) / (float)C;
 	sum = 0;
-	EACH_VECTOR(i, col)
-	{
+	each_vector<n, keep>(C, [&](int i, int col) {
 		row_get(v, r, i, col);
 		for (int j = 0; j < n; j++)
 			sum += (v[j] - *mean) * (v[j] - *mean);
-	}
+	});
 	*rstd = 1.0F / sqrtf(gn_warp_sum(sum) / (float)C + eps);
 }
 
@@ -88,15 +105,14 @@ static __global__ void __launch_bounds__(32 * WARPS, 8)
 
 		row_open(&r, x + (size_t)m * (size_t)C, C);
 		row_moments(&mean, &rstd, &r, eps, C);
-		EACH_VECTOR(i, col)
-		{
+		each_vector<n, keep>(C, [&](int i, int col) {
 			row_get(v, &r, i, col);
 			gn_load(weight, w + col);
 			gn_load(bias, b + col);
 			for (int j = 0; j < n; j++)
 				v[j] = (v[j] - mean) * rstd * weight[j] + bias[j];
 			gn_store(out + (size_t)m * (size_t)C + col, v);
-		}
+		});
 	}
 }
 
@@ -136,8 +152,7 @@ __device__ __forceinline__ void row_means(float *sum, float *dot, const struct r
                                           int C)
 {
 	float s = 0, d = 0, xs[n], gs[n], ws[n];
-	EACH_VECTOR(i, col)
-	{
+	each_vector<n, keep>(C, [&](int i, int col) {
 		row_get(xs, x, i, col);
 		row_get(gs, g, i, col);
 		gn_load(ws, w + col);
@@ -146,7 +161,7 @@ __device__ __forceinline__ void row_means(float *sum, float *dot, const struct r
 			s += gw;
 			d += gw * ((xs[j] - mean) * rstd);
 		}
-	}
+	});
 	*sum = gn_warp_sum(s) / (float)C;
 	*dot = gn_warp_sum(d) / (float)C;
 }
@@ -182,8 +197,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 	row_moments(&mean, &rstd, &x, a->eps, C);
 	if (a->dx)
 		row_means(&sum, &dot, &x, &g, a->w, mean, rstd, C);
-	EACH_VECTOR(i, col)
-	{
+	each_vector<n, keep>(C, [&](int i, int col) {
 		float xhat[n], gs[n], ws[n];
 
 		row_get(xhat, &x, i, col);
@@ -193,7 +207,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 		if (add_up)
 			add_columns(sums, gs, xhat, col, C);
 		if (!a->dx && !a->normed)
-			continue;
+			return;
 		gn_load(ws, a->w + col);
 		if (a->normed) {
 			float out[n];
@@ -203,7 +217,7 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 			gn_store(a->normed + at + col, out);
 		}
 		if (!a->dx)
-			continue;
+			return;
 		for (int j = 0; j < n; j++)
 			gs[j] = rstd * (gs[j] * ws[j] - sum - xhat[j] * dot);
 		if (a->add) {
@@ -212,17 +226,23 @@ __device__ __forceinline__ void backward_row(const struct gradients<act> *a, flo
 				gs[j] += ws[j];
 		}
 		gn_store(a->dx + at + col, gs);
-	}
+	});
 }
 
-/* partial[gridDim.x][2][C] = the blocks' column sums; NULL: none are wanted. Shared memory: blockDim.y rows of 2 C floats, or none. */
+/*
+ * partial[gridDim.x][2][C] = the blocks' column sums; NULL: none are wanted. Shared memory:
+ * blockDim.y rows of 2 C floats, or none.
+ */
 template <typename act, int n, int keep>
 static __global__ void __launch_bounds__(32 * WARPS, 4) backward_kernel(float *partial, struct gradients<act> a)
 {
 	GN_SHARED_BYTES(bytes);
 	int C = a.C, thread = (int)(threadIdx.y * 32 + threadIdx.x), threads = (int)blockDim.y * 32;
 	float *all = (float *)(void *)bytes, *sums = all + (size_t)threadIdx.y * 2 * (size_t)C;
-	/* Not sums != NULL: to SentryWard shared memory begins at 0, and it would take nothing to be summed. */
+	/*
+	 * Not sums != NULL: to SentryWard shared memory begins at 0, and it would take nothing to
+	 * be summed.
+	 */
 	bool add_up = partial != NULL;
 
 	if (add_up)
@@ -254,7 +274,10 @@ static void run_backward(struct gn_ctx *ctx, float *partial, const struct gradie
 	GN_RUN(ctx, (backward_kernel<act, n, keep>), blocks, dim3(32, (unsigned)warps), shared, partial, *a);
 }
 
-/* Warps of a block whose column sums fit; a width of 8192 needs 64 KiB for one, which every architecture has. */
+/*
+ * Warps of a block whose column sums fit; a width of 8192 needs 64 KiB for one, which every
+ * architecture has.
+ */
 static int warps_that_fit(int C)
 {
 	size_t fit = SHARED_FREE / (2 * (size_t)C * sizeof(float));
@@ -270,8 +293,8 @@ void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float
 	struct gradients<act> a = {
 		(act *)dx, (act *)normed, (const act *)add, (const act *)dout, (const act *)x, w, b, eps, M, C
 	};
-	bool aligned = gn_aligned16(dx) && gn_aligned16(normed) && gn_aligned16(b) && gn_aligned16(add) && gn_aligned16(dout) && gn_aligned16(x) &&
-	               gn_aligned16(w) && C % wide == 0;
+	bool aligned = gn_aligned16(dx) && gn_aligned16(normed) && gn_aligned16(add) && gn_aligned16(dout) &&
+	               gn_aligned16(x) && gn_aligned16(w) && gn_aligned16(b) && C % wide == 0;
 	float *partial = dw || db ? (float *)ctx->scratch[GN_SCRATCH_PARTIAL] : NULL;
 	size_t room = ctx->scratch_bytes[GN_SCRATCH_PARTIAL] / (2 * (size_t)C * sizeof(float)),
 	       busy = (size_t)ctx->sms * 4;

@@ -1,18 +1,19 @@
 /*
  * Linear layers: cuBLASLt's products, and the kernels for what its epilogues do not do.
  *
- * In the library's epilogue: the bias, a residual (as the matrix that is added), the bias gradient of linear_dw, and in
- * bf16 GELU in its tanh form, which is what the library means by GELU. Its tanh is an approximation, though: on an H200
- * it was off by 5e-5, too much for float32. In kernels of ours: all other activations, their gradients, and layer scale.
- * A kernel adds the bias too where the library has no algorithm with it.
+ * In the library's epilogue: the bias, a residual (as the matrix that is added), the bias gradient
+ * of linear_dw, and in bf16 GELU in its tanh form, which is what the library means by GELU. Its
+ * tanh is an approximation, though: on an H200 it was off by 5e-5, too much for float32. In kernels
+ * of ours: all other activations, their gradients, and layer scale. A kernel adds the bias too
+ * where the library has no algorithm with it.
  *
- * With bf16 the library reads a bias in bf16: it is rounded on the way, as PyTorch's autocast does. z = x w^T + bias is
- * rounded to bf16 before the activation, as there.
+ * With bf16 the library reads a bias in bf16: it is rounded on the way, as PyTorch's autocast does.
+ * z = x w^T + bias is rounded to bf16 before the activation, as there.
  *
- * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. A step of a large batch
- * spends most of their time in activate_kernel, whose threads have two accesses a stream under way at a time: bytes in
- * flight are what the memory's rate depends on. Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers
- * a thread).
+ * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. A step
+ * of a large batch spends most of their time in activate_kernel, whose threads have two accesses a
+ * stream under way at a time: bytes in flight are what the memory's rate depends on. Blocks of 256
+ * threads, 4 or more a multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/vec.cuh"
@@ -32,7 +33,8 @@ static const dim3 row_block(32, ROWS_PER_BLOCK);
 /* ---------------------------------------------------------------- activations ------------------------------------ */
 
 /*
- * out = act(z) where out is given, dx = g * act'(z) where dx is; out or dx may be z, dx may be g. slope: dx is given.
+ * out = act(z) where out is given, dx = g * act'(z) where dx is; out or dx may be z, dx may be g.
+ * slope: dx is given.
  */
 template <typename act> struct activation_work {
 	act *dx, *out;
@@ -204,7 +206,10 @@ static bool only_activates(const struct gn_epilogue *e)
 	return e->activate && !e->scale && !e->branch && !e->residual;
 }
 
-/* One layer whose out is of `type`, over rows of it that scratch memory has room for where z has no place of its own. */
+/*
+ * One layer whose out is of `type`, over rows of it that scratch memory has room for where z has no
+ * place of its own.
+ */
 template <typename act, typename type>
 static void linear_rows(struct gn_ctx *ctx, const struct gn_product *whole, const struct gn_epilogue *e)
 {
@@ -286,7 +291,10 @@ void gn_cuda_linear(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const gn_m
 
 /* ---------------------------------------------------------------- input gradient --------------------------------- */
 
-/* dx of p's rows, which lands in p->out; with z, dx = p->out * act'(z) and act_out = act(z) after it. */
+/*
+ * dx of p's rows, which lands in p->out; with z, dx = p->out * act'(z) and act_out = act(z) after
+ * it.
+ */
 template <typename act>
 static void dx_rows(struct gn_ctx *ctx, struct gn_product *p, act *dx, act *act_out, const act *z,
                     enum gn_activation activation)
@@ -339,9 +347,9 @@ void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const
 /* ---------------------------------------------------------------- weight gradient -------------------------------- */
 
 /*
- * Whether the library sums db beside the product. It cannot split the depth then, so dw must have tiles enough for all
- * multiprocessors: on an H200 144 tiles reached 76 % of the rate of a large product. In tf32 the library would sum what it
- * has rounded to tf32.
+ * Whether the library sums db beside the product. It cannot split the depth then, so dw must have
+ * tiles enough for all multiprocessors: on an H200 144 tiles reached 76 % of the rate of a large
+ * product. In tf32 the library would sum what it has rounded to tf32.
  */
 static bool sums_in_epilogue(const struct gn_ctx *ctx, int N, int K)
 {

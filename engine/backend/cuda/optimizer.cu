@@ -1,11 +1,13 @@
 /*
  * Optimiser steps and the gradient's norm, over all tuned tensors in one launch each.
  *
- * A list of tensors is made once, on the device: the tensors, and the pieces of PIECE elements that they are cut into; a block takes a piece.
- * What changes from step to step is read from the step's numbers in device memory, so that a captured step can be replayed.
+ * A list of tensors is made once, on the device: the tensors, and the pieces of PIECE elements that
+ * they are cut into; a block takes a piece. What changes from step to step is read from the step's
+ * numbers in device memory, so that a captured step can be replayed.
  *
- * Bound by bytes: AdamW reads weight, gradient and both moments and writes three of them and the bf16 copy, 30 bytes an element, four elements a
- * thread in 16-byte accesses (8 for the copy). Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers a thread).
+ * Bound by bytes: AdamW reads weight, gradient and both moments and writes three of them and the
+ * bf16 copy, 30 bytes an element, four elements a thread in 16-byte accesses (8 for the copy).
+ * Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -113,7 +115,10 @@ struct rates {
 	bool first;
 };
 
-/* One element's AdamW: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, in PyTorch's order of operations. */
+/*
+ * One element's AdamW: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, in PyTorch's order of
+ * operations.
+ */
 __device__ __forceinline__ void adamw_element(float *w, float *m, float *v, float g, const struct rates *r)
 {
 	g *= r->grad_scale;
@@ -209,7 +214,10 @@ void gn_cuda_sgd(struct gn_ctx *ctx, const struct gn_opt_list *list, float momen
 
 /* ---------------------------------------------------------------- the gradient's norm ---------------------------- */
 
-/* sums[piece] = its gradients' sum of squares; a thread's elements in order, then the block's threads in a tree. */
+/*
+ * sums[piece] = its gradients' sum of squares; a thread's elements in order, then the block's
+ * threads in a tree.
+ */
 static __global__ void __launch_bounds__(THREADS)
     squares_kernel(double *sums, const struct tensor *tensors, const struct piece *pieces)
 {

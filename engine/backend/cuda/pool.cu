@@ -1,6 +1,7 @@
 /*
- * Mean over tokens, and picking tokens. Bound by bytes: each element that counts is read or written once, in 16-byte accesses where widths
- * allow. Blocks of 32 x 8 threads, 4 or more a multiprocessor (at most 64 registers a thread).
+ * Mean over tokens, and picking tokens. Bound by bytes: each element that counts is read or written
+ * once, in 16-byte accesses where widths allow. Blocks of 32 x 8 threads, 4 or more a
+ * multiprocessor (at most 64 registers a thread).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -13,7 +14,10 @@ struct span {
 
 /* ---------------------------------------------------------------- mean ------------------------------------------- */
 
-/* An image along gridDim.y, 32 n columns along gridDim.x; thread y adds every LANES-th token, and those sums are added in order. */
+/*
+ * An image along gridDim.y, 32 n columns along gridDim.x; thread y adds every LANES-th token, and
+ * those sums are added in order.
+ */
 template <typename act, int n>
 static __global__ void __launch_bounds__(256, 4) pool_kernel(act *out, const act *hidden, struct span s, int B)
 {
@@ -47,7 +51,10 @@ static __global__ void __launch_bounds__(256, 4) pool_kernel(act *out, const act
 
 enum spread { SPREAD_MEAN, SPREAD_ROWS, SPREAD_ADD };
 
-/* dhidden[B,T,C]: on the span's tokens a share of dout[B,C], dout[B,count,C], or that added; elsewhere 0, or with SPREAD_ADD what was there. */
+/*
+ * dhidden[B,T,C]: on the span's tokens a share of dout[B,C], dout[B,count,C], or that added;
+ * elsewhere 0, or with SPREAD_ADD what was there.
+ */
 template <typename act, int n>
 static __global__ void __launch_bounds__(256, 4)
     spread_kernel(act *dhidden, const act *dout, struct span s, enum spread how, int rows)

@@ -1,24 +1,26 @@
 /*
  * Matrix products by cuBLASLt.
  *
- * The library counts columns first: our row-major out[rows, cols] is its D of cols x rows, the right operand its A, the left one its B, both in the
- * order in which they lie.
+ * The library counts columns first: our row-major out[rows, cols] is its D of cols x rows, the
+ * right operand its A, the left one its B, both in the order in which they lie.
  *
- * For each shape its heuristic is asked once and its first answer kept, never one chosen by timing, so that runs repeat; reductions over split
- * depths may use the workspace but not the output in place, whose order of additions is not fixed.
+ * For each shape its heuristic is asked once and its first answer kept, never one chosen by timing,
+ * so that runs repeat; reductions over split depths may use the workspace but not the output in
+ * place, whose order of additions is not fixed.
  *
- * What the library takes: with bf16 and tf32, pointers and leading dimensions that are multiples of 16 bytes. Anything else (a width that is no
- * multiple of 8, a head of 10 or 37 classes) is copied into aligned scratch memory, tile by tile where it is large.
+ * What the library takes: with bf16 and tf32, pointers and leading dimensions that are multiples of
+ * 16 bytes. Anything else (a width that is no multiple of 8, a head of 10 or 37 classes) is copied
+ * into aligned scratch memory, tile by tile where it is large.
  *
- * Bound by operations where rows, cols and depth are some hundreds or more, which all products of a ViT's blocks are.
+ * Bound by operations where rows, cols and depth are some hundreds or more, which all products of a
+ * ViT's blocks are.
  */
 #include "backend/cuda/cuda.h"
 
 #include <stdlib.h>
 
 #define CHOICES 1024 /* shapes remembered; a run has some dozens */
-#define TILE                                                                                                           \
-	2048 /* rows and columns of a tile of what has to be copied: 2048 x 2048 floats fill a piece of scratch memory */
+#define TILE       2048 /* rows and columns of a tile of what has to be copied: as floats it fills a scratch slot */
 #define TILE_DEPTH 2048 /* depth of a tile where the sum may go in steps */
 
 /* All that the library's choice depends on. */
@@ -128,7 +130,10 @@ static bool describe_finish(struct gn_ctx *ctx, struct call *c, const struct gn_
 	                   SET(ctx, c->what, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, ld));
 }
 
-/* A row-major rows x cols operand as the library sees it: cols x rows, or as it lies where it is transposed. */
+/*
+ * A row-major rows x cols operand as the library sees it: cols x rows, or as it lies where it is
+ * transposed.
+ */
 static bool layout(struct gn_ctx *ctx, cublasLtMatrixLayout_t *out, cudaDataType_t type, int rows, int cols,
                    const struct gn_operand *o)
 {
@@ -257,13 +262,18 @@ static struct shape shape_of(const struct gn_ctx *ctx, const struct gn_product *
 	return s;
 }
 
-/* The library does not do this, which it may say after its heuristic had an answer. Nothing was queued. */
+/*
+ * The library does not do this, which it may say after its heuristic had an answer. Nothing was
+ * queued.
+ */
 static bool refused(cublasStatus_t status)
 {
 	return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
 }
 
-/* Queues a product whose operands the library takes as they are. False: it has no algorithm for it. */
+/*
+ * Queues a product whose operands the library takes as they are. False: it has no algorithm for it.
+ */
 static bool product_aligned(struct gn_ctx *ctx, const struct gn_product *p)
 {
 	struct shape shape = shape_of(ctx, p);
@@ -314,7 +324,10 @@ static size_t padded(size_t n, size_t size)
 	return (n * size + 15) / 16 * 16 / size;
 }
 
-/* Rows or columns of a tile of this depth that scratch memory has room for, a multiple of 16 bytes' elements. */
+/*
+ * Rows or columns of a tile of this depth that scratch memory has room for, a multiple of 16 bytes'
+ * elements.
+ */
 static int tile_side(const struct gn_ctx *ctx, int depth)
 {
 	size_t unit = 16 / element_size(ctx),
@@ -341,7 +354,10 @@ static struct gn_operand tile_of(struct gn_ctx *ctx, const struct gn_operand *o,
 	return tile;
 }
 
-/* One tile of the output over one step of the depth: through scratch memory where the output is not aligned. */
+/*
+ * One tile of the output over one step of the depth: through scratch memory where the output is not
+ * aligned.
+ */
 static bool product_tile(struct gn_ctx *ctx, const struct gn_product *p, int row, int col, int deep, int rows, int cols,
                          int depth)
 {

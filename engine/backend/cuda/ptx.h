@@ -1,21 +1,28 @@
 /*
- * The PTX instructions that the kernels use beyond what CUDA C++ offers, one small function each. This is the only file with inline
- * assembly: where nvcc does not compile (tests/cuda_host), host/ptx.h gives the same names, written from the PTX ISA's tables.
+ * The PTX instructions that the kernels use beyond what CUDA C++ offers, one small function each.
+ * This is the only file with inline assembly: where nvcc does not compile (tests/cuda_host),
+ * host/ptx.h gives the same names, written from the PTX ISA's tables.
  *
- * A 32-bit register holds a pair of bfloat16, the lower column (or, of B, the lower row) in the lower half. With g = lane / 4 and
- * t = lane % 4, the fragments of mma.m16n8k16 are (PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type"):
- *   A [16, 16]  a[0]: row g, columns 2t, 2t+1; a[1]: row g+8; a[2]: row g, columns 2t+8, 2t+9; a[3]: row g+8, columns 2t+8, 2t+9
+ * A 32-bit register holds a pair of bfloat16, the lower column (or, of B, the lower row) in the
+ * lower half. With g = lane / 4 and t = lane % 4, the fragments of mma.m16n8k16 are (PTX ISA,
+ * "Matrix Fragments for mma.m16n8k16 with floating point type"):
+ *   A [16, 16]  a[0]: row g, columns 2t, 2t+1; a[1]: row g+8;
+ *               a[2]: row g, columns 2t+8, 2t+9; a[3]: row g+8, columns 2t+8, 2t+9
  *   B [16, 8]   b0: rows 2t, 2t+1 of column g; b1: rows 2t+8, 2t+9 of column g
  *   C [16, 8]   c[0], c[1]: row g, columns 2t, 2t+1; c[2], c[3]: row g+8
  *
- * mma on bfloat16 and cp.async came with sm_80. Code for older architectures must not call them: it stops the kernel with an error.
+ * mma on bfloat16 and cp.async came with sm_80. Code for older architectures must not call them: it
+ * stops the kernel with an error.
  */
 #ifndef GN_CUDA_PTX_H
 #define GN_CUDA_PTX_H
 
 #include <stdint.h>
 
-/* False where device code is compiled for less: a kernel then leaves out what needs it, shared memory too. */
+/*
+ * False where device code is compiled for less: a kernel then leaves out what needs it, shared
+ * memory too.
+ */
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 #define GN_HAS_SM80 1
 #else
@@ -48,8 +55,9 @@ __device__ static inline void gn_mma_m16n8k16_bf16(float c[4], const uint32_t a[
 }
 
 /*
- * Four 8x8 matrices of 16-bit elements: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, 16-byte aligned, in shared
- * memory) and gets in r[m] elements 2t, 2t+1 of row g of matrix m.
+ * Four 8x8 matrices of 16-bit elements: lane l gives the address of row l % 8 of matrix l / 8 (16
+ * bytes, 16-byte aligned, in shared memory) and gets in r[m] elements 2t, 2t+1 of row g of matrix
+ * m.
  */
 __device__ static inline void gn_ldmatrix_x4(uint32_t r[4], const void *row)
 {
@@ -67,8 +75,10 @@ __device__ static inline void gn_ldmatrix_x4_trans(uint32_t r[4], const void *ro
 }
 
 /*
- * Starts a copy of 16 bytes from global to shared memory, both 16-byte aligned, past the L1 cache. Only the first `bytes` (0 or 16) are
- * read, with 0 the address may lie anywhere; the rest of shared memory's 16 becomes 0. Done for this thread after gn_cp_async_wait, for others after a barrier that follows it.
+ * Starts a copy of 16 bytes from global to shared memory, both 16-byte aligned, past the L1 cache.
+ * Only the first `bytes` (0 or 16) are read, with 0 the address may lie anywhere; the rest of
+ * shared memory's 16 becomes 0. Done for this thread after gn_cp_async_wait, for others after a
+ * barrier that follows it.
  */
 __device__ static inline void gn_cp_async_16(void *shared, const void *global, int bytes)
 {

@@ -1,9 +1,11 @@
 /*
- * Recorded work: a step's launches as a CUDA graph, so that a step of some hundred small kernels costs the host one call.
+ * Recorded work: a step's launches as a CUDA graph, so that a step of some hundred small kernels
+ * costs the host one call.
  *
- * The first time a key is met its work runs plainly: cuBLASLt chooses its algorithms and modules are loaded, neither of which belongs into a
- * capture. The second time it is captured, instantiated and launched; from then on it is launched. Keys are few (a run has one or two sizes of
- * batch), so a table of fixed size does; when it is full all records are made anew.
+ * The first time a key is met its work runs plainly: cuBLASLt chooses its algorithms and modules
+ * are loaded, neither of which belongs into a capture. The second time it is captured, instantiated
+ * and launched; from then on it is launched. Keys are few (a run has one or two sizes of batch), so
+ * a table of fixed size does; when it is full all records are made anew.
  */
 #include "backend/cuda/cuda.h"
 

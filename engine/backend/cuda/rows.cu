@@ -1,9 +1,12 @@
 /*
- * Work over the rows of a matrix that several operations share: copies between leading dimensions, and sums over columns.
+ * Work over the rows of a matrix that several operations share: copies between leading dimensions,
+ * and sums over columns.
  *
- * A column sum goes in two steps, each in a fixed order: blocks of 32 x 8 threads sum slabs of rows into partial sums, and a second kernel adds
- * the slabs' sums from first to last. Bound by bytes: one pass over the matrix in 16-byte accesses. The number of slabs depends on the sizes and
- * the number of multiprocessors only. Blocks of 256 threads, 4 or more a multiprocessor (at most 64 registers a thread, 8 KiB of shared memory a block).
+ * A column sum goes in two steps, each in a fixed order: blocks of 32 x 8 threads sum slabs of rows
+ * into partial sums, and a second kernel adds the slabs' sums from first to last. Bound by bytes:
+ * one pass over the matrix in 16-byte accesses. The number of slabs depends on the sizes and the
+ * number of multiprocessors only. Blocks of 256 threads, 4 or more a multiprocessor (at most 64
+ * registers a thread, 8 KiB of shared memory a block).
  */
 #include "backend/cuda/vec.cuh"
 
@@ -78,7 +81,10 @@ static __global__ void __launch_bounds__(256, 4)
 	}
 }
 
-/* 32 columns by LANES threads: each adds every LANES-th part, then the first adds those sums in order. */
+/*
+ * 32 columns by LANES threads: each adds every LANES-th part, then the first adds those sums in
+ * order.
+ */
 static __global__ void __launch_bounds__(512)
     add_parts_kernel(float *sums, const float *partial, size_t stride, int parts, int N)
 {
@@ -103,7 +109,10 @@ void gn_cuda_add_parts(struct gn_ctx *ctx, float *sums, const float *partial, si
 	       stride, parts, N);
 }
 
-/* Slabs enough for four blocks a multiprocessor, of 32 rows at least, in the scratch memory that there is. */
+/*
+ * Slabs enough for four blocks a multiprocessor, of 32 rows at least, in the scratch memory that
+ * there is.
+ */
 static int slab_count(const struct gn_ctx *ctx, int M, int N, unsigned across)
 {
 	size_t wanted = ((size_t)ctx->sms * 4 + across - 1) / across, by_rows = ((size_t)M + 31) / 32,

@@ -1,4 +1,7 @@
-/* Layer scale, backward: one pass over the rows gives the branch's gradient and the sums for gamma's. Forward is part of linear.cu. */
+/*
+ * Layer scale, backward: one pass over the rows gives the branch's gradient and the sums for
+ * gamma's. Forward is part of linear.cu.
+ */
 #include "backend/cuda/cuda.h"
 
 template <typename act>

@@ -1,7 +1,8 @@
 /*
- * A soup's sums in float64, value by value. Each product, sum and quotient is rounded by itself, so that the bits are a CPU's: nvcc would
- * contract weight * x + sum to one rounding. A soup waits for the bus, over which a model's 4 bytes a value come; on the device an addition moves
- * 20 bytes a value (12 the first), the mean 12.
+ * A soup's sums in float64, value by value. Each product, sum and quotient is rounded by itself, so
+ * that the bits are a CPU's: nvcc would contract weight * x + sum to one rounding. A soup waits for
+ * the bus, over which a model's 4 bytes a value come; on the device an addition moves 20 bytes a
+ * value (12 the first), the mean 12.
  */
 #include "backend/cuda/vec.cuh"
 

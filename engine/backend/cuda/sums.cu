@@ -1,7 +1,8 @@
 /*
- * Sums in float64 for the angles, in a fixed order: blocks by the size alone, BLOCKS at most, each thread four neighbours at a time and every
- * so many of them, a tree over the block's threads, then the blocks in order. Bound by bytes (8 an element) where float64 runs at half or a
- * third of float32's rate, by operations on consumer GPUs, where it runs at a sixty-fourth.
+ * Sums in float64 for the angles, in a fixed order: blocks by the size alone, BLOCKS at most, each
+ * thread four neighbours at a time and every so many of them, a tree over the block's threads, then
+ * the blocks in order. Bound by bytes (8 an element) where float64 runs at half or a third of
+ * float32's rate, by operations on consumer GPUs, where it runs at a sixty-fourth.
  */
 #include "backend/cuda/vec.cuh"
 
@@ -23,7 +24,10 @@ __device__ __forceinline__ void add_pair(double *first, double *second, const st
 	*second += high * high;
 }
 
-/* partial[block][2]; wide: both addresses are multiples of 16. The order of additions is the same either way. */
+/*
+ * partial[block][2]; wide: both addresses are multiples of 16. The order of additions is the same
+ * either way.
+ */
 template <bool wide> static __global__ void __launch_bounds__(THREADS) pair_kernel(double *partial, struct pair p)
 {
 	__shared__ double warps[2][THREADS / 32];
@@ -62,7 +66,9 @@ template <bool wide> static __global__ void __launch_bounds__(THREADS) pair_kern
 	partial[blockIdx.x * 2 + threadIdx.x] = sum;
 }
 
-/* sums[2] = the blocks' sums, in order: a warp each, so that the loads do not wait for one another. */
+/*
+ * sums[2] = the blocks' sums, in order: a warp each, so that the loads do not wait for one another.
+ */
 static __global__ void __launch_bounds__(64) finish_kernel(double *sums, const double *partial, int blocks)
 {
 	int which = (int)threadIdx.x / 32;

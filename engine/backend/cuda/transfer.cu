@@ -1,14 +1,16 @@
 /*
  * Transfers between host and device.
  *
- * An upload is copied into a pinned piece of a ring, travels on the copy stream into the piece's twin in device memory while the compute stream
- * is still busy with the last step, and is moved into place by the compute stream when its turn comes: so a batch's bytes cross the bus during
- * the step before it, and the caller's memory is free again when the call returns. Pictures travel as bytes and become float32 on the device. The
- * ring of large pieces holds 64 MiB, 445 pictures of 224 pixels; a batch beyond that waits for the compute stream in part. Small uploads (labels, the step's numbers) have a ring of their own, so
- * that they never wait behind pictures.
+ * An upload is copied into a pinned piece of a ring, travels on the copy stream into the piece's
+ * twin in device memory while the compute stream is still busy with the last step, and is moved
+ * into place by the compute stream when its turn comes: so a batch's bytes cross the bus during the
+ * step before it, and the caller's memory is free again when the call returns. Pictures travel as
+ * bytes and become float32 on the device. The ring of large pieces holds 64 MiB, 445 pictures of
+ * 224 pixels; a batch beyond that waits for the compute stream in part. Small uploads (labels, the
+ * step's numbers) have a ring of their own, so that they never wait behind pictures.
  *
- * Order, per piece: `taken` (the compute stream has moved the last content into place) is waited for before the pinned memory is written; the
- * compute stream waits for `landed` before it moves.
+ * Order, per piece: `taken` (the compute stream has moved the last content into place) is waited
+ * for before the pinned memory is written; the compute stream waits for `landed` before it moves.
  */
 #include "backend/cuda/vec.cuh"
 
@@ -107,7 +109,10 @@ void gn_cuda_transfer_close(struct gn_ctx *ctx)
 
 /* ---------------------------------------------------------------- uploads ---------------------------------------- */
 
-/* The next piece of the ring whose pieces hold `bytes`, free to be written; NULL, noted, after a failure. */
+/*
+ * The next piece of the ring whose pieces hold `bytes`, free to be written; NULL, noted, after a
+ * failure.
+ */
 static struct piece *take_piece(struct gn_ctx *ctx, size_t bytes)
 {
 	struct ring *ring = &ctx->transfer->rings[bytes <= GN_SMALL_BYTES];
@@ -202,14 +207,18 @@ void gn_cuda_upload_mat(struct gn_ctx *ctx, gn_mat *out, const float *host, size
 
 #define LEVELS (3 * 256)
 
-/* What each of a channel's 256 levels becomes; a kernel's argument, so that it needs no memory of its own. */
+/*
+ * What each of a channel's 256 levels becomes; a kernel's argument, so that it needs no memory of
+ * its own.
+ */
 struct levels {
 	float of[LEVELS];
 };
 
 /*
- * images[n, 3, area] = the levels of pixels[count, 3], of which the first is number `from` of the batch. n pixels of one
- * picture a thread at a time: 4 where area is a multiple of 4. Bound by bytes: 3 read and 12 written a pixel.
+ * images[n, 3, area] = the levels of pixels[count, 3], of which the first is number `from` of the
+ * batch. n pixels of one picture a thread at a time: 4 where area is a multiple of 4. Bound by
+ * bytes: 3 read and 12 written a pixel.
  */
 template <int n>
 static __global__ void __launch_bounds__(256, 4)

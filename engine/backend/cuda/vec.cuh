@@ -1,6 +1,7 @@
 /*
- * Loads and stores of several neighbouring elements as float32, in accesses of 16 bytes: 8 of bf16 or 4 of float. The address must be aligned
- * to the access; with n = 1 any address does. Kernels take n as a template parameter, and whoever launches them looks at pointers and widths.
+ * Loads and stores of several neighbouring elements as float32, in accesses of 16 bytes: 8 of bf16
+ * or 4 of float. The address must be aligned to the access; with n = 1 any address does. Kernels
+ * take n as a template parameter, and whoever launches them looks at pointers and widths.
  */
 #ifndef GN_CUDA_VEC_CUH
 #define GN_CUDA_VEC_CUH
@@ -28,7 +29,10 @@ template <typename T> __device__ __forceinline__ T gn_from_float(float x)
 		return x;
 }
 
-/* p, known to point to global memory: of a pointer that was itself loaded the compiler cannot tell, and takes slower instructions. */
+/*
+ * p, known to point to global memory: of a pointer that was itself loaded the compiler cannot tell,
+ * and takes slower instructions.
+ */
 template <typename T> __device__ __forceinline__ T *gn_global(T *p)
 {
 #ifdef __NVCC__
