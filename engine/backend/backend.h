@@ -124,6 +124,12 @@ struct gn_backend {
 	/* out[n] = host floats as products read them. */
 	void (*upload_mat)(struct gn_ctx *ctx, gn_mat *out, const float *host, size_t n);
 	void (*download)(struct gn_ctx *ctx, void *host, const void *device, size_t bytes); /* waits */
+	/* A download beside work that is queued later, one at a time. begin queues a copy of
+	 * device memory into spare, of as many bytes; device may then be written by what is
+	 * queued next. end waits for these bytes alone, and host has them. spare is not touched
+	 * between the two. */
+	void (*download_begin)(struct gn_ctx *ctx, void *host, void *spare, const void *device, size_t bytes);
+	int (*download_end)(struct gn_ctx *ctx, struct gn_error *err);
 	void (*zero)(struct gn_ctx *ctx, void *device, size_t bytes);
 	void (*copy)(struct gn_ctx *ctx, void *to, const void *from, size_t bytes);
 	void (*cast_mat)(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n); /* =, both on the device */

@@ -51,7 +51,7 @@ static size_t pass_bytes(const struct gn_trainer *t)
 {
 	int micro = t->plan.micro_batch_size;
 	size_t steps = gn_pass_bytes(t->backend, &t->arch, &t->grad, micro, t->stage, t->arch.depth + 2);
-	size_t fill = t->stage ? gn_pass_bytes(t->backend, &t->arch, NULL, micro, 0, t->stage) : 0;
+	size_t fill = t->stage ? gn_prefix_fill_bytes(t->backend, &t->arch, micro, t->stage) : 0;
 
 	return steps > fill ? steps : fill;
 }
@@ -63,7 +63,8 @@ static void place_all(struct gn_trainer *t)
 	t->device_labels = gn_arena_take(&t->memory, (size_t)t->plan.micro_batch_size, sizeof *t->device_labels);
 	if (t->class_weights)
 		t->device_class_weights = gn_arena_take(&t->memory, (size_t)t->arch.classes, sizeof(float));
-	t->pass_memory = gn_arena_take(&t->memory, 1, pass_bytes(t));
+	t->pass_bytes = pass_bytes(t);
+	t->pass_memory = gn_arena_take(&t->memory, 1, t->pass_bytes);
 }
 
 static int init_memory(struct gn_trainer *t, struct gn_error *err)

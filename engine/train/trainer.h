@@ -80,6 +80,7 @@ struct gn_trainer {
 	float *angle_base[2]; /* device: a layer's two base matrices, where the device cannot read the model's */
 
 	struct gn_pass *pass;
+	size_t pass_bytes;
 	void *pass_memory; /* device: for the pass that fills the prefix cache, then for the steps' */
 	struct gn_prefix prefix;
 	struct gn_loader *loader;

@@ -4,6 +4,7 @@
  */
 #include "tune/plan.h"
 
+#include "backend/arena.h"
 #include "backend/count/count.h"
 #include "vit/vit.h"
 
@@ -45,6 +46,21 @@ int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn
 int gn_prefix_stage(const struct gn_gradplan *plan)
 {
 	return plan->frozen_features ? plan->depth + 1 : plan->frozen_blocks;
+}
+
+size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage)
+{
+	struct gn_vit_shape shape;
+
+	gn_vit_shape_init(&shape, arch);
+	return be->unified ? 0 : gn_piece_span(be, (size_t)micro * gn_stage_floats(&shape, stage) * be->act_bytes);
+}
+
+size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage)
+{
+	size_t pass = gn_pass_bytes(be, arch, NULL, micro, 0, stage);
+
+	return pass == SIZE_MAX ? pass : pass + gn_prefix_spare_bytes(be, arch, micro, stage);
 }
 
 uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,
@@ -233,7 +249,7 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side;
 	uint64_t pass =
 	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
-	uint64_t fill = plan->prefix_cached ? gn_pass_bytes(be, d->arch, NULL, micro, 0, d->stage) : 0;
+	uint64_t fill = plan->prefix_cached ? gn_prefix_fill_bytes(be, d->arch, micro, d->stage) : 0;
 
 	plan->memory.weights = weight_bytes(d);
 	plan->memory.gradients = tuned;

@@ -3,6 +3,7 @@
 #ifndef GN_PLAN_H
 #define GN_PLAN_H
 
+#include "backend/backend.h"
 #include "vit/gradplan.h"
 
 /* The model's architecture with the run's image size and number of classes. */
@@ -10,6 +11,12 @@ int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn
                 struct gn_error *err);
 /* The stage (vit.h) at which the frozen prefix ends: 0 .. depth + 1. */
 int gn_prefix_stage(const struct gn_gradplan *plan);
+/* The memory that computing a kept prefix takes, which ends at `stage`: its pass, and on a
+ * device with a memory of its own a copy of the outputs, which travel while the next ones are
+ * computed. SIZE_MAX where there is no memory to tell. */
+size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage);
+/* The part of it that is the copy. */
+size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage);
 /* Bytes of decoded pixels that a run may keep instead of decoding again: evaluation images, and training images when
  * they are not augmented; 0 where the prefix cache makes it pointless or where they do not fit. */
 uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,

@@ -559,6 +559,16 @@ static int shim_sync(struct gn_ctx *ctx, struct gn_error *err)
 	return -1;
 }
 
+static void shim_download_begin(struct gn_ctx *ctx, void *host, void *spare, const void *device, size_t bytes)
+{
+	shim_of(ctx)->real->download_begin(shim_of(ctx)->ctx, host, spare, device, bytes);
+}
+
+static int shim_download_end(struct gn_ctx *ctx, struct gn_error *err)
+{
+	return shim_of(ctx)->real->download_end(shim_of(ctx)->ctx, err);
+}
+
 static void shim_fetch(struct gn_ctx *ctx, int slot, const void *device, size_t bytes)
 {
 	shim_of(ctx)->real->fetch(shim_of(ctx)->ctx, slot, device, bytes);
@@ -608,6 +618,8 @@ static const struct gn_backend shim_table = {
     .upload_pixels = shim_upload_pixels,
     .upload_mat = shim_upload_mat,
     .download = shim_download,
+    .download_begin = shim_download_begin,
+    .download_end = shim_download_end,
     .zero = shim_zero,
     .copy = shim_copy,
     .cast_mat = shim_cast_mat,

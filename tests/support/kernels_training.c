@@ -385,6 +385,26 @@ static void run_upload_rows(struct kt *t, const int *d)
 	t->backend->free(t->ctx, device, TAKEN * n * sizeof *device);
 }
 
+/* Bytes that travel while later work writes where they were; also more than two pinned pieces. */
+static void run_download_beside(struct kt *t, const int *d)
+{
+	struct gn_error err = {0};
+	size_t n = 2 * (size_t)d[0], bytes = n * sizeof(float);
+	float *from = kt_input(t, n, 1), *to = kt_output(t, n);
+	char *device = t->backend->alloc(t->ctx, bytes, &err), *spare = t->backend->alloc(t->ctx, bytes, &err);
+	gn_assert(device && spare);
+	for (int round = 0; round < 2; round++) {
+		t->backend->upload(t->ctx, device, from, bytes);
+		t->backend->download_begin(t->ctx, to, spare, device, bytes);
+		t->backend->zero(t->ctx, device, bytes);
+		if (t->backend->download_end(t->ctx, &err))
+			t->failures++;
+		kt_check_same(t, "downloaded", to, from, n);
+	}
+	t->backend->free(t->ctx, device, bytes);
+	t->backend->free(t->ctx, spare, bytes);
+}
+
 /* Results asked for behind later work. */
 static void run_fetch(struct kt *t, const int *d)
 {
@@ -494,6 +514,8 @@ const struct kt_op kt_memory[] = {
     {KT_SLOT(free), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(upload), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(download), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
+    {KT_SLOT(download_begin), .letters = "n", KT_SHAPES(sizes), .run = run_download_beside},
+    {KT_SLOT(download_end), .letters = "n", KT_SHAPES(sizes), .run = run_download_beside},
     {KT_SLOT(zero), .letters = "n", KT_SHAPES(sizes), .run = run_memory},
     {KT_SLOT(copy), .letters = "n", KT_SHAPES(sizes), KT_FAST(sizes_fast), .run = run_memory},
     {KT_SLOT(upload_rows), .letters = "n", KT_SHAPES(sizes), .run = run_upload_rows},

@@ -208,6 +208,13 @@ static int fetched_cpu(struct gn_ctx *ctx, int slot, void *host, size_t bytes, s
 	return sync_cpu(ctx, err);
 }
 
+/* Work is done when it is queued: there is nothing to run beside. */
+static void download_begin_cpu(struct gn_ctx *ctx, void *host, void *spare, const void *device, size_t bytes)
+{
+	(void)spare;
+	copy_cpu(ctx, host, device, bytes);
+}
+
 /* A CPU gains nothing from a record. */
 static bool record_begin_cpu(struct gn_ctx *ctx, uint64_t key)
 {
@@ -253,6 +260,8 @@ const struct gn_backend gn_backend_cpu = {
     .upload_pixels = upload_pixels_cpu,
     .upload_mat = cast_mat_cpu,
     .download = copy_cpu,
+    .download_begin = download_begin_cpu,
+    .download_end = sync_cpu,
     .zero = zero_cpu,
     .copy = copy_cpu,
     .cast_mat = cast_mat_cpu,

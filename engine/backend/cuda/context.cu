@@ -190,6 +190,7 @@ static void close_cuda(struct gn_ctx *ctx)
 	gn_cuda_account_close(&ctx->account);
 	gn_cuda_records_close(ctx);
 	gn_cuda_products_close(ctx);
+	gn_cuda_downloads_close(ctx);
 	gn_cuda_transfer_close(ctx);
 	cudaFree(ctx->scratch_block);
 	for (int i = 0; i < 2; i++)
@@ -344,6 +345,8 @@ static constexpr struct gn_backend table(enum gn_precision precision,
 	    .upload_pixels = gn_cuda_upload_pixels,
 	    .upload_mat = gn_cuda_upload_mat,
 	    .download = gn_cuda_download,
+	    .download_begin = gn_cuda_download_begin,
+	    .download_end = gn_cuda_download_end,
 	    .zero = zero_cuda,
 	    .copy = copy_cuda,
 	    .cast_mat = gn_cuda_cast_mat,

@@ -60,6 +60,7 @@ struct gn_cuda_account {
 struct gn_cuda_products; /* products.cu: what was chosen for each shape of product */
 struct gn_cuda_transfer; /* transfer.cu: pinned buffers and the copy stream */
 struct gn_cuda_records;  /* record.cu: captured graphs */
+struct gn_cuda_downloads; /* download.cu; NULL: none yet */
 
 struct gn_ctx {
 	struct gn_ctx_base base;
@@ -75,6 +76,7 @@ struct gn_ctx {
 	struct gn_cuda_products *products;
 	struct gn_cuda_transfer *transfer;
 	struct gn_cuda_records *records;
+	struct gn_cuda_downloads *downloads;
 	char *scratch_block;
 	void *scratch[GN_SCRATCH_COUNT];
 	size_t scratch_bytes[GN_SCRATCH_COUNT];
@@ -136,6 +138,9 @@ void gn_cuda_upload_pixels(struct gn_ctx *ctx, float *images, const uint8_t *pix
 void gn_cuda_upload_mat(struct gn_ctx *ctx, gn_mat *out, const float *host, size_t n);
 void gn_cuda_cast_mat(struct gn_ctx *ctx, gn_mat *out, const float *in, size_t n);
 void gn_cuda_download(struct gn_ctx *ctx, void *host, const void *device, size_t bytes);
+void gn_cuda_downloads_close(struct gn_ctx *ctx);
+void gn_cuda_download_begin(struct gn_ctx *ctx, void *host, void *spare, const void *device, size_t bytes);
+int gn_cuda_download_end(struct gn_ctx *ctx, struct gn_error *err);
 void gn_cuda_fetch(struct gn_ctx *ctx, int slot, const void *device, size_t bytes);
 int gn_cuda_fetched(struct gn_ctx *ctx, int slot, void *host, size_t bytes, struct gn_error *err);
 /* The context's failure, if any, as err and -1. */
