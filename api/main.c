@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "server/cli/commands.h"
-#include "server/service/service.h"
 
 enum { STATUS_USAGE = 2 };
 
@@ -45,7 +45,7 @@ static int serve(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	bound_spinning(argv - 2); /* main's own argv */
-	return gn_service_run(&config);
+	return gn_service_run(&config, &gn_api_service);
 }
 
 static int version(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* Every endpoint of the service. A new one: a line here, a handler declared in api.h, its description in openapi.yaml. */
 #include "api/api.h"
 
-const struct gn_route gn_routes[] = {
+static const struct gn_route routes[] = {
     /* method, pattern, handler, body, flags, body limit */
     {GN_GET, "/healthz", gn_api_healthz, GN_BODY_NONE, GN_INLINE, 0},
     {GN_GET, "/readyz", gn_api_readyz, GN_BODY_NONE, 0, 0},
@@ -74,7 +74,7 @@ const struct gn_route gn_routes[] = {
     {0},
 };
 
-int gn_api_start(struct gn_service *service, struct gn_error *err)
+static int start(struct gn_service *service, struct gn_error *err)
 {
 	struct gn_api *api = calloc(1, sizeof *api);
 
@@ -90,7 +90,7 @@ int gn_api_start(struct gn_service *service, struct gn_error *err)
 	return 0;
 }
 
-void gn_api_stop(struct gn_service *service)
+static void stop(struct gn_service *service)
 {
 	if (!service->api)
 		return;
@@ -99,3 +99,10 @@ void gn_api_stop(struct gn_service *service)
 	free(service->api);
 	service->api = NULL;
 }
+
+const struct gn_service_api gn_api_service = {
+    .routes = routes,
+    .start = start,
+    .stop = stop,
+    .describe_model = gn_api_describe_model,
+};

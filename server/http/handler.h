@@ -45,6 +45,8 @@ enum gn_route_flag {
 	GN_PICTURES = 8 /* decodes a picture for the answer */
 };
 
+/* A line of the table of endpoints, which a route without a pattern ends. HEAD (as GET without the body), OPTIONS, 404, 405 with
+ * Allow, the files of static/ under / and /static/, /vendor/chart.js and /v1/openapi.yaml need no line. */
 struct gn_route {
 	enum gn_method method;
 	const char *pattern; /* "/v1/models/{id}/classify"; also the label `route` in the metrics */
@@ -53,10 +55,6 @@ struct gn_route {
 	unsigned flags;
 	uint64_t body_limit; /* bytes; 0: 1 MiB for JSON, --max-upload for STREAM */
 };
-
-/* All endpoints, ended by a route without a pattern; defined in api/routes.c. HEAD (as GET without the body), OPTIONS, 404, 405 with
- * Allow, the files of static/ under / and /static/, /vendor/chart.js and /v1/openapi.yaml need no entry. */
-extern const struct gn_route gn_routes[];
 
 /* ---------------------------------------------------------------- reading a request ------------------------------ */
 

@@ -25,6 +25,11 @@ struct gn_metrics;
 struct gn_service;
 struct gn_supervisor;
 
+/* Makes the resource members of the model that a job leaves (gn_row.fields) from its file. chain: the tuned model and
+ * its bases, open. job: the job's resource. New reference in *fields. On the supervisor's thread; may block. */
+typedef int gn_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *job,
+                              struct gn_error *err);
+
 struct gn_supervisor_options {
 	struct gn_store *store;
 	struct gn_metrics *metrics; /* NULL: not counted */
@@ -35,12 +40,9 @@ struct gn_supervisor_options {
 	    gpu_bytes; /* memory of the GPU that jobs may take together, as they say in members.gpu_bytes; 0: no bound */
 	int threads;   /* of a job that does not say; 0 all */
 	uint64_t max_pixels;
-	const char *program;  /* NULL: /proc/self/exe. Started as PROGRAM train DIR */
-	double grace_seconds; /* between SIGTERM and SIGKILL; 0: 30 */
-	/* Makes the resource members of the model that a job leaves (gn_row.fields) from its file. chain: the tuned model and its bases, open.
-	 * job: the job's resource. New reference in *fields. On the supervisor's thread; may block. NULL: an empty object. */
-	int (*describe_model)(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *job,
-	                      struct gn_error *err);
+	const char *program;               /* NULL: /proc/self/exe. Started as PROGRAM train DIR */
+	double grace_seconds;              /* between SIGTERM and SIGKILL; 0: 30 */
+	gn_describe_model *describe_model; /* NULL: an empty object */
 	/* The service's own view of the device. suspect: a worker ended with a failure of it. usable: false while that is looked into and
 	 * after the device is found broken; jobs wait in the queue then, rather than fail one after another. Neither blocks. NULL: it works. */
 	void (*suspect_device)(struct gn_service *service);

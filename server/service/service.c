@@ -83,7 +83,7 @@ static int start_classifier(struct gn_service *service, struct gn_error *err)
 	return gn_classifier_new(&service->classifier, &options, err);
 }
 
-static int start_supervisor(struct gn_service *service, struct gn_error *err)
+static int start_supervisor(struct gn_service *service, const struct gn_service_api *api, struct gn_error *err)
 {
 	const struct gn_config *config = &service->config;
 	const struct gn_supervisor_options options = {
@@ -95,7 +95,7 @@ static int start_supervisor(struct gn_service *service, struct gn_error *err)
 	    .gpu_bytes = gpu_bytes_for_jobs(service),
 	    .threads = (int)config->threads,
 	    .max_pixels = (uint64_t)config->max_pixels,
-	    .describe_model = gn_api_describe_model,
+	    .describe_model = api->describe_model,
 	    .suspect_device = suspect_device,
 	    .device_usable = device_usable,
 	    .service = service,
@@ -104,11 +104,11 @@ static int start_supervisor(struct gn_service *service, struct gn_error *err)
 	return gn_supervisor_new(&service->supervisor, &options, err);
 }
 
-static int start_http(struct gn_service *service, struct gn_error *err)
+static int start_http(struct gn_service *service, const struct gn_service_api *api, struct gn_error *err)
 {
 	const struct gn_config *config = &service->config;
 	const struct gn_http_options options = {
-	    .routes = gn_routes,
+	    .routes = api->routes,
 	    .service = service,
 	    .store = service->store,
 	    .metrics = service->metrics,
@@ -122,7 +122,7 @@ static int start_http(struct gn_service *service, struct gn_error *err)
 	return gn_http_start(&service->http, &options, err);
 }
 
-static int start(struct gn_service *service, struct gn_error *err)
+static int start(struct gn_service *service, const struct gn_service_api *api, struct gn_error *err)
 {
 	const struct gn_config *config = &service->config;
 
@@ -133,21 +133,21 @@ static int start(struct gn_service *service, struct gn_error *err)
 	    gn_device_open(&service->device, config->device, (int)config->threads, config->precision, err))
 		return -1;
 	gn_device_describe(service->device, &service->device_info);
-	if (gn_api_start(service, err) || start_classifier(service, err) || start_supervisor(service, err) ||
-	    start_http(service, err))
+	if (api->start(service, err) || start_classifier(service, err) || start_supervisor(service, api, err) ||
+	    start_http(service, api, err))
 		return -1;
 	gn_supervisor_go(service->supervisor);
 	return 0;
 }
 
-static void stop(struct gn_service *service)
+static void stop(struct gn_service *service, const struct gn_service_api *api)
 {
 	gn_http_stop(service->http, answer_seconds);
 	service->http = NULL;
 	gn_supervisor_free(service->supervisor);
 	if (service->classifier)
 		gn_classifier_free(service->classifier);
-	gn_api_stop(service);
+	api->stop(service);
 	if (service->device)
 		gn_device_close(service->device);
 	gn_gate_free(service->request_gate);
@@ -178,7 +178,7 @@ static void raise_file_limit(void)
 	}
 }
 
-int gn_service_run(const struct gn_config *config)
+int gn_service_run(const struct gn_config *config, const struct gn_service_api *api)
 {
 	struct gn_service service = {.config = *config, .started_at = gn_now()};
 	struct gn_error err = {0};
@@ -196,7 +196,7 @@ int gn_service_run(const struct gn_config *config)
 	sigaddset(&awaited, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &awaited, NULL);
 	gn_log_setup(config->log_format, config->log_level);
-	if (start(&service, &err)) {
+	if (start(&service, api, &err)) {
 		gn_log(GN_LOG_ERROR, "service", "%s%s%s", err.where, err.where[0] ? ": " : "", err.text);
 	} else {
 		gn_log(GN_LOG_INFO, "service", "gonio %s, %s, %s, data in %s", gn_version(), service.device_info.name,
@@ -208,6 +208,6 @@ int gn_service_run(const struct gn_config *config)
 		gn_log(GN_LOG_INFO, "service", "stopping: %s", strsignal(caught));
 		status = 0;
 	}
-	stop(&service);
+	stop(&service, api);
 	return status;
 }

@@ -31,22 +31,22 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 	int64_t started_at; /* milliseconds since 1970 */
 };
 
+/* What the service serves: given to it, so that it knows no handler. */
+struct gn_service_api {
+	const struct gn_route *routes; /* as gn_http_options.routes */
+	/* Called once before and once after everything else of the API. stop is called too when start was not. */
+	int (*start)(struct gn_service *service, struct gn_error *err);
+	void (*stop)(struct gn_service *service);
+	gn_describe_model *describe_model;
+};
+
 /* `gonio serve`: returns the exit status after SIGTERM or SIGINT, or when it cannot start (with a line on stderr). */
-int gn_service_run(const struct gn_config *config);
+int gn_service_run(const struct gn_config *config, const struct gn_service_api *api);
 /* NULL when ready, else the reason. Never blocks. */
 const char *gn_service_not_ready(struct gn_service *service);
 /* What the configuration says about uploaded archives. */
 struct gn_archive_budget gn_service_archive_budget(const struct gn_service *service);
 /* What it says about a picture in a request. gone, user: those of the limits. */
 struct gn_image_limits gn_service_image_limits(const struct gn_service *service, bool (*gone)(void *user), void *user);
-
-/* ---------------------------------------------------------------- what api/ provides ----------------------------- */
-
-/* gn_supervisor_options.describe_model; defined in api/models/models.c. */
-int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
-                          struct gn_error *err);
-/* Called once before and once after everything else of api/ (caches of open data sets); defined in api/routes.c. */
-int gn_api_start(struct gn_service *service, struct gn_error *err);
-void gn_api_stop(struct gn_service *service);
 
 #endif
