@@ -179,8 +179,15 @@ int gn_api_job_file(struct gn_request *r, enum gn_kind kind, const char *file, c
 
 void gn_api_job_events(struct gn_request *r, enum gn_kind kind)
 {
-	if (!gn_api_no_query(r))
-		gn_reply_events(r, supervisor_of(r), kind, gn_path(r, "id"));
+	struct gn_event_source source;
+	struct gn_error err = {0};
+
+	if (gn_api_no_query(r))
+		return;
+	if (gn_supervisor_events(&source, supervisor_of(r), kind, gn_path(r, "id"), gn_last_event_id(r), &err))
+		gn_reply_error(r, &err);
+	else
+		gn_reply_events(r, &source);
 }
 
 void gn_api_job_log(struct gn_request *r, enum gn_kind kind)

@@ -148,6 +148,7 @@ static json_t *event_data(const struct gn_event *event)
 	return data;
 }
 
+/* gn_event_split depends on this order of the members. */
 char *gn_event_line_of(int64_t id, const char *kind, json_t *data)
 {
 	char time[GN_TIME_SIZE];
@@ -189,6 +190,51 @@ int gn_event_parse(struct gn_event_record *record, const char *line, size_t leng
 	json_decref(value);
 	record->value = NULL;
 	return -1;
+}
+
+/* Takes `mark` off the front of [*at, end). -1: something else stands there. */
+static int skip(const char **at, const char *end, const char *mark)
+{
+	size_t size = strlen(mark);
+
+	if ((size_t)(end - *at) < size || memcmp(*at, mark, size) != 0)
+		return -1;
+	*at += size;
+	return 0;
+}
+
+/* What stands before `mark` in [*at, end); *at is then past the mark. -1: no such mark. */
+static int take(const char **part, size_t *size, const char **at, const char *end, const char *mark)
+{
+	const char *hit = memmem(*at, (size_t)(end - *at), mark, strlen(mark));
+
+	if (!hit)
+		return -1;
+	*part = *at;
+	*size = (size_t)(hit - *at);
+	*at = hit + strlen(mark);
+	return 0;
+}
+
+int gn_event_split(struct gn_event_parts *parts, const char *line, size_t length)
+{
+	const char *at = line, *end = line + length, *number, *time;
+	size_t digits, time_size;
+
+	if (skip(&at, end, "{\"id\":") || take(&number, &digits, &at, end, ",\"time\":\"") || digits < 1 ||
+	    digits > 18 || take(&time, &time_size, &at, end, "\",\"event\":\"") ||
+	    take(&parts->kind, &parts->kind_size, &at, end, "\",\"data\":") || end - at < 3 || *at != '{' ||
+	    memcmp(end - 2, "}}", 2) != 0)
+		return -1;
+	parts->id = 0;
+	for (size_t i = 0; i < digits; i++) {
+		if (number[i] < '0' || number[i] > '9')
+			return -1;
+		parts->id = 10 * parts->id + (number[i] - '0');
+	}
+	parts->data = at;
+	parts->data_size = (size_t)(end - 1 - at);
+	return 0;
 }
 
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,

@@ -45,10 +45,33 @@ struct gn_event_record {
 /* Parses one line of `length` bytes, newline or not. Returns -1 for a line that was cut or is not an event: it is skipped
  * (a worker that is killed may leave a half-written line). The caller decrefs record->value. */
 int gn_event_parse(struct gn_event_record *record, const char *line, size_t length);
+/* The parts of a line as they stand in it. Splitting costs no parsing, so the replay of a long run is cheap. */
+struct gn_event_parts {
+	int64_t id;
+	const char *kind, *data; /* borrowed from the line */
+	size_t kind_size, data_size;
+};
+/* Splits a line of `length` bytes without its newline, as gn_event_line and gn_event_line_of print it. -1: it is another. */
+int gn_event_split(struct gn_event_parts *parts, const char *line, size_t length);
+
 /* Calls visit for each whole line of the file, in order, until it returns false. A missing file has no lines. */
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
                    struct gn_error *err);
 /* The largest id in the file; 0 when there is none. */
 int64_t gn_events_last_id(const char *path);
+
+/* ---------------------------------------------------------------- a live source ---------------------------------- */
+
+/* Where a stream takes events from. All is called by one thread at a time. */
+struct gn_event_source {
+	/* 1: the next event, whose parts stay until the next call; 0: there is none for now; -1: the source broke. */
+	int (*next)(void *source, struct gn_event_parts *event);
+	/* Whether no event will come after those that next gives now. */
+	bool (*ended)(void *source);
+	/* From here to close, wake(user) is called from other threads whenever there may be more. At most once. -1: too many listen. */
+	int (*listen)(void *source, void (*wake)(void *user), void *user, struct gn_error *err);
+	void (*close)(void *source);
+	void *source;
+};
 
 #endif

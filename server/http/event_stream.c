@@ -1,44 +1,29 @@
 /*
- * A job's events as a stream: see event_stream.h.
+ * A source of events as a stream: see event_stream.h.
  *
- * MHD's thread asks for bytes; they come from the event file, from where the last answer ended. With nothing to say the connection is
- * suspended, and the supervisor's wake resumes it. Locks: the supervisor calls wake with its own lock held, wake takes stream->lock; so
- * the supervisor is never called with stream->lock held.
+ * MHD's thread asks for bytes. With nothing to say the connection is suspended, and the source's wake resumes it. Locks: a source
+ * calls wake with a lock of its own held, wake takes stream->lock; so the source is never called with stream->lock held.
  */
 #include "server/http/event_stream.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "server/http/request.h"
-#include "server/jobs/job.h"
 
-enum { BLOCK = 32 * 1024, LINE_LIMIT = 8 << 20 };
+enum { BLOCK = 32 * 1024, KIND_LENGTH = 32 };
 
 static const double keepalive_seconds = 15;
 
 struct stream {
-	struct gn_listener listener;
-	struct gn_supervisor *supervisor;
+	struct gn_event_source source;
 	struct gn_http *http;
 	struct MHD_Connection *connection;
-	enum gn_kind kind;
-	char id[GN_ID_SIZE];
-	int fd; /* events.ndjson; -1: not there yet */
-	char path[PATH_MAX];
-	int64_t after; /* events up to this id are known to the client */
-	uint64_t offset;
 	double spoken_at;
 
 	/* Text that waits to be sent: [sent, used) of out. */
 	char *out;
 	size_t sent, used, capacity;
-	/* Bytes of the file that do not make a whole line yet. */
-	char *in;
-	size_t in_used, in_capacity;
 
 	pthread_mutex_t lock;
 	bool suspended, woken; /* under lock */
@@ -46,112 +31,50 @@ struct stream {
 
 /* ---------------------------------------------------------------- text ------------------------------------------- */
 
-static int reserve(char **buffer, size_t *capacity, size_t size)
-{
-	size_t wanted = *capacity ? *capacity : 4096;
-	char *grown;
-
-	while (wanted < size)
-		wanted *= 2;
-	if (wanted == *capacity)
-		return 0;
-	grown = realloc(*buffer, wanted);
-	if (!grown)
-		return -1;
-	*buffer = grown;
-	*capacity = wanted;
-	return 0;
-}
-
 static int say(struct stream *stream, const char *text, size_t size)
 {
+	size_t wanted = stream->capacity ? stream->capacity : 4096;
+
 	if (stream->sent == stream->used)
 		stream->sent = stream->used = 0;
-	if (reserve(&stream->out, &stream->capacity, stream->used + size))
-		return -1;
+	while (wanted < stream->used + size)
+		wanted *= 2;
+	if (wanted != stream->capacity) {
+		char *grown = realloc(stream->out, wanted);
+		if (!grown)
+			return -1;
+		stream->out = grown;
+		stream->capacity = wanted;
+	}
 	memcpy(stream->out + stream->used, text, size);
 	stream->used += size;
 	return 0;
 }
 
-/* A line is {"id":N,"time":"...","event":"KIND","data":{...}} with the members in this order (events.h); its parts are taken as
- * they stand, so that the replay of a long run costs no parsing. Other lines are skipped. */
-static int say_line(struct stream *stream, const char *line, size_t size)
+static int say_event(struct stream *stream, const struct gn_event_parts *event)
 {
-	static const char kind_mark[] = "\"event\":\"", data_mark[] = "\",\"data\":";
-	const char *kind, *data, *end = line + size;
-	char head[96], *after_id;
-	long long id;
-	int n;
+	size_t kind = event->kind_size < KIND_LENGTH ? event->kind_size : KIND_LENGTH;
+	char head[96];
+	int n =
+	    snprintf(head, sizeof head, "id: %lld\nevent: %.*s\ndata: ", (long long)event->id, (int)kind, event->kind);
 
-	if (size < 8 || memcmp(line, "{\"id\":", 6) != 0 || end[-1] != '}')
-		return 0;
-	id = strtoll(line + 6, &after_id, 10);
-	kind = memmem(after_id, (size_t)(end - after_id), kind_mark, sizeof kind_mark - 1);
-	data = kind ? memmem(kind, (size_t)(end - kind), data_mark, sizeof data_mark - 1) : NULL;
-	if (!data || id <= stream->after)
-		return 0;
-	kind += sizeof kind_mark - 1;
-	n = snprintf(head, sizeof head, "id: %lld\nevent: %.*s\ndata: ", id, (int)(data - kind > 32 ? 32 : data - kind),
-	             kind);
-	data += sizeof data_mark - 1;
-	stream->after = id;
-	return say(stream, head, (size_t)n) || say(stream, data, (size_t)(end - 1 - data)) || say(stream, "\n\n", 2)
-	           ? -1
-	           : 0;
+	return say(stream, head, (size_t)n) || say(stream, event->data, event->data_size) || say(stream, "\n\n", 2) ? -1
+	                                                                                                            : 0;
 }
 
-/* ---------------------------------------------------------------- the file --------------------------------------- */
-
-static int say_lines(struct stream *stream)
+/* Until there is a block to say, or the source has nothing more. */
+static int say_events(struct stream *stream)
 {
-	size_t start = 0;
-	char *lf;
+	struct gn_event_parts event;
+	int more = 1;
 
-	while ((lf = memchr(stream->in + start, '\n', stream->in_used - start))) {
-		if (say_line(stream, stream->in + start, (size_t)(lf - stream->in) - start))
+	while (stream->used - stream->sent < BLOCK && (more = stream->source.next(stream->source.source, &event)) > 0)
+		if (say_event(stream, &event))
 			return -1;
-		start = (size_t)(lf - stream->in) + 1;
-	}
-	memmove(stream->in, stream->in + start, stream->in_used - start);
-	stream->in_used -= start;
-	return stream->in_used > LINE_LIMIT ? -1 : 0;
-}
-
-/* Reads on in the file until there is something to say or nothing more to read. */
-static int read_file(struct stream *stream)
-{
-	while (stream->sent == stream->used) {
-		ssize_t n;
-		if (stream->fd < 0)
-			stream->fd = open(stream->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (stream->fd < 0)
-			return errno == ENOENT ? 0 : -1;
-		if (reserve(&stream->in, &stream->in_capacity, stream->in_used + BLOCK))
-			return -1;
-		n = pread(stream->fd, stream->in + stream->in_used, BLOCK, (off_t)stream->offset);
-		if (n <= 0)
-			return n < 0 && errno != EINTR ? -1 : 0;
-		stream->offset += (uint64_t)n;
-		stream->in_used += (size_t)n;
-		if (say_lines(stream))
-			return -1;
-	}
-	return 0;
+	return more < 0 ? -1 : 0;
 }
 
 /* ---------------------------------------------------------------- MHD's side ------------------------------------- */
-
-static bool over(const struct stream *stream)
-{
-	enum gn_job_status status;
-	char id[GN_ID_SIZE];
-
-	if (gn_http_stopping(stream->http) ||
-	    gn_supervisor_find(stream->supervisor, stream->kind, stream->id, id, &status))
-		return true;
-	return status != GN_JOB_QUEUED && status != GN_JOB_RUNNING;
-}
 
 static void wake(void *user)
 {
@@ -189,9 +112,9 @@ static ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t si
 
 	(void)position;
 	while (stream->sent == stream->used) {
-		/* Asked before the file is read: the final status stands in the file before it is told here. */
-		bool ended = over(stream);
-		if (read_file(stream))
+		/* Asked before its events: they are all there by then. */
+		bool ended = gn_http_stopping(stream->http) || stream->source.ended(stream->source.source);
+		if (say_events(stream))
 			return MHD_CONTENT_READER_END_WITH_ERROR;
 		if (stream->sent < stream->used)
 			break;
@@ -217,58 +140,40 @@ static void stream_free(void *cls)
 {
 	struct stream *stream = cls;
 
-	gn_supervisor_unlisten(stream->supervisor, &stream->listener);
-	if (stream->fd >= 0)
-		close(stream->fd);
+	stream->source.close(stream->source.source);
 	pthread_mutex_destroy(&stream->lock);
 	free(stream->out);
-	free(stream->in);
 	free(stream);
 }
 
 /* ---------------------------------------------------------------- starting --------------------------------------- */
 
-static struct stream *stream_new(struct gn_request *r, struct gn_supervisor *supervisor, enum gn_kind kind,
-                                 const char *id)
+int64_t gn_last_event_id(const struct gn_request *r)
 {
-	struct stream *stream = calloc(1, sizeof *stream);
 	const char *last = gn_header(r, "Last-Event-ID");
 
-	if (!stream)
-		return NULL;
-	stream->supervisor = supervisor;
-	stream->http = r->http;
-	stream->connection = r->connection;
-	stream->fd = -1;
-	stream->after = last ? strtoll(last, NULL, 10) : 0;
-	stream->spoken_at = gn_monotonic();
-	stream->listener.wake = wake;
-	stream->listener.user = stream;
-	stream->kind = kind;
-	memcpy(stream->id, id, GN_ID_SIZE);
-	gn_store_folder(supervisor->options.store, kind, id, stream->path);
-	snprintf(stream->path + strlen(stream->path), sizeof stream->path - strlen(stream->path), "/events.ndjson");
-	pthread_mutex_init(&stream->lock, NULL);
-	return stream;
+	return last ? strtoll(last, NULL, 10) : 0;
 }
 
-void gn_reply_events(struct gn_request *r, struct gn_supervisor *supervisor, enum gn_kind kind, const char *job)
+void gn_reply_events(struct gn_request *r, const struct gn_event_source *source)
 {
-	char id[GN_ID_SIZE];
-	enum gn_job_status status;
-	struct gn_error err = {0};
-	struct stream *stream = NULL;
+	struct stream *stream = calloc(1, sizeof *stream);
 	struct MHD_Response *response;
+	struct gn_error err = {0};
 
-	if (gn_supervisor_find(supervisor, kind, job, id, &status)) {
-		gn_reply_problem(r, 404, "there is no %s '%.80s'", gn_kind_words[kind], job);
+	if (!stream) {
+		source->close(source->source);
+		gn_reply_problem(r, 503, "out of memory");
 		return;
 	}
-	stream = stream_new(r, supervisor, kind, id);
-	if (!stream || gn_supervisor_listen(supervisor, kind, id, &stream->listener, &err)) {
-		gn_reply_problem(r, 503, "%s", stream ? err.text : "out of memory");
-		if (stream)
-			stream_free(stream);
+	stream->source = *source;
+	stream->http = r->http;
+	stream->connection = r->connection;
+	stream->spoken_at = gn_monotonic();
+	pthread_mutex_init(&stream->lock, NULL);
+	if (source->listen(source->source, wake, stream, &err)) {
+		gn_reply_problem(r, 503, "%s", err.text);
+		stream_free(stream);
 		return;
 	}
 	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, stream, stream_free);

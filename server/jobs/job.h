@@ -1,6 +1,6 @@
 /*
  * What the files of the supervisor share: supervisor.c (start, stop, and changes), table.c (the table), resource.c (resources and
- * statuses), read.c (what handlers read), loop.c (the thread: workers, queue), start.c (starting a worker), events.c
+ * statuses), read.c (what handlers read), event_feed.c (a job's events as a source), loop.c (the thread: workers, queue), start.c (starting a worker), events.c
  * (event files), finish.c (what becomes of a job whose worker ended).
  *
  * Locks, in this order:
@@ -18,6 +18,15 @@
 #include "server/jobs/jobs.h"
 
 enum { GN_LISTENERS_MAX = 256, GN_DEATHS_MAX = 3 };
+
+/* Who is woken whenever the job's events grow or its status changes, until it is removed. wake is called with `lock` held: it must
+ * only set a flag or resume a connection. */
+struct gn_listener {
+	void (*wake)(void *user);
+	void *user;
+	struct gn_listener *next;
+	struct gn_job *job; /* NULL: none, or deleted by now */
+};
 
 enum gn_stop_reason { GN_STOP_NONE, GN_STOP_CANCEL, GN_STOP_SERVICE };
 
@@ -75,6 +84,12 @@ void gn_jobs_release(struct gn_supervisor *s);
 void gn_jobs_activate(struct gn_supervisor *s, struct gn_job *job);
 void gn_jobs_deactivate(struct gn_supervisor *s, struct gn_job *job);
 bool gn_job_is_active(const struct gn_job *job);
+
+/* read.c */
+/* -1: no such job, or too many listeners (GN_TOO_LARGE). */
+int gn_supervisor_listen(struct gn_supervisor *s, enum gn_kind kind, const char *id, struct gn_listener *listener,
+                         struct gn_error *err);
+void gn_supervisor_unlisten(struct gn_supervisor *s, struct gn_listener *listener);
 
 /* resource.c: with change held */
 /* Makes the job's resource text again and wakes its listeners. */

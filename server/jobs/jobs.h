@@ -21,6 +21,7 @@
 #include "server/store/store.h"
 #include "server/common/text.h"
 
+struct gn_event_source;
 struct gn_metrics;
 struct gn_service;
 struct gn_supervisor;
@@ -100,16 +101,9 @@ void gn_supervisor_counts(struct gn_supervisor *s, enum gn_kind kind, int counts
 
 /* ---------------------------------------------------------------- events ----------------------------------------- */
 
-/* Wakes a listener whenever the job's events grow or its status changes, until it is removed. wake is called with a lock held: it
- * must only set a flag or resume a connection. -1: no such job, or too many listeners (GN_TOO_LARGE). For event_stream.c. */
-struct gn_listener {
-	void (*wake)(void *user);
-	void *user;
-	struct gn_listener *next;
-	struct gn_job *job;
-};
-int gn_supervisor_listen(struct gn_supervisor *s, enum gn_kind kind, const char *id, struct gn_listener *listener,
-                         struct gn_error *err);
-void gn_supervisor_unlisten(struct gn_supervisor *s, struct gn_listener *listener);
+/* The events of a job, by id or name, that follow the id `after`: what is in its event file, and what comes until it has ended.
+ * GN_NOT_FOUND. Caller closes the source, before the supervisor is freed. */
+int gn_supervisor_events(struct gn_event_source *source, struct gn_supervisor *s, enum gn_kind kind, const char *job,
+                         int64_t after, struct gn_error *err);
 
 #endif

@@ -12,7 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void read_event(const char *text, size_t size)
 {
 	struct gn_event_record record;
+	struct gn_event_parts parts;
 
+	if (!gn_event_split(&parts, text, size))
+		gn_assert(parts.kind + parts.kind_size < parts.data && parts.data + parts.data_size < text + size);
 	if (!gn_event_parse(&record, text, size))
 		json_decref(record.value);
 }

@@ -81,6 +81,42 @@ static void test_lines(void **state)
 	           "{\"step\":5,\"epoch\":1}");
 }
 
+// What is printed is split again into the same parts, whatever the data hold; other lines are refused.
+static void test_split(void **state)
+{
+	static const char *const data[] = {"{}", "{\"line\":\"a \\\"\\\\ \\n\",\"x\":[1,{}]}",
+	                                   "{\"line\":\",\\\"event\\\":\\\"x\\\",\\\"data\\\":}\"}",
+	                                   "{\"event\":\"x\",\"data\":{\"id\":3}}"};
+	static const char *const others[] = {"",
+	                                     "{}",
+	                                     "{\"id\":1",
+	                                     "{\"id\":,\"time\":\"t\",\"event\":\"log\",\"data\":{}}",
+	                                     "{\"id\":x,\"time\":\"t\",\"event\":\"log\",\"data\":{}}",
+	                                     "{\"id\":1,\"event\":\"log\",\"time\":\"t\",\"data\":{}}",
+	                                     "{\"id\":1,\"time\":\"t\",\"event\":\"log\",\"data\":{}",
+	                                     "{\"id\":1,\"time\":\"t\",\"event\":\"log\",\"data\":"};
+	const int64_t ids[] = {1, 4000000000, 999999999999999999};
+	struct gn_event_parts parts;
+
+	(void)state;
+	for (size_t i = 0; i < 3 * sizeof data / sizeof data[0]; i++) {
+		const char *text = data[i / 3];
+		char *line = gn_event_line_of(ids[i % 3], "record", json_loads(text, 0, NULL));
+		assert_non_null(line);
+		assert_int_equal(gn_event_split(&parts, line, strlen(line) - 1), 0);
+		assert_true(parts.id == ids[i % 3]);
+		assert_int_equal(parts.kind_size, 6);
+		assert_memory_equal(parts.kind, "record", 6);
+		assert_int_equal(parts.data_size, strlen(text));
+		assert_memory_equal(parts.data, text, strlen(text));
+		for (size_t cut = 0; cut + 1 < strlen(line) - 1 - strlen(text); cut++)
+			assert_int_equal(gn_event_split(&parts, line, cut), -1);
+		free(line);
+	}
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+		assert_int_equal(gn_event_split(&parts, others[i], strlen(others[i])), -1);
+}
+
 static bool count_three(void *user, const struct gn_event_record *record)
 {
 	(void)record;
@@ -117,7 +153,8 @@ static void test_file(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_file)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_split),
+	                                   cmocka_unit_test(test_file)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,13 @@ static struct gn_supervisor *supervisor;
 
 static void on_events(struct gn_request *r)
 {
-	gn_reply_events(r, supervisor, GN_KIND_RUN, gn_path(r, "id"));
+	struct gn_event_source source;
+	struct gn_error err = {0};
+
+	if (gn_supervisor_events(&source, supervisor, GN_KIND_RUN, gn_path(r, "id"), gn_last_event_id(r), &err))
+		gn_reply_error(r, &err);
+	else
+		gn_reply_events(r, &source);
 }
 
 static const struct gn_route routes[] = {{GN_GET, "/{id}", on_events, GN_BODY_NONE, 0, 0}, {0}};
