@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 #include "include/gonio/error.h"
+#include "include/gonio/clock.h"
 #include "include/gonio/architecture.h"
 #include "include/gonio/model.h"
 #include "include/gonio/dataset.h"

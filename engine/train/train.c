@@ -12,17 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define STEP_EVENT_SECONDS 0.05 /* small models take thousands of steps a second; nobody reads that many */
-
-double gn_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 bool gn_train_stopped(const struct gn_trainer *t)
 {

@@ -97,7 +97,6 @@ struct gn_trainer {
 	double attempt_seconds;
 };
 
-double gn_clock(void);         /* monotonic seconds */
 uint64_t gn_peak_memory(void); /* the process's largest resident size so far, from the kernel's own account */
 
 /* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader. All

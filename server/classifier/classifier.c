@@ -8,12 +8,11 @@
 #include "server/classifier/classifier.h"
 
 #include <stdatomic.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "server/common/cond.h"
 #include "server/common/log.h"
 #include "server/common/text.h"
 
@@ -58,10 +57,9 @@ static int count_alike(const struct gn_classifier *c)
 static void gather(struct gn_classifier *c)
 {
 	double deadline = c->first->sent_at + c->options.batch_wait_ms / 1000;
-	struct timespec at = {.tv_sec = (time_t)deadline, .tv_nsec = (long)((deadline - floor(deadline)) * 1e9)};
 
-	while (!c->stop && c->decoding > 0 && count_alike(c) < c->options.batch_max && gn_monotonic() < deadline)
-		pthread_cond_timedwait(&c->work, &c->lock, &at);
+	while (!c->stop && c->decoding > 0 && count_alike(c) < c->options.batch_max && gn_clock() < deadline)
+		gn_cond_wait_until(&c->work, &c->lock, deadline);
 }
 
 /* Takes the oldest image and those for the same models out of the queue. With the lock. */
@@ -177,11 +175,11 @@ static void run_batch(struct gn_classifier *c, int count)
 {
 	struct gn_error err = {0};
 	struct gn_metrics *metrics = c->options.metrics;
-	double start = gn_monotonic();
+	double start = gn_clock();
 
 	compute(c, count, &err);
 	note_failure(c, &err);
-	double seconds = gn_monotonic() - start;
+	double seconds = gn_clock() - start;
 	gn_metrics_classify_batch(metrics, count);
 	for (int m = 0; m < c->batch[0]->count; m++)
 		gn_metrics_classify_images(metrics, c->batch[0]->held[m]->id, (uint64_t)count);
@@ -235,10 +233,8 @@ static bool slot_free(const struct gn_classifier *c, bool large)
 static void wait_for_slot(struct gn_classifier *c)
 {
 	const double look = 0.25; /* seconds until it is seen that the client has gone */
-	double until = gn_monotonic() + look;
-	struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
 
-	pthread_cond_timedwait(&c->slot, &c->lock, &at);
+	gn_cond_wait_until(&c->slot, &c->lock, gn_clock() + look);
 }
 
 /* Waits for a slot. -1 when nobody waits for the image any more. */
@@ -306,7 +302,7 @@ static void put_in_queue(struct gn_classifier *c, struct gn_ticket *ticket, doub
 {
 	ticket->sent = true;
 	ticket->next = NULL;
-	ticket->sent_at = gn_monotonic();
+	ticket->sent_at = gn_clock();
 	ticket->decode_seconds = ticket->sent_at - start;
 	end_decoding(c, ticket, true);
 }
@@ -318,7 +314,7 @@ int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int c
 
 	if (gn_image_pixels(&pixels, bytes, size, err) || begin_decoding(c, ticket, pixels > LARGE_PIXELS, err))
 		return -1;
-	double start = gn_monotonic();
+	double start = gn_clock();
 	if (room_for_results(ticket, held, count, err) || decode(c, bytes, size, ticket, err)) {
 		end_decoding(c, ticket, false);
 		gn_ticket_release(ticket);
@@ -335,7 +331,7 @@ int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const
 
 	if (begin_decoding(c, ticket, false, err))
 		return -1;
-	double start = gn_monotonic();
+	double start = gn_clock();
 	int failed = room_for_results(ticket, &held, 1, err);
 	ticket->values = failed ? NULL : malloc(count * sizeof *values);
 	if (!ticket->values) {
@@ -400,15 +396,10 @@ int gn_classifier_depth(struct gn_classifier *c)
 
 static void init_locks(struct gn_classifier *c)
 {
-	pthread_condattr_t monotonic;
-
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->work, &monotonic);
-	pthread_cond_init(&c->ready, NULL);
-	pthread_cond_init(&c->slot, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	gn_cond_init(&c->work);
+	gn_cond_init(&c->ready);
+	gn_cond_init(&c->slot);
 }
 
 static void release(struct gn_classifier *c)

@@ -5,20 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "gonio.h"
 
 enum { CELLS = 24, LINE = 256, NARROWEST = 20, WIDTH_UNLESS_KNOWN = 80 };
 
 static const double REDRAW_SECONDS = 0.1;
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 void gn_view_init(struct gn_view *view, bool json)
 {
@@ -49,7 +42,7 @@ static int draw_cells(char *line, double share)
 void gn_view_bar(struct gn_view *view, double share, const char *format, ...)
 {
 	char line[LINE] = "";
-	double time = now();
+	double time = gn_clock();
 	va_list args;
 	int n = 0;
 

@@ -85,11 +85,3 @@ long long gn_now(void)
 	clock_gettime(CLOCK_REALTIME, &now);
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
-
-double gn_monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}

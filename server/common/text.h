@@ -33,7 +33,5 @@ void gn_time_text(char out[GN_TIME_SIZE], long long milliseconds);
 json_t *gn_json_time(long long milliseconds);
 /* Milliseconds since 1970 now. */
 long long gn_now(void);
-/* Seconds of a clock that never goes back; its zero means nothing. */
-double gn_monotonic(void);
 
 #endif

@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/common/cond.h"
 #include "server/common/json.h"
 #include "server/http/request.h"
 #include "server/store/store.h"
 
 enum { SPACE_STEP = 16 << 20, SLOW_BYTES = 1000 };
+
+static const double LOOK_SECONDS = 0.25;
 
 /* ---------------------------------------------------------------- MHD's side ------------------------------------- */
 
@@ -116,18 +119,9 @@ static void sleep_until_bytes(struct gn_request *r)
 	int closed = 0;
 
 	while (nothing_yet(r)) {
-		struct timespec until, after;
-		double start;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		start = (double)until.tv_sec + 1e-9 * (double)until.tv_nsec;
-		until.tv_nsec += 250000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
-		pthread_cond_timedwait(&r->changed, &r->lock, &until);
-		clock_gettime(CLOCK_MONOTONIC, &after);
-		r->waited += (double)after.tv_sec + 1e-9 * (double)after.tv_nsec - start;
+		double start = gn_clock();
+		gn_cond_wait_until(&r->changed, &r->lock, start + LOOK_SECONDS);
+		r->waited += gn_clock() - start;
 		if (atomic_load(&r->http->aborting))
 			r->fault = GN_FAULT_STOPPING;
 		else if (too_slow(r))

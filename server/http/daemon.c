@@ -19,9 +19,11 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/common/address.h"
+#include "server/common/cond.h"
 #include "server/http/request.h"
 #include "server/common/log.h"
 #include "server/common/metrics.h"
@@ -43,17 +45,9 @@ enum {
 
 /* ---------------------------------------------------------------- a request's steps ------------------------------ */
 
-static double seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
 static enum MHD_Result queue_answer(struct gn_request *r)
 {
-	double seconds = seconds_since(&r->started);
+	double seconds = gn_clock() - r->started;
 	enum MHD_Result result;
 
 	if (!r->response)
@@ -260,7 +254,6 @@ static struct gn_request *request_new(struct gn_http *http, struct MHD_Connectio
 {
 	size_t size = strlen(url) + 1;
 	struct gn_request *r = calloc(1, sizeof *r + size);
-	pthread_condattr_t monotonic;
 
 	if (!r)
 		return NULL;
@@ -269,13 +262,10 @@ static struct gn_request *request_new(struct gn_http *http, struct MHD_Connectio
 	r->method = method;
 	memcpy(r->path, url, size);
 	atomic_init(&r->references, 1);
-	clock_gettime(CLOCK_MONOTONIC, &r->started);
+	r->started = gn_clock();
 	snprintf(r->id, sizeof r->id, "%s-%lx", http->id_prefix, atomic_fetch_add(&http->next_id, 1));
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	gn_cond_init(&r->changed);
 	atomic_fetch_add(&http->active, 1);
 	return r;
 }

@@ -120,7 +120,7 @@ static ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t si
 			break;
 		if (ended)
 			return MHD_CONTENT_READER_END_OF_STREAM;
-		if (gn_monotonic() - stream->spoken_at >= keepalive_seconds) {
+		if (gn_clock() - stream->spoken_at >= keepalive_seconds) {
 			if (say(stream, ": still here\n\n", 14))
 				return MHD_CONTENT_READER_END_WITH_ERROR;
 		} else if (!woken_or_suspend(stream)) {
@@ -132,7 +132,7 @@ static ssize_t stream_read(void *cls, uint64_t position, char *buffer, size_t si
 		n = size;
 	memcpy(buffer, stream->out + stream->sent, n);
 	stream->sent += n;
-	stream->spoken_at = gn_monotonic();
+	stream->spoken_at = gn_clock();
 	return (ssize_t)n;
 }
 
@@ -169,7 +169,7 @@ void gn_reply_events(struct gn_request *r, const struct gn_event_source *source)
 	stream->source = *source;
 	stream->http = r->http;
 	stream->connection = r->connection;
-	stream->spoken_at = gn_monotonic();
+	stream->spoken_at = gn_clock();
 	pthread_mutex_init(&stream->lock, NULL);
 	if (source->listen(source->source, wake, stream, &err)) {
 		gn_reply_problem(r, 503, "%s", err.text);

@@ -214,7 +214,7 @@ bool gn_request_gone(void *request)
 {
 	const double interval = 0.05; /* seconds between two looks */
 	struct gn_request *r = request;
-	double now = gn_monotonic();
+	double now = gn_clock();
 
 	if (r->hung_up || now - r->looked < interval)
 		return r->hung_up;

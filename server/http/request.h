@@ -12,7 +12,6 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "server/http/server.h"
 #include "server/common/permits.h"
@@ -41,7 +40,7 @@ struct gn_request {
 	const struct gn_route *route;
 	const char *label; /* route label of the metrics */
 	const char *method;
-	struct timespec started;
+	double started; /* gn_clock */
 	atomic_int references;
 	struct gn_task task;
 	char id[GN_REQUEST_ID];

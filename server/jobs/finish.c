@@ -174,7 +174,7 @@ bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job)
 
 static void queue_again(struct gn_supervisor *s, struct gn_job *job, double delay)
 {
-	job->not_before = delay > 0 ? gn_monotonic() + delay : 0;
+	job->not_before = delay > 0 ? gn_clock() + delay : 0;
 	gn_job_set_status(s, job, GN_JOB_QUEUED);
 }
 

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "server/common/cond.h"
 #include "server/common/log.h"
 #include "server/jobs/job.h"
 
@@ -128,13 +128,7 @@ static void wake_all_listeners(struct gn_supervisor *s)
 
 static void wait_a_little(struct gn_supervisor *s, double seconds)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(fmod(seconds, 1) * 1e9);
-	until.tv_sec += (time_t)seconds + until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(&s->wake, &s->change, &until);
+	gn_cond_wait_until(&s->wake, &s->change, gn_clock() + seconds);
 }
 
 static bool delayed(const struct gn_supervisor *s)
@@ -156,7 +150,7 @@ void *gn_supervisor_thread(void *supervisor)
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	pthread_mutex_lock(&s->change);
 	for (;;) {
-		double now = gn_monotonic();
+		double now = gn_clock();
 		for (struct gn_job *job = s->active, *next; job; job = next) {
 			next = job->active_next;
 			if (job->pid)

@@ -7,9 +7,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "server/common/cond.h"
 #include "server/common/log.h"
 #include "server/jobs/job.h"
 
@@ -60,7 +60,6 @@ static int load_jobs(struct gn_supervisor *s, struct gn_error *err)
 int gn_supervisor_new(struct gn_supervisor **out, const struct gn_supervisor_options *options, struct gn_error *err)
 {
 	struct gn_supervisor *s = calloc(1, sizeof *s);
-	pthread_condattr_t monotonic;
 	ssize_t n = 0;
 
 	if (!s)
@@ -70,10 +69,7 @@ int gn_supervisor_new(struct gn_supervisor **out, const struct gn_supervisor_opt
 		s->options.grace_seconds = 30;
 	pthread_mutex_init(&s->change, NULL);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	gn_cond_init(&s->wake);
 	/* The path, not /proc/self/exe itself: ps then shows the workers by name. */
 	if (options->program)
 		n = snprintf(s->program, sizeof s->program, "%s", options->program);

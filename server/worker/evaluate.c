@@ -111,7 +111,7 @@ json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err)
 	    .stop = w->stop,
 	};
 	struct gn_evaluation_report report = {0};
-	double begun = gn_worker_seconds();
+	double begun = gn_clock();
 	json_t *result = NULL;
 
 	if (options.split < 0 || !w->dataset) {
@@ -121,7 +121,7 @@ json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err)
 	if (gn_evaluate_model(&report, &options, err))
 		return NULL;
 	if (write_report(&report, w->models[0], err) == 0 && gn_verdicts_write("images.bin", &report, err) == 0 &&
-	    !(result = result_json(&report, gn_worker_seconds() - begun)))
+	    !(result = result_json(&report, gn_clock() - begun)))
 		gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	gn_evaluation_report_release(&report);
 	return result;

@@ -98,15 +98,15 @@ static json_t *make(struct gn_worker *w, const struct recipe *recipe, struct gn_
 	    .stop = w->stop,
 	};
 	struct gn_soup_result result = {0};
-	double begun = gn_worker_seconds();
+	double begun = gn_clock();
 	json_t *value;
 
 	if (gn_soup_make(&result, &options, err))
 		return NULL;
 	tell_ingredients(w, recipe, &result);
-	value = json_pack("{s:o,s:o,s:i,s:o}", "val_accuracy", gn_json_real(result.val_accuracy), "val_loss",
-	                  gn_json_real(result.val_loss), "kept", result.kept, "seconds",
-	                  gn_json_real(gn_worker_seconds() - begun));
+	value =
+	    json_pack("{s:o,s:o,s:i,s:o}", "val_accuracy", gn_json_real(result.val_accuracy), "val_loss",
+	              gn_json_real(result.val_loss), "kept", result.kept, "seconds", gn_json_real(gn_clock() - begun));
 	gn_soup_result_release(&result);
 	if (!value)
 		gn_fail(err, GN_NO_MEMORY, "", "out of memory");

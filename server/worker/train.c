@@ -19,7 +19,7 @@ struct training {
  * STEP_SECONDS, whichever is more, and the last. */
 static bool worth_telling(struct training *t, const struct gn_event *event)
 {
-	double now = gn_worker_seconds();
+	double now = gn_clock();
 
 	if (event->kind != GN_EVENT_STEP)
 		return true;

@@ -1,4 +1,5 @@
-/* What the files of a worker share: worker.c (the process: lock, signals, inputs, events, result) and worker_KIND.c (the work). */
+/* What the files of a worker share: worker.c (the process: lock, signals, result), work.c (inputs, events) and train.c, soup.c,
+ * evaluate.c (the work). */
 #ifndef GN_SERVER_WORKER_PRIVATE_H
 #define GN_SERVER_WORKER_PRIVATE_H
 
@@ -17,8 +18,8 @@ struct gn_worker {
 
 	int events; /* file descriptor of events.ndjson */
 	int64_t last_event;
-	bool write_failed;        /* an event could not be written: the disk is full; stop is set */
-	const volatile int *stop; /* != 0: end soon, keeping what helps the next attempt */
+	bool write_failed;  /* an event could not be written: the disk is full; stop is set */
+	volatile int *stop; /* != 0: end soon, keeping what helps the next attempt */
 
 	double begun_at, told_at; /* of gn_worker_progress; monotonic seconds */
 
@@ -28,12 +29,14 @@ struct gn_worker {
 	int opened_count;
 };
 
+/* Opens the event file; opens models, data set and device. */
+int gn_worker_open_events(struct gn_worker *w, struct gn_error *err);
+int gn_worker_open(struct gn_worker *w, struct gn_error *err);
+void gn_worker_release(struct gn_worker *w);
 /* The job's request; borrowed. */
 const json_t *gn_worker_request(const struct gn_worker *w);
 /* A line of text for people: the job's log.txt, which is stderr, or whoever looks on. */
 void gn_worker_say(const struct gn_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Monotonic. */
-double gn_worker_seconds(void);
 /* Appends an event; line is what gn_event_line or gn_event_line_of made, freed here. */
 void gn_worker_tell(struct gn_worker *w, char *line);
 /* Appends {"done","total","eta_seconds"} as a "progress" event, unless the last is younger than half a second and this is neither the
