@@ -5,7 +5,7 @@
 #include <limits.h>
 
 #include "server/cli/cli.h"
-#include "server/store/store.h"
+#include "server/common/kinds.h"
 
 /* Options of commands that take foreign checkpoints. */
 #define GN_CLI_FOREIGN_OPTIONS                                                                                         \

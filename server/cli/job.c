@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "server/common/files.h"
+#include "server/formats/job_folder.h"
 
 volatile int gn_cli_stop;
 
@@ -125,32 +126,30 @@ int gn_cli_job_data(struct gn_cli_job *job, const struct gn_cli *cli)
 	return status && gn_cli_stop ? GN_CLI_STOPPED : status;
 }
 
-static json_t *job_json(const struct gn_cli_job *job)
+int gn_cli_job_write(struct gn_cli_job *job)
 {
 	static const char *const names[GN_KIND_COUNT] = {
 	    [GN_KIND_RUN] = "run", [GN_KIND_SOUP] = "soup", [GN_KIND_EVALUATION] = "evaluation"};
-
-	json_object_set_new(job->request, "precision", json_string(job->device.precision));
-	return json_pack("{s:s,s:O,s:O,s:O,s:o,s:s,s:I,s:I,s:i}", "job", names[job->kind], "request", job->request,
-	                 "members", job->members, "models", job->models, "dataset",
-	                 job->dataset[0] ? gn_cli_string(job->dataset) : json_null(), "device", job->device.name,
-	                 "threads", (json_int_t)job->device.threads, "max_pixels", (json_int_t)job->device.max_pixels,
-	                 "attempt", 1);
-}
-
-int gn_cli_job_write(struct gn_cli_job *job)
-{
-	json_t *whole = job_json(job);
-	char path[PATH_MAX], *text = whole ? json_dumps(whole, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+	const struct gn_job_order order = {
+	    .job = names[job->kind],
+	    .request = job->request,
+	    .members = job->members,
+	    .models = job->models,
+	    .dataset = job->dataset[0] ? job->dataset : NULL,
+	    .device = job->device.name,
+	    .threads = job->device.threads,
+	    .max_pixels = (int64_t)job->device.max_pixels,
+	    .attempt = 1,
+	};
+	char path[PATH_MAX];
 	struct gn_error err = {0};
 	int result;
 
-	json_decref(whole);
-	if (!text || snprintf(path, sizeof path, "%s/job.json", job->folder) >= (int)sizeof path)
-		result = gn_fail(&err, GN_NO_MEMORY, "job.json", "cannot be written");
+	json_object_set_new(job->request, "precision", json_string(job->device.precision));
+	if (snprintf(path, sizeof path, "%s/" GN_JOB_JSON, job->folder) >= (int)sizeof path)
+		result = gn_fail(&err, GN_NO_MEMORY, GN_JOB_JSON, "cannot be written");
 	else
-		result = gn_file_replace(path, text, strlen(text), &err);
-	free(text);
+		result = gn_job_order_write(path, &order, &err);
 	if (result)
 		return gn_cli_failed(&err);
 	return gn_cli_stop ? GN_CLI_STOPPED : 0;

@@ -7,10 +7,11 @@
 #include "server/cli/job.h"
 #include "server/cli/view.h"
 #include "server/formats/events.h"
+#include "server/formats/job_folder.h"
 #include "server/common/files.h"
 #include "server/worker/worker.h"
 
-enum { RESULT_LIMIT = 1 << 30 };
+enum { REPORT_LIMIT = 1 << 30 };
 
 struct watch {
 	struct gn_view view;
@@ -151,7 +152,7 @@ static json_t *load(const char *folder, const char *name)
 	size_t size;
 
 	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path ||
-	    gn_file_load(path, RESULT_LIMIT, &text, &size, NULL))
+	    gn_file_load(path, REPORT_LIMIT, &text, &size, NULL))
 		return NULL;
 	value = json_loadb(text, size, 0, NULL);
 	free(text);
@@ -189,18 +190,25 @@ static void print_result(json_t *result, const json_t *report)
  * report. */
 static bool show_result(const struct watch *watch, enum gn_kind kind, const char *folder)
 {
-	json_t *whole = load(folder, "result.json"), *result = json_object_get(whole, "result");
-	json_t *report = result && kind == GN_KIND_EVALUATION ? load(folder, "report.json") : NULL;
+	struct gn_job_result result;
+	char path[PATH_MAX];
+	json_t *report;
+	bool done;
 
-	if (result && watch->json) {
-		json_object_update_missing(result, report);
-		gn_cli_json(json_pack("{s:s,s:O}", "event", "result", "data", result));
-	} else if (result) {
-		print_result(result, report);
+	if (snprintf(path, sizeof path, "%s/" GN_RESULT_JSON, folder) >= (int)sizeof path)
+		return false;
+	gn_job_result_read(&result, path);
+	done = result.result != NULL;
+	report = done && kind == GN_KIND_EVALUATION ? load(folder, "report.json") : NULL;
+	if (done && watch->json) {
+		json_object_update_missing(result.result, report);
+		gn_cli_json(json_pack("{s:s,s:O}", "event", "result", "data", result.result));
+	} else if (done) {
+		print_result(result.result, report);
 	}
-	json_decref(whole);
+	gn_job_result_release(&result);
 	json_decref(report);
-	return result != NULL;
+	return done;
 }
 
 int gn_cli_job_run(enum gn_kind kind, const char *folder, bool json)

@@ -11,33 +11,16 @@
 #include "server/common/files.h"
 #include "server/common/log.h"
 #include "server/jobs/job.h"
-#include "server/worker/worker.h"
-
-enum { RESULT_LIMIT = 1 << 20 };
+#include "server/formats/job_folder.h"
 
 static const double retry_seconds = 1; /* after a death, so that a crash at the start does not spin */
 
-/* ---------------------------------------------------------------- result.json ------------------------------------ */
-
-/* The object at member ("result" or "error") of result.json: new reference, or NULL. */
-static json_t *read_result(const struct gn_supervisor *s, const struct gn_job *job, const char *member)
+static void read_result(struct gn_job_result *result, const struct gn_supervisor *s, const struct gn_job *job)
 {
-	char path[PATH_MAX], *text;
-	json_t *whole, *value;
-	size_t size;
+	char path[PATH_MAX];
 
-	gn_job_path(s, job, "result.json", path);
-	if (gn_file_load(path, RESULT_LIMIT, &text, &size, NULL))
-		return NULL;
-	whole = json_loadb(text, size, 0, NULL);
-	free(text);
-	value = json_incref(json_object_get(whole, member));
-	json_decref(whole);
-	if (value && !json_is_object(value)) {
-		json_decref(value);
-		value = NULL;
-	}
-	return value;
+	gn_job_path(s, job, GN_RESULT_JSON, path);
+	gn_job_result_read(result, path);
 }
 
 static void set_error(struct gn_job *job, json_t *error)
@@ -146,7 +129,7 @@ static void succeed(struct gn_supervisor *s, struct gn_job *job, json_t *result)
 	if (job->row.base[0] && register_model(s, job, &err)) {
 		json_decref(job->row.result);
 		job->row.result = NULL;
-		fail_job(s, job, gn_worker_error_type(err.code), err.text);
+		fail_job(s, job, gn_job_error_type(err.code), err.text);
 		return;
 	}
 	gn_job_set_status(s, job, GN_JOB_SUCCEEDED);
@@ -156,16 +139,18 @@ static void succeed(struct gn_supervisor *s, struct gn_job *job, json_t *result)
 bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job)
 {
 	char path[PATH_MAX];
-	json_t *result = read_result(s, job, "result");
+	struct gn_job_result left;
 
+	read_result(&left, s, job);
 	gn_job_path(s, job, "model.safetensors", path);
-	if (result && (!job->row.base[0] || access(path, R_OK) == 0)) {
+	if (left.result && (!job->row.base[0] || access(path, R_OK) == 0)) {
 		gn_job_tail(s, job);
-		succeed(s, job, result);
+		succeed(s, job, json_incref(left.result));
+		gn_job_result_release(&left);
 		return true;
 	}
-	json_decref(result);
-	gn_job_path(s, job, "result.json", path);
+	gn_job_result_release(&left);
+	gn_job_path(s, job, GN_RESULT_JSON, path);
 	unlink(path);
 	return false;
 }
@@ -197,18 +182,17 @@ static void died(struct gn_supervisor *s, struct gn_job *job, int wait_status)
 	}
 }
 
-static void reported_failure(struct gn_supervisor *s, struct gn_job *job)
+/* error: NULL, or the worker's, borrowed. */
+static void reported_failure(struct gn_supervisor *s, struct gn_job *job, json_t *error)
 {
-	json_t *error = read_result(s, job, "error");
-
 	if (!error) {
 		fail_job(s, job, "internal", "the worker failed without saying why; see its log");
 		return;
 	}
 	const char *type = json_string_value(json_object_get(error, "type"));
-	if (s->options.suspect_device && type && !strcmp(type, gn_worker_error_type(GN_DEVICE)))
+	if (s->options.suspect_device && type && !strcmp(type, gn_job_error_type(GN_DEVICE)))
 		s->options.suspect_device(s->options.service);
-	set_error(job, error);
+	set_error(job, json_incref(error));
 	gn_job_set_status(s, job, GN_JOB_FAILED);
 }
 
@@ -216,17 +200,18 @@ void gn_job_ended(struct gn_supervisor *s, struct gn_job *job, int wait_status)
 {
 	enum gn_stop_reason stop = job->stop;
 	int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-	json_t *result = code == GN_WORKER_DONE ? read_result(s, job, "result") : NULL;
+	struct gn_job_result left;
 
+	read_result(&left, s, job);
 	job->stop = GN_STOP_NONE;
 	job->kill_at = 0;
 	gn_job_tail(s, job);
-	if (result)
-		succeed(s, job, result);
+	if (code == GN_WORKER_DONE && left.result)
+		succeed(s, job, json_incref(left.result));
 	else if (stop == GN_STOP_CANCEL)
 		gn_job_set_status(s, job, GN_JOB_CANCELLED);
 	else if (code == GN_WORKER_FAILED)
-		reported_failure(s, job);
+		reported_failure(s, job, left.error);
 	else if (code == GN_WORKER_USAGE)
 		fail_job(s, job, "internal", "the worker could not read its job; see its log");
 	else if (code == GN_WORKER_STOPPED || stop == GN_STOP_SERVICE)
@@ -235,4 +220,5 @@ void gn_job_ended(struct gn_supervisor *s, struct gn_job *job, int wait_status)
 		queue_again(s, job, retry_seconds);
 	else
 		died(s, job, wait_status);
+	gn_job_result_release(&left);
 }

@@ -96,8 +96,6 @@ void gn_supervisor_unlisten(struct gn_supervisor *s, struct gn_listener *listene
 void gn_job_publish(struct gn_supervisor *s, struct gn_job *job);
 /* Sets the status with all that follows from it: times, the status event, the row, the text. */
 void gn_job_set_status(struct gn_supervisor *s, struct gn_job *job, enum gn_job_status status);
-/* {"type","detail"} */
-json_t *gn_job_error(const char *type, const char *detail);
 void gn_job_wake_listeners(struct gn_supervisor *s, struct gn_job *job);
 /* Path of a file of the job's folder. */
 void gn_job_path(const struct gn_supervisor *s, const struct gn_job *job, const char *file, char out[PATH_MAX]);

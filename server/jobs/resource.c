@@ -13,13 +13,6 @@ void gn_job_path(const struct gn_supervisor *s, const struct gn_job *job, const 
 	snprintf(out + used, PATH_MAX - used, "/%s", file);
 }
 
-json_t *gn_job_error(const char *type, const char *detail)
-{
-	json_t *error = json_pack("{s:s,s:s}", "type", type, "detail", detail);
-
-	return error ? error : json_pack("{s:s,s:s}", "type", type, "detail", "(not UTF-8)");
-}
-
 /* What a job has done before it starts. */
 static json_t *first_progress(const struct gn_job *job)
 {

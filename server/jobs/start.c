@@ -8,9 +8,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "server/common/files.h"
 #include "server/jobs/job.h"
-#include "server/worker/worker.h"
+#include "server/formats/job_folder.h"
 
 /* The subcommand that does a job of the kind. */
 static const char *const commands[GN_KIND_COUNT] = {
@@ -52,35 +51,35 @@ static json_t *model_chains(const struct gn_supervisor *s, const struct gn_job *
 	return NULL;
 }
 
-static json_t *dataset_path(const struct gn_job *job)
-{
-	const char *dataset = gn_job_need(&job->row, "/dataset");
-
-	return *dataset ? json_sprintf("../../datasets/%s", dataset) : json_null();
-}
-
-static int write_job_json(const struct gn_supervisor *s, const struct gn_job *job, struct gn_error *err)
+static int write_order(const struct gn_supervisor *s, const struct gn_job *job, struct gn_error *err)
 {
 	const json_t *threads = json_object_get(job->row.request, "threads");
-	json_t *models = model_chains(s, job, err), *whole;
-	char path[PATH_MAX], *text;
+	json_t *models = model_chains(s, job, err), *shared;
+	char path[PATH_MAX], dataset[64] = "";
 	int result;
 
 	if (!models)
 		return -1;
-	whole = json_pack("{s:s,s:O,s:O,s:o,s:o,s:o,s:s,s:s,s:I,s:I,s:i}", "job", job->row.id, "request",
-	                  job->row.request, "members", job->row.members, "models", models, "dataset", dataset_path(job),
-	                  "shared", gn_sweep_shared(s, job), "device", s->options.device, "precision",
-	                  gn_precision_name(s->options.precision), "threads",
-	                  json_is_integer(threads) ? json_integer_value(threads) : (json_int_t)s->options.threads,
-	                  "max_pixels", (json_int_t)s->options.max_pixels, "attempt", job->row.attempts);
-	text = whole ? json_dumps(whole, JSON_INDENT(1)) : NULL;
-	json_decref(whole);
-	if (!text)
-		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
-	gn_job_path(s, job, "job.json", path);
-	result = gn_file_replace(path, text, strlen(text), err);
-	free(text);
+	if (*gn_job_need(&job->row, "/dataset"))
+		snprintf(dataset, sizeof dataset, "../../datasets/%s", gn_job_need(&job->row, "/dataset"));
+	shared = gn_sweep_shared(s, job);
+	const struct gn_job_order order = {
+	    .job = job->row.id,
+	    .request = job->row.request,
+	    .members = job->row.members,
+	    .models = models,
+	    .dataset = *dataset ? dataset : NULL,
+	    .shared = shared,
+	    .device = s->options.device,
+	    .precision = gn_precision_name(s->options.precision),
+	    .threads = json_is_integer(threads) ? json_integer_value(threads) : s->options.threads,
+	    .max_pixels = (int64_t)s->options.max_pixels,
+	    .attempt = job->row.attempts,
+	};
+	gn_job_path(s, job, GN_JOB_JSON, path);
+	result = gn_job_order_write(path, &order, err);
+	json_decref(models);
+	json_decref(shared);
 	return result;
 }
 
@@ -177,12 +176,12 @@ bool gn_job_start(struct gn_supervisor *s, struct gn_job *job)
 	if (gn_job_adopt_result(s, job))
 		return true;
 	job->row.attempts++;
-	if (write_job_json(s, job, &err) == 0) {
+	if (write_order(s, job, &err) == 0) {
 		gn_job_set_status(s, job, GN_JOB_RUNNING);
 		if (spawn(s, job, &err) == 0)
 			return true;
 	}
-	job->row.error = gn_job_error(gn_worker_error_type(err.code), err.text);
+	job->row.error = gn_job_error(gn_job_error_type(err.code), err.text);
 	gn_job_set_status(s, job, GN_JOB_FAILED);
 	return true;
 }

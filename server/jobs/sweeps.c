@@ -1,11 +1,13 @@
 /* Sweeps, as the supervisor sees them: runs that name one sweep, and share DIR/sweeps/ID while one of them is queued or running. */
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "server/common/files.h"
 #include "server/common/log.h"
+#include "server/formats/job_folder.h"
 #include "server/jobs/job.h"
 
 const char *gn_job_sweep(const struct gn_job *job)
@@ -30,19 +32,27 @@ static const struct gn_job *active_run(const struct gn_supervisor *s, const char
 
 /* ---------------------------------------------------------------- what runs share ------------------------------- */
 
-/* The stages at which the active runs start whose products have the shapes of this one's. New reference. */
-static json_t *stages_of(const struct gn_supervisor *s, const struct gn_job *job)
+/* The stages at which the active runs start whose products have the shapes of this one's. Returns their number, or -1: out of memory.
+ * Caller frees. */
+static int stages_of(int **out, const struct gn_supervisor *s, const struct gn_job *job)
 {
 	const json_t *micro = json_object_get(job->row.request, "micro_batch_size");
-	json_t *stages = json_array();
+	int count = 0, *stages;
+	size_t active = 0;
 
+	for (const struct gn_job *other = s->active; other; other = other->active_next)
+		active++;
+	stages = calloc(active + 1, sizeof *stages);
+	if (!stages)
+		return -1;
 	for (const struct gn_job *other = s->active; other; other = other->active_next) {
-		json_t *stage = json_object_get(other->row.members, "prefix_stage");
-		if (is_of(other, gn_job_sweep(job)) && json_integer_value(stage) > 0 &&
+		json_int_t stage = json_integer_value(json_object_get(other->row.members, "prefix_stage"));
+		if (is_of(other, gn_job_sweep(job)) && stage > 0 &&
 		    json_equal(json_object_get(other->row.request, "micro_batch_size"), micro))
-			json_array_append(stages, stage);
+			stages[count++] = (int)stage;
 	}
-	return stages;
+	*out = stages;
+	return count;
 }
 
 /* The hash that the resource of a model or data set shows; "" where it has none. */
@@ -75,7 +85,11 @@ json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
 {
 	const char *sweep = gn_job_sweep(job), *model = gn_job_need(&job->row, "/model"),
 	           *dataset = gn_job_need(&job->row, "/dataset");
-	char model_hash[65], dataset_hash[65];
+	char model_hash[65], dataset_hash[65], folder[64], identity[256];
+	struct gn_shared shared = {
+	    .folder = folder, .identity = identity, .disk_reserve = gn_store_reserve(s->options.store)};
+	json_t *object;
+	int *stages;
 
 	if (!sweep)
 		return json_null();
@@ -85,9 +99,15 @@ json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
 	}
 	content_hash(s, GN_KIND_MODEL, model, model_hash);
 	content_hash(s, GN_KIND_DATASET, dataset, dataset_hash);
-	return json_pack("{s:o,s:o,s:o,s:I}", "folder", json_sprintf("../../sweeps/%s", sweep), "identity",
-	                 json_sprintf("%s %s %s %s", model, model_hash, dataset, dataset_hash), "stages",
-	                 stages_of(s, job), "disk_reserve", (json_int_t)gn_store_reserve(s->options.store));
+	snprintf(folder, sizeof folder, "../../sweeps/%s", sweep);
+	snprintf(identity, sizeof identity, "%s %s %s %s", model, model_hash, dataset, dataset_hash);
+	shared.stage_count = stages_of(&stages, s, job);
+	if (shared.stage_count < 0)
+		return json_null();
+	shared.stages = stages;
+	object = gn_job_shared_write(&shared);
+	free(stages);
+	return object;
 }
 
 /* ---------------------------------------------------------------- the end --------------------------------------- */

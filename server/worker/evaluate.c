@@ -17,7 +17,7 @@ enum { MATRIX_CLASSES = 2000 };
 
 static int read_split(const struct gn_worker *w)
 {
-	const char *name = json_string_value(json_object_get(gn_worker_request(w), "split"));
+	const char *name = json_string_value(json_object_get(w->order.request, "split"));
 
 	for (int split = 0; name && split < GN_SPLIT_COUNT; split++)
 		if (!strcmp(name, gn_split_name((enum gn_split)split)))
@@ -115,7 +115,7 @@ json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err)
 	json_t *result = NULL;
 
 	if (options.split < 0 || !w->dataset) {
-		gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "request: split and dataset must be given");
+		gn_fail(err, GN_INVALID, GN_JOB_JSON, "request: split and dataset must be given");
 		return NULL;
 	}
 	if (gn_evaluate_model(&report, &options, err))

@@ -38,7 +38,7 @@ static int read_weights(struct recipe *recipe, const json_t *weights, size_t cou
 	if (!json_is_array(weights))
 		return 0;
 	if (json_array_size(weights) != count)
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "request: a weight for each model");
+		return gn_fail(err, GN_INVALID, GN_JOB_JSON, "request: a weight for each model");
 	recipe->weights = calloc(count, sizeof *recipe->weights);
 	if (!recipe->weights)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
@@ -49,13 +49,13 @@ static int read_weights(struct recipe *recipe, const json_t *weights, size_t cou
 
 static int read_recipe(struct recipe *recipe, const struct gn_worker *w, struct gn_error *err)
 {
-	const json_t *request = gn_worker_request(w), *models = json_object_get(request, "models");
+	const json_t *request = w->order.request, *models = json_object_get(request, "models");
 	const char *method = json_string_value(json_object_get(request, "method"));
 	int known = method ? gn_soup_method_from_name(method) : -1;
 	size_t count = (size_t)w->model_count;
 
 	if (known < 0 || json_array_size(models) != count)
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "request: method and models must be given");
+		return gn_fail(err, GN_INVALID, GN_JOB_JSON, "request: method and models must be given");
 	recipe->method = (enum gn_soup_method)known;
 	recipe->names = calloc(count, sizeof(char *));
 	if (!recipe->names)

@@ -47,10 +47,10 @@ static int read_request(struct gn_run_request *request, const struct gn_worker *
 	json_t *errors = json_array();
 	const json_t *first;
 
-	gn_run_request_read(request, gn_worker_request(w), false, errors);
+	gn_run_request_read(request, w->order.request, false, errors);
 	first = json_array_get(errors, 0);
 	if (first)
-		gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "request%s %s",
+		gn_fail(err, GN_INVALID, GN_JOB_JSON, "request%s %s",
 		        json_string_value(json_object_get(first, "pointer")),
 		        json_string_value(json_object_get(first, "detail")));
 	json_decref(errors);
@@ -62,8 +62,8 @@ static int take_layers(struct gn_run_request *request, const struct gn_worker *w
 {
 	if (request->config.strategy.kind != GN_ANGLE || request->guide.probe_epochs)
 		return 0;
-	if (gn_strategy_take_selection(request, json_object_get(json_object_get(w->job, "members"), "selection")))
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "the layers to tune have not been chosen");
+	if (gn_strategy_take_selection(request, json_object_get(w->order.members, "selection")))
+		return gn_fail(err, GN_INVALID, GN_JOB_JSON, "the layers to tune have not been chosen");
 	return 0;
 }
 
@@ -79,41 +79,17 @@ static json_t *result_json(const struct gn_train_result *r, const struct gn_devi
 	                 info.name, "precision", gn_precision_name(info.precision));
 }
 
-/* What the run shares with others of its sweep. */
-struct shared {
-	struct gn_shared options; /* folder NULL: nothing */
-	int stages[STAGES_MAX];
-};
-
-static int read_shared(struct shared *out, const struct gn_worker *w, struct gn_error *err)
-{
-	const json_t *object = json_object_get(w->job, "shared"), *stages = json_object_get(object, "stages");
-	size_t count = json_array_size(stages);
-
-	*out = (struct shared){.options = {.stages = out->stages}};
-	if (!object || json_is_null(object))
-		return 0;
-	out->options.folder = json_string_value(json_object_get(object, "folder"));
-	out->options.identity = json_string_value(json_object_get(object, "identity"));
-	out->options.disk_reserve = (uint64_t)json_integer_value(json_object_get(object, "disk_reserve"));
-	if (!out->options.folder || !out->options.identity || count > STAGES_MAX)
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON,
-		               "shared must have a folder, an identity and at most %d stages", STAGES_MAX);
-	for (size_t i = 0; i < count; i++)
-		out->stages[out->options.stage_count++] = (int)json_integer_value(json_array_get(stages, i));
-	return 0;
-}
-
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 {
 	struct training training = {.worker = w};
 	struct gn_run_request request;
 	struct gn_train_result result = {0};
-	struct shared shared;
+	struct gn_shared shared; /* with others of its sweep */
+	int stages[STAGES_MAX];
 	json_t *value = NULL;
 
 	if (read_request(&request, w, err) == 0 && take_layers(&request, w, err) == 0 &&
-	    read_shared(&shared, w, err) == 0) {
+	    gn_job_shared_read(&shared, stages, STAGES_MAX, w->order.shared, err) == 0) {
 		const struct gn_train_options options = {
 		    .device = w->device,
 		    .model = w->models[0],
@@ -124,7 +100,7 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 		    .on_event = on_event,
 		    .user = &training,
 		    .stop = w->stop,
-		    .shared = shared.options.folder ? &shared.options : NULL,
+		    .shared = shared.folder ? &shared : NULL,
 		};
 		int failed = request.guide.probe_epochs ? gn_train_guided(&result, &options, &request.guide, err)
 		                                        : gn_train(&result, &options, err);

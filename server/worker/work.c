@@ -16,11 +16,6 @@
 
 static const double PROGRESS_SECONDS = 0.5;
 
-const json_t *gn_worker_request(const struct gn_worker *w)
-{
-	return json_object_get(w->job, "request");
-}
-
 /* ---------------------------------------------------------------- inputs ----------------------------------------- */
 
 /* A model file that is open; chains share their bases. */
@@ -58,11 +53,11 @@ static struct gn_model *open_chain(struct gn_worker *w, const json_t *chain, str
 	struct gn_model *model = NULL;
 
 	if (count < 1 || count > GN_CHAIN_MAX)
-		gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "a chain of models must name 1 to %d files", GN_CHAIN_MAX);
+		gn_fail(err, GN_INVALID, GN_JOB_JSON, "a chain of models must name 1 to %d files", GN_CHAIN_MAX);
 	while (count-- > 0 && count < GN_CHAIN_MAX) {
 		const char *path = json_string_value(json_array_get(chain, count));
 		if (!path)
-			gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "models must be lists of strings");
+			gn_fail(err, GN_INVALID, GN_JOB_JSON, "models must be lists of strings");
 		model = path ? open_file(w, path, model, err) : NULL;
 		if (!model)
 			return NULL;
@@ -72,16 +67,15 @@ static struct gn_model *open_chain(struct gn_worker *w, const json_t *chain, str
 
 static int open_models(struct gn_worker *w, struct gn_error *err)
 {
-	const json_t *chains = json_object_get(w->job, "models");
-	size_t count = json_array_size(chains);
+	size_t count = json_array_size(w->order.models);
 
 	if (count < 1)
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "models must name one model or more");
+		return gn_fail(err, GN_INVALID, GN_JOB_JSON, "models must name one model or more");
 	w->models = calloc(count, sizeof(struct gn_model *));
 	if (!w->models)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	for (size_t i = 0; i < count; i++) {
-		w->models[i] = open_chain(w, json_array_get(chains, i), err);
+		w->models[i] = open_chain(w, json_array_get(w->order.models, i), err);
 		if (!w->models[i])
 			return -1;
 		w->model_count++;
@@ -91,20 +85,18 @@ static int open_models(struct gn_worker *w, struct gn_error *err)
 
 int gn_worker_open(struct gn_worker *w, struct gn_error *err)
 {
-	const char *dataset = json_string_value(json_object_get(w->job, "dataset")),
-	           *device = json_string_value(json_object_get(w->job, "device"));
-	const char *asked = json_string_value(json_object_get(gn_worker_request(w), "precision")),
-	           *usual = json_string_value(json_object_get(w->job, "precision")),
-	           *named = asked && strcmp(asked, "auto") != 0 ? asked : usual;
-	int threads = (int)json_integer_value(json_object_get(w->job, "threads")),
-	    precision = named ? gn_precision_from_name(named) : GN_PRECISION_AUTO;
+	const struct gn_job_order *order = &w->order;
+	const char *wanted = json_string_value(json_object_get(order->request, "precision")),
+	           *named = wanted && strcmp(wanted, "auto") != 0 ? wanted : order->precision;
+	int precision = named ? gn_precision_from_name(named) : GN_PRECISION_AUTO;
 
 	if (precision < 0)
-		return gn_fail(err, GN_INVALID, GN_WORKER_JOB_JSON, "\"%.40s\" is not a precision", named);
-	w->max_pixels = (uint64_t)json_integer_value(json_object_get(w->job, "max_pixels"));
-	if (open_models(w, err) || (dataset && gn_dataset_open(&w->dataset, dataset, err)))
+		return gn_fail(err, GN_INVALID, GN_JOB_JSON, "\"%.40s\" is not a precision", named);
+	w->max_pixels = (uint64_t)order->max_pixels;
+	if (open_models(w, err) || (order->dataset && gn_dataset_open(&w->dataset, order->dataset, err)))
 		return -1;
-	return gn_device_open(&w->device, device ? device : "auto", threads, (enum gn_precision)precision, err);
+	return gn_device_open(&w->device, order->device ? order->device : "auto", (int)order->threads,
+	                      (enum gn_precision)precision, err);
 }
 
 void gn_worker_release(struct gn_worker *w)

@@ -9,7 +9,8 @@
 #include "server/worker/worker.h"
 
 struct gn_worker {
-	json_t *job; /* job.json */
+	json_t *job; /* job.json; owns the order */
+	struct gn_job_order order;
 	struct gn_model **models;
 	int model_count;            /* of the request's model or models, in its order */
 	struct gn_dataset *dataset; /* NULL: the job has none */
@@ -33,8 +34,6 @@ struct gn_worker {
 int gn_worker_open_events(struct gn_worker *w, struct gn_error *err);
 int gn_worker_open(struct gn_worker *w, struct gn_error *err);
 void gn_worker_release(struct gn_worker *w);
-/* The job's request; borrowed. */
-const json_t *gn_worker_request(const struct gn_worker *w);
 /* A line of text for people: the job's log.txt, which is stderr, or whoever looks on. */
 void gn_worker_say(const struct gn_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Appends an event; line is what gn_event_line or gn_event_line_of made, freed here. */
@@ -44,12 +43,9 @@ void gn_worker_tell(struct gn_worker *w, char *line);
 void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total);
 
 /* The work of each kind. Checks the request and returns the "result" member of result.json, a new reference; NULL with err filled in:
- * GN_CANCELLED when it was stopped. */
+ * GN_CANCELLED when it was stopped; where GN_JOB_JSON when the request is not right: the exit status is then GN_WORKER_USAGE. */
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err);
 json_t *gn_worker_soup(struct gn_worker *w, struct gn_error *err);
 json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err);
-
-/* A request that job.json does not hold rightly: err->where is this, and the exit status GN_WORKER_USAGE. */
-#define GN_WORKER_JOB_JSON "job.json"
 
 #endif

@@ -15,7 +15,7 @@
 #include "server/common/files.h"
 #include "server/worker/work.h"
 
-enum { JOB_JSON_LIMIT = 4 << 20, LOCK_SECONDS = 20, NICENESS = 10 };
+enum { LOCK_SECONDS = 20, NICENESS = 10 };
 
 /* What a signal handler may touch. */
 static volatile int stop_requested;
@@ -74,75 +74,20 @@ static int take_lock(void)
 	return fd;
 }
 
-/* ---------------------------------------------------------------- job.json --------------------------------------- */
-
-static int load_job(struct gn_worker *w, struct gn_error *err)
-{
-	json_error_t error;
-	char *text;
-	size_t size;
-
-	if (gn_file_load(GN_WORKER_JOB_JSON, JOB_JSON_LIMIT, &text, &size, err))
-		return -1;
-	w->job = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-	free(text);
-	if (!w->job)
-		return gn_fail(err, GN_MALFORMED, GN_WORKER_JOB_JSON, "line %d: %s", error.line, error.text);
-	return 0;
-}
-
 /* ---------------------------------------------------------------- the result ------------------------------------- */
-
-/* value is stolen. */
-static int write_result(const char *member, json_t *value, struct gn_error *err)
-{
-	json_t *whole = json_pack("{s:o}", member, value);
-	char *text = whole ? json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-	int result;
-
-	json_decref(whole);
-	if (!text)
-		return gn_fail(err, GN_NO_MEMORY, "result.json", "out of memory");
-	result = gn_file_replace("result.json", text, strlen(text), err);
-	free(text);
-	return result;
-}
-
-const char *gn_worker_error_type(enum gn_code code)
-{
-	switch (code) {
-	case GN_NO_MEMORY:
-		return "out_of_memory";
-	case GN_NO_SPACE:
-		return "disk_full";
-	case GN_DEVICE:
-		return "device";
-	case GN_INVALID:
-	case GN_MALFORMED:
-	case GN_UNSUPPORTED:
-	case GN_TOO_LARGE:
-		return "invalid";
-	case GN_NOT_FOUND:
-	case GN_CONFLICT:
-		return "conflict";
-	case GN_OK:
-	case GN_IO:
-	case GN_CANCELLED:
-		break;
-	}
-	return "internal";
-}
 
 static int report_failure(const struct gn_worker *w, const struct gn_error *failure)
 {
-	const char *type = gn_worker_error_type(failure->code);
+	struct gn_job_result result = {0};
 	char detail[700];
 	struct gn_error err = {0};
 
 	snprintf(detail, sizeof detail, "%s%s%s", failure->where, failure->where[0] ? ": " : "", failure->text);
 	gn_worker_say(w, "failed: %s", detail);
-	if (write_result("error", json_pack("{s:s,s:s}", "type", type, "detail", detail), &err))
+	result.error = gn_job_error(gn_job_error_type(failure->code), detail);
+	if (gn_job_result_write(GN_RESULT_JSON, &result, &err))
 		gn_worker_say(w, "%s: %s", err.where, err.text);
+	gn_job_result_release(&result);
 	return GN_WORKER_FAILED;
 }
 
@@ -160,7 +105,7 @@ static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err
 	default:
 		break;
 	}
-	gn_fail(err, GN_UNSUPPORTED, GN_WORKER_JOB_JSON, "there is no worker for a %s", gn_kind_words[kind]);
+	gn_fail(err, GN_UNSUPPORTED, GN_JOB_JSON, "there is no worker for a %s", gn_kind_words[kind]);
 	return NULL;
 }
 
@@ -174,13 +119,16 @@ static int refuse_job(const struct gn_worker *w, const struct gn_error *err)
 static int do_job(struct gn_worker *w, enum gn_kind kind)
 {
 	struct gn_error err = {0};
-	json_t *result = NULL;
+	struct gn_job_result result = {0};
+	bool done;
 
 	if (gn_worker_open_events(w, &err) == 0 && gn_worker_open(w, &err) == 0)
-		result = work(w, kind, &err);
-	if (result && write_result("result", result, &err) == 0)
+		result.result = work(w, kind, &err);
+	done = result.result && gn_job_result_write(GN_RESULT_JSON, &result, &err) == 0;
+	gn_job_result_release(&result);
+	if (done)
 		return GN_WORKER_DONE;
-	if (!strcmp(err.where, GN_WORKER_JOB_JSON))
+	if (!strcmp(err.where, GN_JOB_JSON))
 		return refuse_job(w, &err);
 	if (err.code == GN_CANCELLED && !w->write_failed) {
 		gn_worker_say(w, "stopped on request");
@@ -204,7 +152,8 @@ int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker
 	catch_signals();
 	if (follow_parent())
 		return GN_WORKER_STOPPED;
-	if (load_job(&w, &err)) /* before the lock: a folder that holds no job stays as it is */
+	if (gn_job_order_read(&w.order, &w.job, GN_JOB_JSON,
+	                      &err)) /* before the lock: a folder that holds no job stays as it is */
 		return refuse_job(&w, &err);
 	lock = take_lock();
 	if (lock < 0) {
