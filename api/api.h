@@ -230,7 +230,6 @@ int gn_api_angle_epochs(json_t **out, const char *path, const char *phase, int e
 
 /* ---------------------------------------------------------------- jobs -------------------------------------------- */
 
-extern const char *const gn_api_paths[GN_KIND_COUNT]; /* "models", "datasets", "runs", ...: behind /v1/ */
 /* Queues the job and answers 201 with its resource, or with why it cannot be. */
 void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *job);
 /* The endpoints that all kinds of jobs have; {id} of the path names the job. */

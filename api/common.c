@@ -67,7 +67,7 @@ static int get_row(struct gn_request *r, enum gn_kind kind, const char *id, stru
 	if (!gn_store_get(gn_request_service(r)->store, kind, id, row, &err))
 		return 0;
 	if (err.code == GN_NOT_FOUND)
-		gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kind_words[kind]);
+		gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kinds[kind].word);
 	else
 		gn_reply_error(r, &err);
 	return -1;
@@ -100,7 +100,7 @@ int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)
 	if (!*name || gn_store_get(gn_request_service(r)->store, kind, name, &row, &err))
 		return 0;
 	gn_row_release(&row);
-	gn_reply_problem(r, 409, "a %s has the name %s already", gn_kind_words[kind], name);
+	gn_reply_problem(r, 409, "a %s has the name %s already", gn_kinds[kind].word, name);
 	return -1;
 }
 
@@ -119,7 +119,7 @@ int gn_api_resolve(struct gn_request *r, enum gn_kind kind, char ref[GN_NAME_SIZ
 	}
 	if (why.code != GN_NOT_FOUND)
 		return gn_fail(err, why.code, why.where, "%s", why.text);
-	gn_field_error(errors, pointer, "there is no %s with this id or name", gn_kind_words[kind]);
+	gn_field_error(errors, pointer, "there is no %s with this id or name", gn_kinds[kind].word);
 	return 0;
 }
 
@@ -164,7 +164,7 @@ void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct 
 {
 	char location[64];
 
-	snprintf(location, sizeof location, "/v1/%s/%s", gn_api_paths[kind], row->id);
+	snprintf(location, sizeof location, "/v1/%s/%s", gn_kinds[kind].folder, row->id);
 	gn_reply_created(r, location, gn_api_resource(kind, row));
 }
 

@@ -4,8 +4,6 @@
 
 #include <unistd.h>
 
-const char *const gn_api_paths[GN_KIND_COUNT] = {"models", "datasets", "runs", "soups", "evaluations"};
-
 static struct gn_supervisor *supervisor_of(const struct gn_request *r)
 {
 	return gn_request_service(r)->supervisor;
@@ -13,7 +11,7 @@ static struct gn_supervisor *supervisor_of(const struct gn_request *r)
 
 static void reply_none(struct gn_request *r, enum gn_kind kind)
 {
-	gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kind_words[kind]);
+	gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kinds[kind].word);
 }
 
 /* ---------------------------------------------------------------- submitting ------------------------------------ */
@@ -67,7 +65,7 @@ void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 	text = gn_supervisor_get(supervisor_of(r), job.kind, id);
 	resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
 	gn_text_unref(text);
-	snprintf(location, sizeof location, "/v1/%s/%s", gn_api_paths[job.kind], id);
+	snprintf(location, sizeof location, "/v1/%s/%s", gn_kinds[job.kind].folder, id);
 	gn_reply_created(r, location, resource);
 }
 
@@ -78,12 +76,9 @@ struct job_page {
 	char after[GN_NAME_SIZE];
 	int status;
 };
-static const char *const STATUSES[] = {
-    [GN_JOB_QUEUED] = "queued", [GN_JOB_RUNNING] = "running",     [GN_JOB_SUCCEEDED] = "succeeded",
-    [GN_JOB_FAILED] = "failed", [GN_JOB_CANCELLED] = "cancelled", NULL};
 static const struct gn_field JOB_PAGE[] = {
     GN_PAGE_FIELDS(struct job_page),
-    {"status", GN_FIELD_CHOICE, 0, offsetof(struct job_page, status), .fallback = -1, .choices = STATUSES,
+    {"status", GN_FIELD_CHOICE, 0, offsetof(struct job_page, status), .fallback = -1, .choices = gn_job_status_names,
      .help = "Only those with this status."},
 };
 

@@ -128,10 +128,8 @@ int gn_cli_job_data(struct gn_cli_job *job, const struct gn_cli *cli)
 
 int gn_cli_job_write(struct gn_cli_job *job)
 {
-	static const char *const names[GN_KIND_COUNT] = {
-	    [GN_KIND_RUN] = "run", [GN_KIND_SOUP] = "soup", [GN_KIND_EVALUATION] = "evaluation"};
 	const struct gn_job_order order = {
-	    .job = names[job->kind],
+	    .job = gn_kinds[job->kind].word,
 	    .request = job->request,
 	    .members = job->members,
 	    .models = job->models,

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTER_SIZE = 256, MAX_ERRORS = 64 };
+#include "server/common/kinds.h"
 
-static const char *const ID_PREFIXES[] = {"mdl_", "dst_", "run_", "swp_", "sop_", "evl_"};
+enum { POINTER_SIZE = 256, MAX_ERRORS = 64 };
 
 /* Cuts an incomplete UTF-8 sequence off the end of a text that was cut to its buffer's size. */
 static void trim_utf8(char *text)
@@ -79,10 +79,7 @@ static bool name_pattern(const char *text)
 /* Whether text may be a new name: the pattern, and not the look of an id. */
 static bool name_valid(const char *text)
 {
-	for (size_t i = 0; i < sizeof ID_PREFIXES / sizeof *ID_PREFIXES; i++)
-		if (!strncmp(text, ID_PREFIXES[i], 4))
-			return false;
-	return name_pattern(text);
+	return !gn_kind_like_id(text) && name_pattern(text);
 }
 
 const struct gn_field *gn_field_find(const struct gn_field *table, int count, const char *name)

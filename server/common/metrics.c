@@ -240,13 +240,12 @@ static void put_requests(struct page *page, struct gn_metrics *m)
 
 static void put_jobs(struct page *page, struct gn_metrics *m, const struct gn_gauges *gauges)
 {
-	static const char *const names[GN_KIND_COUNT] = {
-	    [GN_KIND_RUN] = "gonio_runs", [GN_KIND_SOUP] = "gonio_soups", [GN_KIND_EVALUATION] = "gonio_evaluations"};
-
 	for (int kind = GN_KIND_RUN; kind < GN_KIND_COUNT; kind++) {
-		put_head(page, names[kind], "gauge", "By status.");
+		char name[64];
+		snprintf(name, sizeof name, "gonio_%s", gn_kinds[kind].folder);
+		put_head(page, name, "gauge", "By status.");
 		for (int s = 0; s < GN_JOB_STATUS_COUNT; s++)
-			put(page, "%s{status=\"%s\"} %d\n", names[kind], gn_job_status_name((enum gn_job_status)s),
+			put(page, "%s{status=\"%s\"} %d\n", name, gn_job_status_name((enum gn_job_status)s),
 			    gauges->jobs[kind][s]);
 	}
 	put_head(page, "gonio_run_images_total", "counter", "Images that runs have trained on.");

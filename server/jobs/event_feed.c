@@ -136,7 +136,7 @@ int gn_supervisor_events(struct gn_event_source *out, struct gn_supervisor *s, e
 	size_t used;
 
 	if (gn_supervisor_find(s, kind, job, id, &status))
-		return gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kind_words[kind], job);
+		return gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kinds[kind].word, job);
 	feed = calloc(1, sizeof *feed);
 	if (!feed)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");

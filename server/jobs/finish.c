@@ -37,26 +37,33 @@ static void fail_job(struct gn_supervisor *s, struct gn_job *job, const char *ty
 
 /* ---------------------------------------------------------------- success ---------------------------------------- */
 
-/* Everything that a finished job needs no more: its checkpoint, its prefix cache, its copy of the model. */
+/* What stays of a finished job. The rest goes: its checkpoint, its prefix cache, its copy of the model. */
+static bool stays(enum gn_kind kind, const char *file)
+{
+	static const char *const always[] = {".", "..", GN_JOB_JSON, GN_RESULT_JSON, "events.ndjson", "log.txt"};
+
+	for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
+		if (!strcmp(file, always[i]))
+			return true;
+	for (const char *const *own = gn_kinds[kind].files; *own; own++)
+		if (!strcmp(file, *own))
+			return true;
+	return false;
+}
+
 static void slim(const struct gn_supervisor *s, const struct gn_job *job)
 {
-	static const char *const kept[] = {".",       "..",          "job.json",    "events.ndjson",
-	                                   "log.txt", "result.json", "report.json", "images.bin"};
 	char folder[PATH_MAX], path[PATH_MAX];
 	struct dirent *entry;
 	DIR *dir;
 
 	gn_store_folder(s->options.store, job->row.kind, job->row.id, folder);
 	dir = opendir(folder);
-	while (dir && (entry = readdir(dir))) {
-		bool keep = false;
-		for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-			keep = keep || !strcmp(entry->d_name, kept[i]);
-		if (!keep) {
+	while (dir && (entry = readdir(dir)))
+		if (!stays(job->row.kind, entry->d_name)) {
 			gn_job_path(s, job, entry->d_name, path);
 			gn_tree_remove(path, NULL, NULL);
 		}
-	}
 	if (dir)
 		closedir(dir);
 }

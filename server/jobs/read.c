@@ -57,7 +57,7 @@ static int collect(struct gn_supervisor *s, enum gn_kind kind, int status, int l
 	int i = s->count - 1;
 
 	if (after && !bound)
-		return gn_fail(err, GN_INVALID, "/after", "there is no %s '%.80s'", gn_kind_words[kind], after);
+		return gn_fail(err, GN_INVALID, "/after", "there is no %s '%.80s'", gn_kinds[kind].word, after);
 	while (bound && i >= 0 && s->jobs[i] != bound)
 		i--;
 	for (i -= bound != NULL; i >= 0; i--) {
@@ -132,7 +132,7 @@ int gn_supervisor_listen(struct gn_supervisor *s, enum gn_kind kind, const char 
 	pthread_mutex_lock(&s->lock);
 	job = gn_jobs_find(s, kind, id);
 	if (!job) {
-		gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kind_words[kind], id);
+		gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kinds[kind].word, id);
 	} else if (s->listener_count >= GN_LISTENERS_MAX) {
 		gn_fail(err, GN_TOO_LARGE, "", "more than %d listeners", GN_LISTENERS_MAX);
 	} else {

@@ -11,10 +11,6 @@
 #include "server/jobs/job.h"
 #include "server/formats/job_folder.h"
 
-/* The subcommand that does a job of the kind. */
-static const char *const commands[GN_KIND_COUNT] = {
-    [GN_KIND_RUN] = "train", [GN_KIND_SOUP] = "soup", [GN_KIND_EVALUATION] = "evaluate"};
-
 /* ---------------------------------------------------------------- job.json --------------------------------------- */
 
 /* Appends the files of a model and its bases, seen from the job's folder. */
@@ -126,7 +122,7 @@ static int spawn(struct gn_supervisor *s, struct gn_job *job, struct gn_error *e
 	pid_t pid;
 	int failed;
 
-	snprintf(command, sizeof command, "%s", commands[job->row.kind]);
+	snprintf(command, sizeof command, "%s", gn_kinds[job->row.kind].command);
 	gn_store_folder(s->options.store, job->row.kind, job->row.id, folder);
 	gn_job_path(s, job, "log.txt", log);
 	snprintf(mark, sizeof mark, "GONIO_SUPERVISED=%ld", (long)getpid());

@@ -203,13 +203,13 @@ static struct gn_job *require_job(struct gn_supervisor *s, enum gn_kind kind, co
 	struct gn_job *job = gn_jobs_find(s, kind, text);
 
 	if (!job)
-		gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kind_words[kind], text);
+		gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kinds[kind].word, text);
 	return job;
 }
 
 static int wrong_status(const struct gn_job *job, const char *wanted, struct gn_error *err)
 {
-	return gn_fail(err, GN_CONFLICT, "", "the %s is %s; %s", gn_kind_words[job->row.kind],
+	return gn_fail(err, GN_CONFLICT, "", "the %s is %s; %s", gn_kinds[job->row.kind].word,
 	               gn_job_status_name(job->row.status), wanted);
 }
 

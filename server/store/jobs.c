@@ -91,7 +91,7 @@ static int insert_row(struct gn_conn *conn, const struct gn_job_row *row, struct
 
 	if (!stmt || gn_store_bind_json(stmt, 8, row->request, err) || gn_store_bind_json(stmt, 9, row->members, err))
 		return -1;
-	gn_db_bind_text(stmt, 1, gn_kind_words[row->kind]);
+	gn_db_bind_text(stmt, 1, gn_kinds[row->kind].word);
 	gn_db_bind_text(stmt, 2, row->id);
 	gn_db_bind_text(stmt, 3, row->name);
 	sqlite3_bind_int64(stmt, 4, row->created_at);
@@ -101,7 +101,7 @@ static int insert_row(struct gn_conn *conn, const struct gn_job_row *row, struct
 	if (gn_db_step(conn, stmt, &sql) == 0)
 		return 0;
 	if (sql.code == GN_CONFLICT)
-		return gn_fail(err, GN_CONFLICT, "/name", "another %s named '%s' exists", gn_kind_words[row->kind],
+		return gn_fail(err, GN_CONFLICT, "/name", "another %s named '%s' exists", gn_kinds[row->kind].word,
 		               row->name);
 	return gn_fail(err, sql.code, sql.where, "%s", sql.text);
 }
@@ -253,7 +253,7 @@ int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *i
 static int job_kind(const char *word)
 {
 	for (int kind = GN_KIND_RUN; kind < GN_KIND_COUNT; kind++)
-		if (!strcmp(gn_kind_words[kind], word))
+		if (!strcmp(gn_kinds[kind].word, word))
 			return kind;
 	return -1;
 }

@@ -74,7 +74,7 @@ int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn
 	if (sql.code == GN_CONFLICT && strstr(sql.text, "FOREIGN KEY"))
 		return gn_fail(err, GN_NOT_FOUND, "", "the base model %s is gone", row->base);
 	if (sql.code == GN_CONFLICT)
-		return gn_fail(err, GN_CONFLICT, "/name", "a %s named '%s' exists", gn_kind_words[kind], row->name);
+		return gn_fail(err, GN_CONFLICT, "/name", "a %s named '%s' exists", gn_kinds[kind].word, row->name);
 	return gn_fail(err, sql.code, sql.where, "%s", sql.text);
 }
 
@@ -142,7 +142,7 @@ static int get_row(struct gn_conn *conn, enum gn_kind kind, const char *id_or_na
 	if (found < 0)
 		return -1;
 	if (!found)
-		return gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kind_words[kind], id_or_name);
+		return gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kinds[kind].word, id_or_name);
 	read_row(row, stmt);
 	return 0;
 }
@@ -175,7 +175,7 @@ static int sequence_of(struct gn_conn *conn, enum gn_kind kind, const char *id, 
 	if (found < 0)
 		return -1;
 	if (!found)
-		return gn_fail(err, GN_INVALID, "/after", "there is no %s '%.80s'", gn_kind_words[kind], id);
+		return gn_fail(err, GN_INVALID, "/after", "there is no %s '%.80s'", gn_kinds[kind].word, id);
 	*seq = sqlite3_column_int64(stmt, 0);
 	return 0;
 }
@@ -232,9 +232,9 @@ int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, c
 		if (result == 1)
 			result = gn_db_step(conn, stmt, &sql) == 0 ? 1 : -1;
 		if (result == 0)
-			gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kind_words[kind], id);
+			gn_fail(err, GN_NOT_FOUND, "", "there is no %s '%.80s'", gn_kinds[kind].word, id);
 		else if (result < 0 && sql.code == GN_CONFLICT)
-			gn_fail(err, GN_CONFLICT, "/name", "a %s named '%s' exists", gn_kind_words[kind], name);
+			gn_fail(err, GN_CONFLICT, "/name", "a %s named '%s' exists", gn_kinds[kind].word, name);
 		else if (result < 0)
 			gn_fail(err, sql.code, sql.where, "%s", sql.text);
 	}
@@ -257,7 +257,7 @@ int gn_store_check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char 
 	found = gn_db_step(conn, stmt, err);
 	if (found == 1)
 		gn_fail(err, GN_CONFLICT, "", "%s %s needs this %s", sqlite3_column_text(stmt, 0),
-		        sqlite3_column_text(stmt, 1), gn_kind_words[kind]);
+		        sqlite3_column_text(stmt, 1), gn_kinds[kind].word);
 	sqlite3_reset(stmt);
 	return found == 0 ? 0 : -1;
 }

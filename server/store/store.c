@@ -39,9 +39,7 @@ void gn_store_random_id(char id[GN_ID_SIZE], const char *prefix)
 
 void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
 {
-	static const char prefixes[GN_KIND_COUNT][5] = {"mdl_", "dst_", "run_", "sop_", "evl_"};
-
-	gn_store_random_id(id, prefixes[kind]);
+	gn_store_random_id(id, gn_kinds[kind].prefix);
 }
 
 /* ---------------------------------------------------------------- opening ---------------------------------------- */
@@ -58,7 +56,7 @@ static int make_folders(struct gn_store *store, struct gn_error *err)
 	char path[PATH_MAX];
 
 	for (int kind = 0; kind < GN_KIND_COUNT; kind++) {
-		snprintf(path, sizeof path, "%s/%s", store->directory, gn_kind_folders[kind]);
+		snprintf(path, sizeof path, "%s/%s", store->directory, gn_kinds[kind].folder);
 		if (make_folder(path, err))
 			return -1;
 	}
@@ -84,15 +82,15 @@ static int take_lock(struct gn_store *store, struct gn_error *err)
 
 static int row_exists(struct gn_conn *conn, enum gn_kind kind, const char *id, struct gn_error *err)
 {
-	static const char *const queries[GN_KIND_COUNT] = {
-	    "SELECT 1 FROM models WHERE id=?1", "SELECT 1 FROM datasets WHERE id=?1",
-	    "SELECT 1 FROM jobs WHERE id=?1 AND kind='run'", "SELECT 1 FROM jobs WHERE id=?1 AND kind='soup'",
-	    "SELECT 1 FROM jobs WHERE id=?1 AND kind='evaluation'"};
-	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
+	static const char *const queries[] = {"SELECT 1 FROM models WHERE id=?1", "SELECT 1 FROM datasets WHERE id=?1",
+	                                      "SELECT 1 FROM jobs WHERE id=?1 AND kind=?2"};
+	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind < GN_KIND_RUN ? kind : GN_KIND_RUN], err);
 
 	if (!stmt)
 		return -1;
 	gn_db_bind_text(stmt, 1, id);
+	if (kind >= GN_KIND_RUN)
+		gn_db_bind_text(stmt, 2, gn_kinds[kind].word);
 	return gn_db_step(conn, stmt, err);
 }
 
@@ -134,7 +132,7 @@ static int clean_up(struct gn_store *store, struct gn_error *err)
 	int result = sweep(store, "tmp", 0, NULL, err);
 
 	for (int kind = 0; kind < GN_KIND_COUNT && result == 0; kind++)
-		result = sweep(store, gn_kind_folders[kind], (enum gn_kind)kind, conn, err);
+		result = sweep(store, gn_kinds[kind].folder, (enum gn_kind)kind, conn, err);
 	gn_db_release(store->db, conn);
 	return result;
 }
@@ -183,7 +181,7 @@ void gn_store_close(struct gn_store *store)
 
 void gn_store_folder(const struct gn_store *store, enum gn_kind kind, const char *id, char out[PATH_MAX])
 {
-	snprintf(out, PATH_MAX, "%s/%s/%s", store->directory, gn_kind_folders[kind], id);
+	snprintf(out, PATH_MAX, "%s/%s/%s", store->directory, gn_kinds[kind].folder, id);
 }
 
 /* ---------------------------------------------------------------- space ------------------------------------------ */

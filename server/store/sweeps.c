@@ -18,7 +18,7 @@ void gn_sweep_row_release(struct gn_sweep_row *row)
 
 void gn_store_new_sweep_id(char id[GN_ID_SIZE])
 {
-	gn_store_random_id(id, "swp_");
+	gn_store_random_id(id, GN_SWEEP_PREFIX);
 }
 
 void gn_store_sweep_folder(const struct gn_store *store, const char *id, char out[PATH_MAX])

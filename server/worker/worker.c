@@ -93,21 +93,11 @@ static int report_failure(const struct gn_worker *w, const struct gn_error *fail
 
 /* ---------------------------------------------------------------- the work --------------------------------------- */
 
-static json_t *work(struct gn_worker *w, enum gn_kind kind, struct gn_error *err)
-{
-	switch (kind) {
-	case GN_KIND_RUN:
-		return gn_worker_train(w, err);
-	case GN_KIND_SOUP:
-		return gn_worker_soup(w, err);
-	case GN_KIND_EVALUATION:
-		return gn_worker_evaluate(w, err);
-	default:
-		break;
-	}
-	gn_fail(err, GN_UNSUPPORTED, GN_JOB_JSON, "there is no worker for a %s", gn_kind_words[kind]);
-	return NULL;
-}
+static json_t *(*const work[GN_KIND_COUNT])(struct gn_worker *w, struct gn_error *err) = {
+    [GN_KIND_RUN] = gn_worker_train,
+    [GN_KIND_SOUP] = gn_worker_soup,
+    [GN_KIND_EVALUATION] = gn_worker_evaluate,
+};
 
 static int refuse_job(const struct gn_worker *w, const struct gn_error *err)
 {
@@ -123,7 +113,7 @@ static int do_job(struct gn_worker *w, enum gn_kind kind)
 	bool done;
 
 	if (gn_worker_open_events(w, &err) == 0 && gn_worker_open(w, &err) == 0)
-		result.result = work(w, kind, &err);
+		result.result = work[kind](w, &err);
 	done = result.result && gn_job_result_write(GN_RESULT_JSON, &result, &err) == 0;
 	gn_job_result_release(&result);
 	if (done)
