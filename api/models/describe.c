@@ -5,9 +5,6 @@
 #include <openssl/evp.h>
 #include <unistd.h>
 
-static const char *const ACTIVATIONS[] = {
-    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu"};
-
 /* A float as the shortest decimal that stands for it: 0.485, not 0.48500001430511475. */
 static json_t *json_float(float value)
 {
@@ -21,18 +18,31 @@ static json_t *json_float(float value)
 	return gn_json_real(strtod(text, NULL));
 }
 
-static json_t *architecture(const struct gn_arch *a)
+static json_t *architecture_member(const struct gn_arch *arch, const struct gn_arch_field *field)
 {
-	json_t *object =
-	    json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "image_size", a->image_size, "patch_size", a->patch_size, "dim",
-	              a->dim, "depth", a->depth, "heads", a->heads, "mlp_dim", a->mlp_dim, "classes", a->classes);
+	double value = gn_arch_value(arch, field);
 
-	json_object_set_new(object, "pool", json_string(a->pool == GN_POOL_MEAN ? "mean" : "cls"));
-	json_object_set_new(object, "registers", json_integer(a->registers));
-	json_object_set_new(object, "distilled", json_boolean(a->distilled));
-	json_object_set_new(object, "layer_scale", json_boolean(a->layer_scale));
-	json_object_set_new(object, "norm_eps", json_float(a->norm_eps));
-	json_object_set_new(object, "activation", json_string(ACTIVATIONS[a->activation]));
+	switch (field->type) {
+	case GN_ARCH_BOOL:
+		return json_boolean(value != 0);
+	case GN_ARCH_CHOICE:
+		return json_string(field->words[(int)value]);
+	case GN_ARCH_REAL:
+		return json_float((float)value);
+	case GN_ARCH_INT:
+		break;
+	}
+	return json_integer((json_int_t)value);
+}
+
+static json_t *architecture(const struct gn_arch *arch)
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < gn_arch_field_count; i++)
+		if (gn_arch_fields[i].use & GN_ARCH_SHOWN)
+			json_object_set_new(object, gn_arch_fields[i].name,
+			                    architecture_member(arch, &gn_arch_fields[i]));
 	return object;
 }
 

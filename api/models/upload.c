@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 32 };
+enum { FRESH_CLASSES = 100000, COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 32 };
 #define FRESH_LIMIT ((uint64_t)4400 << 20)
 
 /* ---------------------------------------------------------------- a checkpoint ---------------------------------- */
@@ -20,16 +20,14 @@ struct said {
 	double norm_eps, crop_pct, mean[3], std[3];
 	bool allow_unused;
 };
-static const char *const ACTIVATIONS[] = {
-    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu", NULL};
 static const char *const RESAMPLINGS[] = {
     [GN_POS_TIMM] = "timm", [GN_POS_HF] = "hf", [GN_POS_DINOV2] = "dinov2", [GN_POS_TORCHVISION] = "torchvision", NULL};
 static const struct gn_field SAID[] = {
     {"name", GN_FIELD_NAME, 0, offsetof(struct said, name), .help = "A name, unique among models."},
     {"heads", GN_FIELD_INT, 0, offsetof(struct said, heads), 1, 256, 0, .help = "Attention heads."},
     {"image_size", GN_FIELD_INT, 0, offsetof(struct said, image_size), 1, 4096, 0, .help = "Side of the picture."},
-    {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1, .choices = ACTIVATIONS,
-     .help = "Of the FFN."},
+    {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1,
+     .choices = gn_activation_names, .help = "Of the FFN."},
     {"pos_resample", GN_FIELD_CHOICE, 0, offsetof(struct said, pos_resample), .fallback = -1, .choices = RESAMPLINGS,
      .help = "Whose way of resampling position embeddings."},
     {"norm_eps", GN_FIELD_NUMBER, 0, offsetof(struct said, norm_eps), 0, 1e-2, NAN, .help = "Of the LayerNorms."},
@@ -247,39 +245,63 @@ static void post_checkpoint(struct gn_request *r)
 
 /* ---------------------------------------------------------------- an untrained model ---------------------------- */
 
-struct shape {
-	int image_size, patch_size, dim, depth, heads, mlp_dim, classes, pool;
-};
 struct fresh {
 	char name[GN_NAME_SIZE];
 	int init;
 	int64_t seed;
-	struct shape shape;
+	struct gn_arch arch;
 	char **labels;
 	int label_count;
 };
 static const char *const INITS[] = {"random", NULL};
-static const char *const POOLS[] = {[GN_POOL_CLS] = "cls", [GN_POOL_MEAN] = "mean", NULL};
-static const struct gn_field SHAPE[] = {
-    {"image_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, image_size), 1, 4096, 1, .help = "Pixels."},
-    {"patch_size", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, patch_size), 1, 256, 1, .help = "Pixels."},
-    {"dim", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, dim), 1, 8192, 1, .help = "Width."},
-    {"depth", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, depth), 1, 128, 1, .help = "Blocks."},
-    {"heads", GN_FIELD_INT, GN_FIELD_REQUIRED, offsetof(struct shape, heads), 1, 256, 1, .help = "Attention heads."},
-    {"mlp_dim", GN_FIELD_INT, GN_FIELD_NULLABLE, offsetof(struct shape, mlp_dim), 1, 65536, 0, .help = "4 times dim."},
-    {"classes", GN_FIELD_INT, 0, offsetof(struct shape, classes), 0, 100000, 0, .help = "0: no head."},
-    {"pool", GN_FIELD_CHOICE, 0, offsetof(struct shape, pool), .fallback = GN_POOL_CLS, .choices = POOLS,
-     .help = "cls or mean."},
-};
 
-static void read_shape(const json_t *value, void *out, const char *pointer, json_t *errors)
+/* The fields of the architecture that a client may give, for gn_fields_read into a struct gn_arch. Returns their number. */
+static int arch_fields(struct gn_field fields[GN_ARCH_FIELDS_MAX])
 {
-	struct fresh *fresh = out;
+	static const enum gn_field_type types[] = {
+	    [GN_ARCH_INT] = GN_FIELD_INT, [GN_ARCH_BOOL] = GN_FIELD_BOOL, [GN_ARCH_CHOICE] = GN_FIELD_CHOICE};
+	int count = 0;
 
+	for (int i = 0; i < gn_arch_field_count; i++) {
+		const struct gn_arch_field *field = &gn_arch_fields[i];
+		if (!(field->use & GN_ARCH_GIVEN))
+			continue;
+		gn_assert(field->type != GN_ARCH_REAL); /* a float has no type of field */
+		fields[count++] = (struct gn_field){
+		    .name = field->name,
+		    .type = types[field->type],
+		    .flags = field->use & GN_ARCH_REQUIRED ? GN_FIELD_REQUIRED
+		             : field->plain < field->low   ? GN_FIELD_NULLABLE
+		                                           : 0,
+		    .offset = field->offset,
+		    .min = field->low,
+		    .max = field->offset == offsetof(struct gn_arch, classes) ? FRESH_CLASSES : field->high,
+		    .fallback = field->plain,
+		    .choices = field->words,
+		    .help = field->noun,
+		};
+	}
+	return count;
+}
+
+/* A plain ViT: timm's, with a class token, or without one and with the norm after the mean over the patches. */
+static void read_arch(const json_t *value, void *out, const char *pointer, json_t *errors)
+{
+	struct gn_arch *arch = &((struct fresh *)out)->arch;
+	struct gn_field fields[GN_ARCH_FIELDS_MAX];
+	int count = arch_fields(fields);
+
+	gn_arch_plain(arch);
 	if (!value)
 		gn_field_error(errors, pointer, "is required");
 	else
-		gn_fields_read(SHAPE, sizeof SHAPE / sizeof *SHAPE, value, &fresh->shape, pointer, errors);
+		gn_fields_read(fields, count, value, arch, pointer, errors);
+	if (!arch->mlp_dim)
+		arch->mlp_dim = 4 * arch->dim;
+	if (arch->pool == GN_POOL_MEAN) {
+		arch->class_token = arch->pos_on_prefix = false;
+		arch->norm_after_pool = true;
+	}
 }
 
 static void read_labels(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -289,7 +311,7 @@ static void read_labels(const json_t *value, void *out, const char *pointer, jso
 
 	if (!value || json_is_null(value))
 		return;
-	if ((int)count != fresh->shape.classes || !count) {
+	if ((int)count != fresh->arch.classes || !count) {
 		gn_field_error(errors, pointer,
 		               "must be an array of as many class names as architecture.classes says, or null");
 		return;
@@ -308,38 +330,14 @@ static void read_labels(const json_t *value, void *out, const char *pointer, jso
 	}
 }
 
-static const struct gn_field_special SHAPE_FIELD = {.read = read_shape}, LABELS_FIELD = {.read = read_labels};
+static const struct gn_field_special ARCH_FIELD = {.read = read_arch}, LABELS_FIELD = {.read = read_labels};
 static const struct gn_field FRESH[] = {
     {"name", GN_FIELD_NAME, GN_FIELD_NULLABLE, offsetof(struct fresh, name), .help = "A name, unique among models."},
     {"init", GN_FIELD_CHOICE, GN_FIELD_REQUIRED, offsetof(struct fresh, init), .choices = INITS, .help = "random."},
     {"seed", GN_FIELD_INT64, 0, offsetof(struct fresh, seed), 0, 9007199254740991.0, 0, .help = "Decides the weights."},
-    {"architecture", GN_FIELD_SPECIAL, 0, 0, .special = &SHAPE_FIELD, .help = "Sizes."},
+    {"architecture", GN_FIELD_SPECIAL, 0, 0, .special = &ARCH_FIELD, .help = "Sizes."},
     {"labels", GN_FIELD_SPECIAL, 0, 0, .special = &LABELS_FIELD, .help = "Class names."},
 };
-
-/* A plain ViT: timm's, with a class token, or without one and with the norm after the mean over the patches. */
-static struct gn_arch plain_arch(const struct shape *shape)
-{
-	bool cls = shape->pool == GN_POOL_CLS;
-
-	return (struct gn_arch){
-	    .image_size = shape->image_size,
-	    .patch_size = shape->patch_size,
-	    .dim = shape->dim,
-	    .depth = shape->depth,
-	    .heads = shape->heads,
-	    .mlp_dim = shape->mlp_dim ? shape->mlp_dim : 4 * shape->dim,
-	    .classes = shape->classes,
-	    .pool = (enum gn_pool)shape->pool,
-	    .activation = GN_ACT_GELU,
-	    .norm_eps = 1e-6F,
-	    .class_token = cls,
-	    .pos_on_prefix = cls,
-	    .norm_after_pool = !cls,
-	    .qkv_bias = true,
-	    .patch_bias = true,
-	};
-}
 
 /* gn_arch_check names fields of the architecture: here they lie in the body's member. */
 static int check_arch(struct gn_request *r, const struct gn_arch *arch)
@@ -380,7 +378,7 @@ static int check_size(struct gn_request *r, const struct gn_arch *arch)
 	return -1;
 }
 
-static void make_fresh(struct gn_request *r, const struct fresh *fresh, const struct gn_arch *arch)
+static void make_fresh(struct gn_request *r, const struct fresh *fresh)
 {
 	struct upload upload = {0};
 	struct gn_row row = {0};
@@ -390,8 +388,8 @@ static void make_fresh(struct gn_request *r, const struct fresh *fresh, const st
 	if (gn_api_name_free(r, GN_KIND_MODEL, fresh->name) || stage(r, &upload))
 		return;
 	memcpy(row.name, fresh->name, sizeof row.name);
-	if (gn_model_write_random(upload.target, arch, (uint64_t)fresh->seed, (const char *const *)fresh->labels,
-	                          gn_request_gone, r, &err) ||
+	if (gn_model_write_random(upload.target, &fresh->arch, (uint64_t)fresh->seed,
+	                          (const char *const *)fresh->labels, gn_request_gone, r, &err) ||
 	    gn_api_file_hash(hash, upload.target, &err) ||
 	    store_model(r, upload.folder, upload.target, hash, NULL, &row, &err)) {
 		gn_store_unstage(gn_request_service(r)->store, upload.folder);
@@ -413,9 +411,8 @@ static void post_fresh(struct gn_request *r)
 	}
 	gn_fields_read(FRESH, sizeof FRESH / sizeof *FRESH, body, &fresh, "", errors);
 	json_decref(body);
-	struct gn_arch arch = plain_arch(&fresh.shape);
-	if (!gn_reply_fields(r, errors) && !check_arch(r, &arch) && !check_size(r, &arch))
-		make_fresh(r, &fresh, &arch);
+	if (!gn_reply_fields(r, errors) && !check_arch(r, &fresh.arch) && !check_size(r, &fresh.arch))
+		make_fresh(r, &fresh);
 	for (int i = 0; i < fresh.label_count; i++)
 		free(fresh.labels[i]);
 	free(fresh.labels);

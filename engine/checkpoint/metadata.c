@@ -4,7 +4,6 @@
  */
 #include "checkpoint/metadata.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +19,6 @@ struct words {
 	const char *const *names;
 	int count;
 };
-static const char *const pool_names[] = {"cls", "mean"};
-static const char *const activation_names[] = {"gelu", "gelu_tanh", "quick_gelu"};
 static const char *const interpolation_names[] = {"bicubic", "bilinear"};
 static const char *const resample_names[] = {"timm", "hf", "dinov2", "torchvision"};
 static const char *const scheme_names[] = {"timm", "huggingface", "torchvision", "dinov2", "gonio"};
@@ -55,51 +52,36 @@ static int read_word(int *out, const json_t *object, const char *name, struct wo
 	return find_word(out, json_string_value(json_object_get(object, name)), words, name, err);
 }
 
-/* ---------------------------------------------------------------- the architecture, member by member ------------ */
+/* ---------------------------------------------------------------- the architecture, field by field -------------- */
 
-static const struct {
-	const char *name;
-	size_t at;
-} arch_ints[] =
-    {
-#define INT(member)                                                                                                    \
-	{                                                                                                              \
-#member, offsetof(struct gn_arch, member)                                                              \
-	}
-        INT(image_size), INT(patch_size), INT(dim), INT(depth), INT(heads), INT(mlp_dim), INT(classes), INT(registers),
-#undef INT
-},
-  arch_bools[] = {
-#define BOOL(member)                                                                                                   \
-	{                                                                                                              \
-#member, offsetof(struct gn_arch, member)                                                              \
-	}
-      BOOL(class_token), BOOL(distilled),       BOOL(dist_head), BOOL(pos_on_prefix), BOOL(layer_scale),
-      BOOL(norm_pre),    BOOL(norm_after_pool), BOOL(qkv_bias),  BOOL(patch_bias),
-#undef BOOL
-};
-enum { INTS = sizeof arch_ints / sizeof *arch_ints, BOOLS = sizeof arch_bools / sizeof *arch_bools };
+static json_t *field_value(const struct gn_arch *arch, const struct gn_arch_field *field)
+{
+	double value = gn_arch_value(arch, field);
 
+	switch (field->type) {
+	case GN_ARCH_BOOL:
+		return json_boolean(value != 0);
+	case GN_ARCH_CHOICE:
+		return json_string(field->words[(int)value]);
+	case GN_ARCH_REAL:
+		return json_real(value);
+	case GN_ARCH_INT:
+		break;
+	}
+	return json_integer((json_int_t)value);
+}
+
+/* By type: so their order is that of the files that are there, and a model's hash stays. */
 static json_t *arch_object(const struct gn_arch *arch)
 {
 	json_t *object = json_object();
 	int failed = 0;
 
-	for (int i = 0; i < INTS; i++) {
-		int value;
-
-		memcpy(&value, (const char *)arch + arch_ints[i].at, sizeof value);
-		failed |= json_object_set_new(object, arch_ints[i].name, json_integer(value));
-	}
-	for (int i = 0; i < BOOLS; i++) {
-		bool value;
-
-		memcpy(&value, (const char *)arch + arch_bools[i].at, sizeof value);
-		failed |= json_object_set_new(object, arch_bools[i].name, json_boolean(value));
-	}
-	failed |= json_object_set_new(object, "pool", json_string(pool_names[arch->pool]));
-	failed |= json_object_set_new(object, "activation", json_string(activation_names[arch->activation]));
-	failed |= json_object_set_new(object, "norm_eps", json_real((double)arch->norm_eps));
+	for (int type = GN_ARCH_INT; type <= GN_ARCH_REAL; type++)
+		for (int i = 0; i < gn_arch_field_count; i++)
+			if ((int)gn_arch_fields[i].type == type)
+				failed |= json_object_set_new(object, gn_arch_fields[i].name,
+				                              field_value(arch, &gn_arch_fields[i]));
 	if (failed) {
 		json_decref(object);
 		return NULL;
@@ -107,33 +89,41 @@ static json_t *arch_object(const struct gn_arch *arch)
 	return object;
 }
 
+static int read_field(struct gn_arch *arch, const json_t *object, const struct gn_arch_field *field,
+                      struct gn_error *err)
+{
+	int number = field->low > 0 ? -1 : 0, failed = 0;
+	double real = 0;
+	bool flag = false;
+
+	switch (field->type) {
+	case GN_ARCH_INT:
+		failed = gn_json_int(&number, object, field->name, 0, INT32_MAX, err);
+		real = number;
+		break;
+	case GN_ARCH_BOOL:
+		failed = gn_json_bool(&flag, object, field->name, err);
+		real = flag;
+		break;
+	case GN_ARCH_CHOICE:
+		failed =
+		    read_word(&number, object, field->name, (struct words){field->words, (int)field->high + 1}, err);
+		real = number;
+		break;
+	case GN_ARCH_REAL:
+		failed = gn_json_number(&real, object, field->name, field->low, field->high, err);
+		break;
+	}
+	gn_arch_set(arch, field, real);
+	return failed;
+}
+
 static int arch_read(struct gn_arch *arch, const json_t *object, struct gn_error *err)
 {
-	int pool = 0, activation = 0;
-	double eps = 0;
-
 	*arch = (struct gn_arch){0};
-	for (int i = 0; i < INTS; i++) {
-		int value = -1;
-
-		if (gn_json_int(&value, object, arch_ints[i].name, 0, INT32_MAX, err))
+	for (int i = 0; i < gn_arch_field_count; i++)
+		if (read_field(arch, object, &gn_arch_fields[i], err))
 			return -1;
-		memcpy((char *)arch + arch_ints[i].at, &value, sizeof value);
-	}
-	for (int i = 0; i < BOOLS; i++) {
-		bool value = false;
-
-		if (gn_json_bool(&value, object, arch_bools[i].name, err))
-			return -1;
-		memcpy((char *)arch + arch_bools[i].at, &value, sizeof value);
-	}
-	if (read_word(&pool, object, "pool", WORDS(pool_names), err) ||
-	    read_word(&activation, object, "activation", WORDS(activation_names), err) ||
-	    gn_json_number(&eps, object, "norm_eps", 0, 1, err))
-		return -1;
-	arch->pool = (enum gn_pool)pool;
-	arch->activation = (enum gn_activation)activation;
-	arch->norm_eps = (float)eps;
 	return gn_arch_check(arch, err);
 }
 

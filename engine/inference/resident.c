@@ -9,13 +9,10 @@
 
 bool gn_same_body(const struct gn_arch *a, const struct gn_arch *b)
 {
-	return a->image_size == b->image_size && a->patch_size == b->patch_size && a->dim == b->dim &&
-	       a->depth == b->depth && a->heads == b->heads && a->mlp_dim == b->mlp_dim &&
-	       a->registers == b->registers && a->pool == b->pool && a->activation == b->activation &&
-	       !(a->norm_eps < b->norm_eps) && !(a->norm_eps > b->norm_eps) && a->class_token == b->class_token &&
-	       a->distilled == b->distilled && a->dist_head == b->dist_head && a->pos_on_prefix == b->pos_on_prefix &&
-	       a->layer_scale == b->layer_scale && a->norm_pre == b->norm_pre &&
-	       a->norm_after_pool == b->norm_after_pool && a->qkv_bias == b->qkv_bias && a->patch_bias == b->patch_bias;
+	struct gn_arch same_head = *a;
+
+	same_head.classes = b->classes;
+	return !gn_arch_difference(&same_head, b);
 }
 
 static int open_body(struct gn_body *body, struct gn_device *device, int batch, struct gn_error *err)

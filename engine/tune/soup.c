@@ -44,33 +44,27 @@ static int differ(const struct pair *p, const char *what, long a, long b, struct
 
 static int check_arch(const struct pair *p, struct gn_error *err)
 {
-	const struct gn_arch *a = &p->a->arch, *b = &p->b->arch;
-	const struct {
-		const char *what;
-		long a, b;
-	} fields[] = {
-	    {"classes:", a->classes, b->classes},
-	    {"image_size", a->image_size, b->image_size},
-	    {"patch_size", a->patch_size, b->patch_size},
-	    {"width", a->dim, b->dim},
-	    {"blocks:", a->depth, b->depth},
-	    {"heads:", a->heads, b->heads},
-	    {"an FFN of", a->mlp_dim, b->mlp_dim},
-	    {"registers:", a->registers, b->registers},
-	    {"pooling", a->pool, b->pool},
-	    {"activation", a->activation, b->activation},
-	};
+	const struct gn_arch_field *field = gn_arch_difference(&p->a->arch, &p->b->arch);
+	double a, b;
 
-	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-		if (fields[i].a != fields[i].b)
-			return differ(p, fields[i].what, fields[i].a, fields[i].b, err);
-	if (a->norm_eps != b->norm_eps)
-		return gn_fail(err, GN_INVALID, p->where, "%s and %s differ in the epsilon of their norms", p->b_name,
-		               p->a_name);
-	return 0;
+	if (!field)
+		return 0;
+	a = gn_arch_value(&p->a->arch, field);
+	b = gn_arch_value(&p->b->arch, field);
+	switch (field->type) {
+	case GN_ARCH_INT:
+		return differ(p, field->noun, (long)a, (long)b, err);
+	case GN_ARCH_CHOICE:
+		return gn_fail(err, GN_INVALID, p->where, "%s has %s %s, %s has %s", p->b_name, field->noun,
+		               field->words[(int)b], p->a_name, field->words[(int)a]);
+	case GN_ARCH_BOOL:
+	case GN_ARCH_REAL:
+		break;
+	}
+	return gn_fail(err, GN_INVALID, p->where, "%s and %s differ in %s", p->b_name, p->a_name, field->noun);
 }
 
-/* What the fields above do not say, tokens and biases, shows in the tensors. */
+/* The tensors follow from the architecture; a file could still be another. */
 static int check_tensors(const struct pair *p, struct gn_error *err)
 {
 	const struct gn_layout *a = &p->a->layout, *b = &p->b->layout;

@@ -16,13 +16,22 @@ static int bound(const char *name, int64_t value, int64_t low, int64_t high, str
 	return 0;
 }
 
+static int check_field(const struct gn_arch *a, const struct gn_arch_field *field, struct gn_error *err)
+{
+	double value = gn_arch_value(a, field);
+
+	if (field->type != GN_ARCH_REAL)
+		return bound(field->name, (int64_t)value, (int64_t)field->low, (int64_t)field->high, err);
+	if (!(value > field->low && value < field->high))
+		return gn_fail(err, GN_INVALID, field->name, "must be above %g and below %g", field->low, field->high);
+	return 0;
+}
+
 int gn_arch_check(const struct gn_arch *a, struct gn_error *err)
 {
-	if (bound("image_size", a->image_size, 1, 4096, err) || bound("patch_size", a->patch_size, 1, 256, err) ||
-	    bound("dim", a->dim, 1, 8192, err) || bound("depth", a->depth, 1, 128, err) ||
-	    bound("heads", a->heads, 1, 256, err) || bound("mlp_dim", a->mlp_dim, 1, 65536, err) ||
-	    bound("classes", a->classes, 0, 1000000, err) || bound("registers", a->registers, 0, 64, err))
-		return -1;
+	for (int i = 0; i < gn_arch_field_count; i++)
+		if (check_field(a, &gn_arch_fields[i], err))
+			return -1;
 	if (a->image_size % a->patch_size)
 		return gn_fail(err, GN_INVALID, "image_size", "%d is not a multiple of the patch size %d",
 		               a->image_size, a->patch_size);
@@ -36,12 +45,7 @@ int gn_arch_check(const struct gn_arch *a, struct gn_error *err)
 		return gn_fail(err, GN_INVALID, "distilled", "a distillation token needs a class token that is pooled");
 	if (a->dist_head && !a->distilled)
 		return gn_fail(err, GN_INVALID, "distilled", "head_dist needs a distillation token");
-	if (!(a->norm_eps > 0) || !(a->norm_eps < 1))
-		return gn_fail(err, GN_INVALID, "norm_eps", "must be above 0 and below 1");
-	if (bound("image_size", gn_arch_tokens(a), 1, 16384, err)) {
-		return -1;
-	}
-	return 0;
+	return bound("image_size", gn_arch_tokens(a), 1, 16384, err);
 }
 
 int gn_arch_prefix_tokens(const struct gn_arch *a)

@@ -30,6 +30,39 @@ struct gn_arch {
 	bool qkv_bias, patch_bias;
 };
 
+/* ---------------------------------------------------------------- its fields as a table --------------------------- */
+
+extern const char *const gn_pool_names[];       /* by enum gn_pool, NULL-terminated */
+extern const char *const gn_activation_names[]; /* by enum gn_activation, NULL-terminated */
+
+enum gn_arch_type { GN_ARCH_INT, GN_ARCH_BOOL, GN_ARCH_CHOICE, GN_ARCH_REAL }; /* int, bool, an enum, float */
+enum gn_arch_use {
+	GN_ARCH_SHOWN = 1,   /* in a model's resource */
+	GN_ARCH_GIVEN = 2,   /* may be given for an untrained model */
+	GN_ARCH_REQUIRED = 4 /* must be given for one */
+};
+struct gn_arch_field {
+	const char *name; /* of the member, in every file and message */
+	enum gn_arch_type type;
+	size_t offset;            /* in struct gn_arch */
+	double low, high;         /* INT, CHOICE: both allowed; REAL: neither is */
+	const char *const *words; /* of a CHOICE, NULL-terminated */
+	double plain;             /* of a plain ViT; below `low`: follows from other fields */
+	unsigned use;             /* enum gn_arch_use, added */
+	const char *noun;         /* "width": what an error about two models calls it */
+};
+enum { GN_ARCH_FIELDS_MAX = 64 };
+extern const struct gn_arch_field gn_arch_fields[];
+extern const int gn_arch_field_count;
+double gn_arch_value(const struct gn_arch *arch, const struct gn_arch_field *field);
+void gn_arch_set(struct gn_arch *arch, const struct gn_arch_field *field, double value);
+/* Sets every field to that of a plain ViT; its sizes are still to be set. */
+void gn_arch_plain(struct gn_arch *arch);
+/* The first field in which they differ; NULL: none. */
+const struct gn_arch_field *gn_arch_difference(const struct gn_arch *a, const struct gn_arch *b);
+
+/* ---------------------------------------------------------------- what follows from them -------------------------- */
+
 /* Checks every field against its bounds (dim divisible by heads, image by patch, ...); names the field in
  * err->where. */
 int gn_arch_check(const struct gn_arch *arch, struct gn_error *err);
