@@ -20,6 +20,7 @@ extern "C" {
 
 #include "include/gonio/error.h"
 #include "include/gonio/clock.h"
+#include "include/gonio/files.h"
 #include "include/gonio/architecture.h"
 #include "include/gonio/model.h"
 #include "include/gonio/dataset.h"

@@ -65,5 +65,5 @@ int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *use
 		return -1;
 	if (gn_archive_sniff(p.head, p.have))
 		return gn_model_unpack(beside, path, &options, err);
-	return gn_source_save(read_peeked, &p, path, NULL, err);
+	return gn_source_save(read_peeked, &p, path, err);
 }

@@ -1,5 +1,5 @@
 /*
- * Files: see files.h. SHA-256 comes from libcrypto (EVP), which uses the processor's instructions where it has them.
+ * Files: see files.h and gonio/files.h. SHA-256 comes from libcrypto (EVP), which uses the processor's instructions where it has them.
  */
 #include "base/files.h"
 
@@ -45,7 +45,7 @@ static void release(struct gn_file_writer *writer)
 	*writer = (struct gn_file_writer){.fd = -1};
 }
 
-int gn_file_begin(struct gn_file_writer *writer, const char *path, struct gn_error *err)
+static int begin(struct gn_file_writer *writer, const char *path, mode_t mode, struct gn_error *err)
 {
 	static const char suffix[] = ".tmp";
 	size_t length = strlen(path);
@@ -61,13 +61,23 @@ int gn_file_begin(struct gn_file_writer *writer, const char *path, struct gn_err
 	memcpy(writer->temporary, path, length);
 	memcpy(writer->temporary + length, suffix, sizeof suffix);
 	writer->replaces = lstat(path, &st) == 0;
-	writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (writer->fd < 0) {
 		gn_fail_errno(err, path, "cannot create the file");
 		release(writer);
 		return -1;
 	}
 	return 0;
+}
+
+int gn_file_begin(struct gn_file_writer *writer, const char *path, struct gn_error *err)
+{
+	return begin(writer, path, 0644, err);
+}
+
+int gn_file_begin_private(struct gn_file_writer *writer, const char *path, struct gn_error *err)
+{
+	return begin(writer, path, 0600, err);
 }
 
 int gn_file_write(struct gn_file_writer *writer, const void *bytes, size_t size, struct gn_error *err)
@@ -89,6 +99,11 @@ int gn_file_write(struct gn_file_writer *writer, const void *bytes, size_t size,
 		writer->bytes += (uint64_t)done;
 	}
 	return 0;
+}
+
+int gn_file_sync(int fd, const char *path, struct gn_error *err)
+{
+	return gn_sys.fsync(fd) ? gn_fail_errno(err, path, "cannot make it durable") : 0;
 }
 
 int gn_file_sync_folder(const char *path, struct gn_error *err)
@@ -138,17 +153,34 @@ void gn_file_abort(struct gn_file_writer *writer)
 	release(writer);
 }
 
-int gn_file_put(const char *path, const void *bytes, size_t size, struct gn_error *err)
+static int put(const char *path, mode_t mode, const void *bytes, size_t size, struct gn_error *err)
 {
 	struct gn_file_writer writer;
 
-	if (gn_file_begin(&writer, path, err) != 0)
+	if (begin(&writer, path, mode, err) != 0)
 		return -1;
 	if (gn_file_write(&writer, bytes, size, err) != 0) {
 		gn_file_abort(&writer);
 		return -1;
 	}
 	return gn_file_commit(&writer, err);
+}
+
+int gn_file_put(const char *path, const void *bytes, size_t size, struct gn_error *err)
+{
+	return put(path, 0644, bytes, size, err);
+}
+
+int gn_file_replace(const char *path, const void *bytes, size_t size, struct gn_error *err)
+{
+	return put(path, 0600, bytes, size, err);
+}
+
+int gn_file_move(const char *from, const char *to, struct gn_error *err)
+{
+	if (gn_sys.rename(from, to) != 0)
+		return gn_fail_errno(err, to, "cannot rename it into place");
+	return gn_file_sync_folder(to, err) || gn_file_sync_folder(from, err) ? -1 : 0;
 }
 
 /* ---------------------------------------------------------------- reading --------------------------------------- */

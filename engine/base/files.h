@@ -1,13 +1,8 @@
 /*
- * Files, for every room of the engine: atomic writing, read-only maps, bounded reading, SHA-256, and memory that a test
- * can make scarce.
+ * Files, for every room of the engine: read-only maps, bounded reading, SHA-256, and memory that a test can make scarce. How a file
+ * is written: gonio/files.h.
  *
- * A file that is written here is seen under its name either whole or not at all: it grows in PATH.tmp beside it, is
- * fsynced and renamed, and then the folder is fsynced. One writer per path at a time; a PATH.tmp left by a killed
- * process is overwritten by the next writer.
- *
- * Nothing here locks. A writer, a map or a hash belongs to one thread at a time; a map's bytes may be read by any
- * number.
+ * Nothing here locks. A map or a hash belongs to one thread at a time; a map's bytes may be read by any number.
  */
 #ifndef GN_FILEIO_H
 #define GN_FILEIO_H
@@ -32,28 +27,6 @@ extern struct gn_sys_calls gn_sys;
 void *gn_alloc(size_t count, size_t size, struct gn_error *err);
 /* A copy of length bytes with a NUL behind; NULL with GN_NO_MEMORY. free() releases. */
 char *gn_copy_text(const char *text, size_t length, struct gn_error *err);
-
-/* ---------------------------------------------------------------- writing --------------------------------------- */
-
-struct gn_file_writer {
-	int fd;         /* -1 when nothing is being written */
-	bool replaces;  /* a file of that name was there before */
-	uint64_t bytes; /* written so far */
-	char *path, *temporary;
-};
-/* Starts a file. On success the caller must end with exactly one of commit and abort; after a failed begin, abort
- * does nothing. */
-int gn_file_begin(struct gn_file_writer *writer, const char *path, struct gn_error *err);
-int gn_file_write(struct gn_file_writer *writer, const void *bytes, size_t size, struct gn_error *err);
-/* Makes the file durable under its name. On a failure the temporary file is gone and, unless an older file had the
- * name, so is the new one. The writer is released in both cases. */
-int gn_file_commit(struct gn_file_writer *writer, struct gn_error *err);
-/* Removes the temporary file. Harmless on a writer that is released already. */
-void gn_file_abort(struct gn_file_writer *writer);
-/* begin, write, commit in one call. */
-int gn_file_put(const char *path, const void *bytes, size_t size, struct gn_error *err);
-/* fsync of the folder that path lies in. */
-int gn_file_sync_folder(const char *path, struct gn_error *err);
 
 /* ---------------------------------------------------------------- reading --------------------------------------- */
 

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,8 +30,8 @@ static int walk_folder(int parent, const char *name, enum visit what, uint64_t *
 	while (result == 0 && (entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			result = walk(fd, entry->d_name, what, bytes, depth + 1, err);
-	if (result == 0 && what == VISIT_SYNC && fsync(fd))
-		result = gn_fail_errno(err, name, "cannot sync");
+	if (result == 0 && what == VISIT_SYNC)
+		result = gn_file_sync(fd, name, err);
 	closedir(dir);
 	if (result == 0 && what == VISIT_REMOVE && unlinkat(parent, name, AT_REMOVEDIR))
 		result = gn_fail_errno(err, name, "cannot remove");
@@ -41,12 +40,12 @@ static int walk_folder(int parent, const char *name, enum visit what, uint64_t *
 
 static int sync_file(int parent, const char *name, struct gn_error *err)
 {
-	int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), result = 0;
+	int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), result;
 
-	if (fd < 0 || fsync(fd))
-		result = gn_fail_errno(err, name, "cannot sync");
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return gn_fail_errno(err, name, "cannot open");
+	result = gn_file_sync(fd, name, err);
+	close(fd);
 	return result;
 }
 
@@ -84,50 +83,6 @@ uint64_t gn_tree_bytes(const char *path)
 int gn_tree_sync(const char *path, struct gn_error *err)
 {
 	return walk(AT_FDCWD, path, VISIT_SYNC, NULL, 0, err);
-}
-
-int gn_path_sync(const char *path, struct gn_error *err)
-{
-	return sync_file(AT_FDCWD, path, err);
-}
-
-static int write_whole(int fd, const char *bytes, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, bytes, size);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		bytes += n;
-		size -= (size_t)n;
-	}
-	return fsync(fd);
-}
-
-int gn_file_replace(const char *path, const void *bytes, size_t size, struct gn_error *err)
-{
-	char temporary[PATH_MAX], folder[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	int fd, failed;
-
-	if ((size_t)snprintf(temporary, sizeof temporary, "%s.new", path) >= sizeof temporary)
-		return gn_fail(err, GN_IO, path, "path too long");
-	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return gn_fail_errno(err, path, "cannot create");
-	failed = write_whole(fd, bytes, size);
-	if (failed)
-		gn_fail_errno(err, path, "cannot write");
-	close(fd);
-	if (!failed && rename(temporary, path))
-		failed = gn_fail_errno(err, path, "cannot rename into place");
-	if (failed) {
-		unlink(temporary);
-		return -1;
-	}
-	return gn_path_sync(folder, err);
 }
 
 /* Reads up to size bytes; fewer at the end of the file. */

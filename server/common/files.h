@@ -1,4 +1,5 @@
-/* Folders of the data directory: removal, size, sync, whole-file writes. Symbolic links are never followed. */
+/* Folders of the data directory: removal, size, sync, and whole files read. Symbolic links are never followed. Files are written by
+ * gn_file_begin and gn_file_replace of gonio.h. */
 #ifndef GN_SERVER_FILES_H
 #define GN_SERVER_FILES_H
 
@@ -12,10 +13,6 @@ int gn_tree_remove(const char *path, uint64_t *bytes, struct gn_error *err);
 uint64_t gn_tree_bytes(const char *path);
 /* fsyncs every file and folder below path, and path itself. */
 int gn_tree_sync(const char *path, struct gn_error *err);
-/* fsyncs one folder or file. */
-int gn_path_sync(const char *path, struct gn_error *err);
-/* Replaces the file at path: temporary file beside it, fsync, rename, fsync of the folder. */
-int gn_file_replace(const char *path, const void *bytes, size_t size, struct gn_error *err);
 /* Reads a whole file of at most limit bytes. *data is malloc'd with a NUL behind it; caller frees. GN_NOT_FOUND, GN_TOO_LARGE. */
 int gn_file_load(const char *path, size_t limit, char **data, size_t *size, struct gn_error *err);
 

@@ -204,7 +204,7 @@ int gn_store_finish_job(struct gn_store *store, struct gn_job_row *row, const ch
 {
 	char folder[PATH_MAX];
 	struct gn_conn *conn;
-	bool moved = false;
+	int result = -1;
 
 	if (gn_tree_sync(staged, err))
 		return -1;
@@ -217,19 +217,12 @@ int gn_store_finish_job(struct gn_store *store, struct gn_job_row *row, const ch
 
 	conn = gn_db_writer(store->db);
 	if (gn_db_run(conn, "BEGIN IMMEDIATE", err) || gn_store_insert_row(conn, GN_KIND_MODEL, model, err) ||
-	    update_job(conn, row, err) || gn_store_move(staged, folder, err))
-		goto failed;
-	moved = true;
-	if (gn_db_run(conn, "COMMIT", err))
-		goto failed;
+	    update_job(conn, row, err))
+		gn_db_rollback(conn);
+	else
+		result = gn_store_commit_staged(conn, staged, folder, err);
 	gn_db_release(store->db, conn);
-	return 0;
-failed:
-	gn_db_rollback(conn);
-	gn_db_release(store->db, conn);
-	if (moved)
-		gn_store_move(folder, staged, NULL);
-	return -1;
+	return result;
 }
 
 int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,

@@ -83,7 +83,7 @@ int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, 
 {
 	char folder[PATH_MAX];
 	struct gn_conn *conn;
-	bool moved = false;
+	int result = -1;
 
 	gn_assert(kind < GN_KIND_RUN);
 	if (gn_tree_sync(staged, err))
@@ -95,20 +95,11 @@ int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, 
 
 	conn = gn_db_writer(store->db);
 	if (gn_db_run(conn, "BEGIN IMMEDIATE", err) || gn_store_insert_row(conn, kind, row, err))
-		goto failed;
-	if (gn_store_move(staged, folder, err))
-		goto failed;
-	moved = true;
-	if (gn_db_run(conn, "COMMIT", err))
-		goto failed;
+		gn_db_rollback(conn);
+	else
+		result = gn_store_commit_staged(conn, staged, folder, err);
 	gn_db_release(store->db, conn);
-	return 0;
-failed:
-	gn_db_rollback(conn);
-	gn_db_release(store->db, conn);
-	if (moved)
-		gn_tree_remove(folder, NULL, NULL);
-	return -1;
+	return result;
 }
 
 /* ---------------------------------------------------------------- reading ---------------------------------------- */

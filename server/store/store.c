@@ -61,7 +61,7 @@ static int make_folders(struct gn_store *store, struct gn_error *err)
 			return -1;
 	}
 	snprintf(path, sizeof path, "%s/tmp", store->directory);
-	return make_folder(path, err) || gn_path_sync(store->directory, err) ? -1 : 0;
+	return make_folder(path, err) || gn_file_sync_folder(path, err) ? -1 : 0;
 }
 
 static int take_lock(struct gn_store *store, struct gn_error *err)
@@ -230,20 +230,14 @@ void gn_store_unstage(struct gn_store *store, const char *folder)
 		gn_log(GN_LOG_WARN, "store", "%s: %s; it goes at the next start", err.where, err.text);
 }
 
-static int sync_parent(const char *path, struct gn_error *err)
+int gn_store_commit_staged(struct gn_conn *conn, const char *staged, const char *folder, struct gn_error *err)
 {
-	char parent[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-
-	snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
-	return gn_path_sync(parent, err);
-}
-
-int gn_store_move(const char *from, const char *to, struct gn_error *err)
-{
-	if (rename(from, to))
-		return gn_fail_errno(err, to, "cannot rename into place");
-	return sync_parent(to, err) || sync_parent(from, err) ? -1 : 0;
+	if (gn_file_move(staged, folder, err) == 0 && gn_db_run(conn, "COMMIT", err) == 0)
+		return 0;
+	gn_db_rollback(conn);
+	/* It may have moved, and no row names it. What the caller still needs lies elsewhere: a job's model is a link. */
+	gn_tree_remove(folder, NULL, NULL);
+	return -1;
 }
 
 int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,
@@ -257,5 +251,5 @@ int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *
 		return -1;
 	if (freed)
 		*freed = bytes;
-	return sync_parent(folder, err);
+	return gn_file_sync_folder(folder, err);
 }
