@@ -136,6 +136,15 @@ struct gn_page {
 	{                                                                                                              \
 		"after", GN_FIELD_REF, 0, offsetof(type, after), .help = "The last id of the page before."             \
 	}
+/* Those of a list of images: `after` is an index, -1: from the first. */
+#define GN_INDEX_PAGE_FIELDS(type)                                                                                     \
+	{"limit", GN_FIELD_INT, 0, offsetof(type, limit), 1, 1000, 50, .help = "Items at most."},                      \
+	{                                                                                                              \
+		"after", GN_FIELD_INT, 0, offsetof(type, after), 0, 2e9, -1,                                           \
+		    .help = "The last index of the page before."                                                       \
+	}
+/* A parameter that names a class by any text: its check waits until the classes are known. */
+extern const struct gn_field_special gn_api_any_text;
 /* For endpoints without parameters; costs next to nothing when there are none. */
 int gn_api_no_query(struct gn_request *r);
 
@@ -189,7 +198,7 @@ json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, co
 int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err);
 /* Saves an uploaded checkpoint at path: a bare file, or from an archive of its folder, whose config files then go to *beside (caller
  * frees the texts). */
-int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *user, const char *path,
+int gn_api_save_checkpoint(struct gn_request *r, gn_bytes_read *read, void *user, const char *path,
                            struct gn_unpacked *beside, struct gn_error *err);
 /* Where a tuned model comes from: base, data set, strategy, tuned layers, angles, accuracy; null where it is no longer known. New
  * reference, NULL with *err. */
@@ -198,8 +207,6 @@ json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const 
 /* The same as a model card for people: Markdown, malloc'd, caller frees. NULL when memory is out. */
 char *gn_api_model_card(const struct gn_row *row, const struct gn_model *model, enum gn_export_format format,
                         const json_t *provenance);
-/* SHA-256 of a file, in hexadecimal. */
-int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err);
 
 /* The names of the layers with a tuned tensor, in network order. New reference. */
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned);

@@ -135,6 +135,12 @@ void gn_api_reply_member(struct gn_request *r, const struct gn_error *err)
 	}
 }
 
+static void any_text(const json_t *value, void *out, const char *pointer, json_t *errors)
+{
+	(void)value, (void)out, (void)pointer, (void)errors;
+}
+const struct gn_field_special gn_api_any_text = {.read = any_text};
+
 /* ---------------------------------------------------------------- resources ------------------------------------- */
 
 static json_t *text_or_null(const char *text)

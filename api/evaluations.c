@@ -158,18 +158,10 @@ struct view {
 	int label, predicted; /* -1: any */
 };
 
-/* A class is named by any text, so its check waits until the model's labels are there. */
-static void any_text(const json_t *value, void *out, const char *pointer, json_t *errors)
-{
-	(void)value, (void)out, (void)pointer, (void)errors;
-}
-static const struct gn_field_special ANY_TEXT = {.read = any_text};
-
 static const struct gn_field VIEW[] = {
-    {"limit", GN_FIELD_INT, 0, offsetof(struct view, limit), 1, 1000, 50, .help = "Items at most."},
-    {"after", GN_FIELD_INT, 0, offsetof(struct view, after), 0, 2e9, -1, .help = "The last index of the page before."},
-    {"label", GN_FIELD_SPECIAL, 0, 0, .special = &ANY_TEXT, .help = "Only images of this class."},
-    {"predicted", GN_FIELD_SPECIAL, 0, 0, .special = &ANY_TEXT, .help = "Only images taken for this class."},
+    GN_INDEX_PAGE_FIELDS(struct view),
+    {"label", GN_FIELD_SPECIAL, 0, 0, .special = &gn_api_any_text, .help = "Only images of this class."},
+    {"predicted", GN_FIELD_SPECIAL, 0, 0, .special = &gn_api_any_text, .help = "Only images taken for this class."},
 };
 
 /* The class that the query names, -1 without one. Replies 422 and returns -2 when the model has no such class. */

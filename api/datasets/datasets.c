@@ -59,7 +59,7 @@ static json_t *dataset_fields(const struct gn_dataset *dataset, const struct gn_
 /* ---------------------------------------------------------------- upload ---------------------------------------- */
 
 /* The archive's bytes: the body itself, or the part `archive` of a form. Replies and returns -1. */
-static int find_archive(struct gn_request *r, gn_source_read **read, void **user)
+static int find_archive(struct gn_request *r, gn_bytes_read **read, void **user)
 {
 	struct gn_multipart *form;
 	struct gn_part part;
@@ -85,7 +85,7 @@ static int find_archive(struct gn_request *r, gn_source_read **read, void **user
 }
 
 /* Unpacks into the staged folder, while the disk has room beside its reserve. */
-static int ingest(struct gn_request *r, const struct upload *upload, const char *folder, gn_source_read *read,
+static int ingest(struct gn_request *r, const struct upload *upload, const char *folder, gn_bytes_read *read,
                   void *user, struct gn_ingest_report *report, struct gn_error *err)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -130,7 +130,7 @@ void gn_api_datasets_post(struct gn_request *r)
 	struct gn_row row = {0};
 	struct gn_error err = {0};
 	char folder[PATH_MAX];
-	gn_source_read *read;
+	gn_bytes_read *read;
 	void *user;
 
 	if (gn_api_query(r, UPLOAD, sizeof UPLOAD / sizeof *UPLOAD, &upload) ||

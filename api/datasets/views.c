@@ -7,18 +7,10 @@ struct view {
 
 static const char *const SPLITS[] = {[GN_TRAIN] = "train", [GN_VAL] = "val", [GN_TEST] = "test", NULL};
 
-/* A class is named by any text, so its check waits until the data set is open. */
-static void any_text(const json_t *value, void *out, const char *pointer, json_t *errors)
-{
-	(void)value, (void)out, (void)pointer, (void)errors;
-}
-static const struct gn_field_special ANY_TEXT = {.read = any_text};
-
 static const struct gn_field VIEW[] = {
-    {"limit", GN_FIELD_INT, 0, offsetof(struct view, limit), 1, 1000, 50, .help = "Items at most."},
-    {"after", GN_FIELD_INT, 0, offsetof(struct view, after), 0, 2e9, -1, .help = "The last index of the page before."},
+    GN_INDEX_PAGE_FIELDS(struct view),
     {"split", GN_FIELD_CHOICE, 0, offsetof(struct view, split), .fallback = -1, .choices = SPLITS, .help = "A split."},
-    {"class", GN_FIELD_SPECIAL, 0, 0, .special = &ANY_TEXT, .help = "A class's name."},
+    {"class", GN_FIELD_SPECIAL, 0, 0, .special = &gn_api_any_text, .help = "A class's name."},
 };
 static const struct gn_field IMAGE[] = {
     {"size", GN_FIELD_INT, 0, 0, 16, 1024, 0, .help = "Side that the thumbnail fits into."},

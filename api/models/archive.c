@@ -3,7 +3,7 @@
 
 /* A source whose first bytes were looked at: they come again, then the rest. */
 struct peeked {
-	gn_source_read *read;
+	gn_bytes_read *read;
 	void *user;
 	uint8_t head[512];
 	size_t have, given;
@@ -47,7 +47,7 @@ int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err)
 	return gn_store_space(store, bytes, err);
 }
 
-int gn_api_save_checkpoint(struct gn_request *r, gn_source_read *read, void *user, const char *path,
+int gn_api_save_checkpoint(struct gn_request *r, gn_bytes_read *read, void *user, const char *path,
                            struct gn_unpacked *beside, struct gn_error *err)
 {
 	const struct gn_service *service = gn_request_service(r);

@@ -1,21 +1,9 @@
 /* A model as JSON: what its file tells about architecture, preprocessing, labels and parameters. */
 #include "api/api.h"
 
-#include <fcntl.h>
-#include <openssl/evp.h>
-#include <unistd.h>
-
-/* A float as the shortest decimal that stands for it: 0.485, not 0.48500001430511475. */
 static json_t *json_float(float value)
 {
-	char text[32];
-
-	for (int digits = 6; digits <= 9; digits++) {
-		snprintf(text, sizeof text, "%.*g", digits, (double)value);
-		if (strtof(text, NULL) == value)
-			break;
-	}
-	return gn_json_real(strtod(text, NULL));
+	return gn_json_real(gn_decimal(value));
 }
 
 static json_t *architecture_member(const struct gn_arch *arch, const struct gn_arch_field *field)
@@ -95,36 +83,6 @@ json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, co
 	return fields;
 }
 
-int gn_api_file_hash(char hex[65], const char *path, struct gn_error *err)
-{
-	enum { PIECE = 1 << 18 };
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	EVP_MD_CTX *hash = EVP_MD_CTX_new();
-	char *piece = malloc(PIECE);
-	int failed = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = -1;
-
-	if (fd < 0 || !hash || !piece || !EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
-		gn_fail_errno(err, "", "hashing a file");
-		goto out;
-	}
-	while ((n = read(fd, piece, PIECE)) > 0)
-		EVP_DigestUpdate(hash, piece, (size_t)n);
-	if (n < 0 || !EVP_DigestFinal_ex(hash, digest, NULL)) {
-		gn_fail_errno(err, "", "hashing a file");
-		goto out;
-	}
-	for (int i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-	failed = 0;
-out:
-	if (fd >= 0)
-		close(fd);
-	EVP_MD_CTX_free(hash);
-	free(piece);
-	return failed;
-}
-
 /* Called by the supervisor for the model that a run leaves. */
 int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
                           struct gn_error *err)
@@ -132,7 +90,7 @@ int gn_api_describe_model(json_t **fields, const char *path, const struct gn_cha
 	char hash[65];
 
 	(void)run;
-	if (gn_api_file_hash(hash, path, err))
+	if (gn_file_sha256(hash, path, err))
 		return -1;
 	*fields = gn_api_model_fields(chain->models[0], hash, NULL);
 	return *fields ? 0 : gn_fail(err, GN_NO_MEMORY, "", "no memory for the model's description");

@@ -86,7 +86,7 @@ static struct gn_import_options import_options(const struct upload *upload)
 }
 
 /* Saves the checkpoint; config files from an archive stand for the form's parts. Replies and returns -1. */
-static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_source_read *read, void *user)
+static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_bytes_read *read, void *user)
 {
 	struct gn_unpacked beside;
 	struct gn_error err = {0};
@@ -390,7 +390,7 @@ static void make_fresh(struct gn_request *r, const struct fresh *fresh)
 	memcpy(row.name, fresh->name, sizeof row.name);
 	if (gn_model_write_random(upload.target, &fresh->arch, (uint64_t)fresh->seed,
 	                          (const char *const *)fresh->labels, gn_request_gone, r, &err) ||
-	    gn_api_file_hash(hash, upload.target, &err) ||
+	    gn_file_sha256(hash, upload.target, &err) ||
 	    store_model(r, upload.folder, upload.target, hash, NULL, &row, &err)) {
 		gn_store_unstage(gn_request_service(r)->store, upload.folder);
 		gn_reply_error(r, &err);

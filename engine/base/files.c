@@ -343,3 +343,15 @@ int gn_sha256_of_map(char hex[65], const struct gn_file_map *map, struct gn_erro
 	gn_sha256_end(&hash, hex);
 	return 0;
 }
+
+int gn_file_sha256(char hex[65], const char *path, struct gn_error *err)
+{
+	struct gn_file_map map;
+	int result;
+
+	if (gn_file_map(&map, path, err))
+		return -1;
+	result = gn_sha256_of_map(hex, &map, err);
+	gn_file_unmap(&map);
+	return result;
+}

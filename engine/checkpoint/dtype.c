@@ -5,6 +5,8 @@
  */
 #include "checkpoint/dtype.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors data is read as it lies");
@@ -92,4 +94,16 @@ void gn_dtype_narrow(uint8_t *out, const float *in, enum gn_dtype dtype, size_t 
 
 		memcpy(out + 2 * i, &half, sizeof half);
 	}
+}
+
+double gn_decimal(float value)
+{
+	char text[32];
+
+	for (int digits = 6; digits <= 9; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, (double)value);
+		if (strtof(text, NULL) == value)
+			break;
+	}
+	return strtod(text, NULL);
 }

@@ -30,18 +30,11 @@ struct gn_export {
 static json_t *make_metadata(const struct gn_model *model, const struct gn_export_options *options,
                              struct gn_error *err)
 {
-	struct gn_model_parts parts = {
-	    .arch = &model->arch,
-	    .preprocess = &model->preprocess,
-	    .scheme = model->scheme,
-	    .pos_resample = model->pos_resample,
-	    .layout = &model->layout,
-	    .labels = (const char *const *)model->labels,
-	    .label_count = model->label_count,
-	    .base = options->delta_only ? model->base_hash : NULL,
-	};
-	json_t *metadata = gn_metadata_make(&parts, err);
+	struct gn_model_parts parts = gn_model_parts_of(model);
+	json_t *metadata;
 
+	parts.base = options->delta_only ? model->base_hash : NULL;
+	metadata = gn_metadata_make(&parts, err);
 	for (int i = 0; metadata && i < options->note_count; i++) {
 		if (json_object_set_new(metadata, options->notes[i].key, json_string(options->notes[i].value))) {
 			json_decref(metadata);

@@ -10,22 +10,10 @@
 
 /* ---------------------------------------------------------------- values ------------------------------------------ */
 
-/* A float as the shortest decimal that stands for it: 0.485, not 0.48500001430511475. */
-static json_t *json_float(float value)
-{
-	char text[32];
-
-	for (int digits = 6; digits <= 9; digits++) {
-		snprintf(text, sizeof text, "%.*g", digits, (double)value);
-		if (strtof(text, NULL) == value)
-			break;
-	}
-	return json_real(strtod(text, NULL));
-}
-
 static json_t *json_floats(const float values[3])
 {
-	return json_pack("[o,o,o]", json_float(values[0]), json_float(values[1]), json_float(values[2]));
+	return json_pack("[o,o,o]", json_real(gn_decimal(values[0])), json_real(gn_decimal(values[1])),
+	                 json_real(gn_decimal(values[2])));
 }
 
 /* The name of a class: transformers' own placeholder where the model has no names. */
@@ -110,13 +98,13 @@ static json_t *hf_config(const struct gn_model *model, const struct gn_hf_class 
 	static const char *const activations[] = {
 	    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_pytorch_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu"};
 	const struct gn_arch *a = &model->arch;
-	json_t *config =
-	    json_pack("{s:[s],s:s,s:i,s:i,s:i,s:s,s:f,s:f,s:o,s:i,s:i,s:i,s:b,s:o,s:o,s:s}", "architectures", hf->name,
-	              "model_type", hf->model_type, "hidden_size", a->dim, "num_hidden_layers", a->depth,
-	              "num_attention_heads", a->heads, "hidden_act", activations[a->activation], "hidden_dropout_prob",
-	              0.0, "attention_probs_dropout_prob", 0.0, "layer_norm_eps", json_float(a->norm_eps), "image_size",
-	              a->image_size, "patch_size", a->patch_size, "num_channels", 3, "qkv_bias", a->qkv_bias,
-	              "id2label", id2label(model), "label2id", label2id(model), "torch_dtype", dtype_names[dtype]);
+	json_t *config = json_pack(
+	    "{s:[s],s:s,s:i,s:i,s:i,s:s,s:f,s:f,s:o,s:i,s:i,s:i,s:b,s:o,s:o,s:s}", "architectures", hf->name,
+	    "model_type", hf->model_type, "hidden_size", a->dim, "num_hidden_layers", a->depth, "num_attention_heads",
+	    a->heads, "hidden_act", activations[a->activation], "hidden_dropout_prob", 0.0,
+	    "attention_probs_dropout_prob", 0.0, "layer_norm_eps", json_real(gn_decimal(a->norm_eps)), "image_size",
+	    a->image_size, "patch_size", a->patch_size, "num_channels", 3, "qkv_bias", a->qkv_bias, "id2label",
+	    id2label(model), "label2id", label2id(model), "torch_dtype", dtype_names[dtype]);
 
 	if (hf->spelling != GN_SPELL_HF_DINOV2)
 		return with(config, json_pack("{s:i}", "intermediate_size", a->mlp_dim));
@@ -174,11 +162,11 @@ static json_t *timm_pretrained_cfg(const struct gn_model *model)
 {
 	const struct gn_arch *a = &model->arch;
 	const struct gn_preprocess *p = &model->preprocess;
-	json_t *cfg =
-	    json_pack("{s:[i,i,i],s:b,s:s,s:o,s:s,s:o,s:o,s:i,s:s}", "input_size", 3, a->image_size, a->image_size,
-	              "fixed_input_size", 1, "interpolation", p->interpolation == GN_BILINEAR ? "bilinear" : "bicubic",
-	              "crop_pct", json_float(p->crop_pct), "crop_mode", "center", "mean", json_floats(p->mean), "std",
-	              json_floats(p->std), "num_classes", a->classes, "first_conv", "patch_embed.proj");
+	json_t *cfg = json_pack(
+	    "{s:[i,i,i],s:b,s:s,s:o,s:s,s:o,s:o,s:i,s:s}", "input_size", 3, a->image_size, a->image_size,
+	    "fixed_input_size", 1, "interpolation", p->interpolation == GN_BILINEAR ? "bilinear" : "bicubic",
+	    "crop_pct", json_real(gn_decimal(p->crop_pct)), "crop_mode", "center", "mean", json_floats(p->mean), "std",
+	    json_floats(p->std), "num_classes", a->classes, "first_conv", "patch_embed.proj");
 
 	return with(cfg, a->dist_head ? json_pack("{s:[s,s]}", "classifier", "head", "head_dist")
 	                              : json_pack("{s:s}", "classifier", "head"));

@@ -253,6 +253,19 @@ static int write_pieces(struct gn_file_writer *writer, const struct gn_layout *l
 	return 0;
 }
 
+struct gn_model_parts gn_model_parts_of(const struct gn_model *model)
+{
+	return (struct gn_model_parts){
+	    .arch = &model->arch,
+	    .preprocess = &model->preprocess,
+	    .scheme = model->scheme,
+	    .pos_resample = model->pos_resample,
+	    .layout = &model->layout,
+	    .labels = (const char *const *)model->labels,
+	    .label_count = model->label_count,
+	};
+}
+
 int gn_model_write_pieces(const char *path, const struct gn_model_parts *parts, const bool *has,
                           const struct gn_model_source *source, struct gn_error *err)
 {

@@ -194,19 +194,13 @@ static int blend_write(struct blend *b, const char *path, struct gn_error *err)
 {
 	const struct gn_model *model = b->shares[0].input->model;
 	char base[65];
-	const struct gn_model_parts parts = {.arch = &model->arch,
-	                                     .preprocess = &model->preprocess,
-	                                     .scheme = model->scheme,
-	                                     .pos_resample = model->pos_resample,
-	                                     .layout = &model->layout,
-	                                     .labels = (const char *const *)model->labels,
-	                                     .label_count = model->label_count,
-	                                     .base = base};
+	struct gn_model_parts parts = gn_model_parts_of(model);
 	bool *has = gn_alloc((size_t)model->layout.count, sizeof *has, err);
 	int result;
 
 	if (!has)
 		return -1;
+	parts.base = base;
 	for (int i = 0; i < model->layout.count; i++)
 		has[i] = is_tuned(b, i);
 	result = gn_model_hash(base, model->base, err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/common/json.h"
+#include "server/common/words.h"
 
 enum { NAME_SIZE = 64 };
 
@@ -118,16 +119,16 @@ static int wants_value(const struct gn_cli_command *command, const char *name)
 /* The option at *at, which is moved past it. Returns -1 to go on, or the exit status. */
 static int parse_option(struct gn_cli *cli, int argc, char **argv, int *at)
 {
-	const char *word = argv[*at] + 2, *equals = strchr(word, '=');
-	char name[NAME_SIZE];
+	struct gn_long_option option;
+	const char *name = option.name;
 	int value;
 
-	snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - word) : (int)sizeof name - 1, word);
+	gn_long_option(&option, argv[*at]);
 	value = wants_value(cli->command, name);
 	(*at)++;
 	if (value < 0)
 		return gn_cli_usage(cli->command, "there is no option --%s", name);
-	if (value == 0 && equals)
+	if (value == 0 && option.value)
 		return gn_cli_usage(cli->command, "--%s takes no value", name);
 	if (!strcmp(name, "help")) {
 		gn_cli_help(cli->command);
@@ -135,8 +136,8 @@ static int parse_option(struct gn_cli *cli, int argc, char **argv, int *at)
 	}
 	if (value == 0)
 		return take_option(cli, name, "");
-	if (equals)
-		return take_option(cli, name, equals + 1);
+	if (option.value)
+		return take_option(cli, name, option.value);
 	if (*at == argc)
 		return gn_cli_usage(cli->command, "--%s needs a value", name);
 	return take_option(cli, name, argv[(*at)++]);

@@ -103,9 +103,8 @@ bool gn_request_gone(void *request);
 /* Copies a source (gn_body_read or gn_multipart_read) to its end.
  * gn_source_save: into a file at path (0600), whole or not at all.
  * gn_source_load: into memory, at most limit bytes (GN_TOO_LARGE); *data is malloc'd, one NUL behind it, caller frees. */
-typedef ssize_t gn_source_read(void *user, void *buffer, size_t size);
-int gn_source_save(gn_source_read *read, void *user, const char *path, struct gn_error *err);
-int gn_source_load(gn_source_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err);
+int gn_source_save(gn_bytes_read *read, void *user, const char *path, struct gn_error *err);
+int gn_source_load(gn_bytes_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err);
 
 /* ---------------------------------------------------------------- answering -------------------------------------- */
 

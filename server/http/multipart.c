@@ -15,7 +15,7 @@
 enum { WINDOW = 64 * 1024, HEADER_LIMIT = 8 * 1024, TEXT_LIMIT = 1024 };
 
 struct gn_form {
-	gn_source_read *read;
+	gn_bytes_read *read;
 	void *user;
 	char separator[GN_MULTIPART_BOUNDARY + 8]; /* CRLF "--" BOUNDARY */
 	size_t separator_bytes;
@@ -193,7 +193,7 @@ static int read_headers(struct gn_form *form, struct gn_error *err)
 
 /* ---------------------------------------------------------------- life cycle ------------------------------------- */
 
-int gn_form_new(struct gn_form **out, const char *content_type, gn_source_read *read, void *user, struct gn_error *err)
+int gn_form_new(struct gn_form **out, const char *content_type, gn_bytes_read *read, void *user, struct gn_error *err)
 {
 	char type[64], boundary[GN_MULTIPART_BOUNDARY + 2];
 	struct gn_form *form;

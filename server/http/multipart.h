@@ -13,7 +13,7 @@ enum { GN_MULTIPART_BOUNDARY = 70, GN_MULTIPART_PARTS = 20000 };
 struct gn_form;
 /* content_type: the whole header, with its boundary. read, user: the body's bytes. GN_UNSUPPORTED: not multipart/form-data, or without
  * a usable boundary. */
-int gn_form_new(struct gn_form **out, const char *content_type, gn_source_read *read, void *user, struct gn_error *err);
+int gn_form_new(struct gn_form **out, const char *content_type, gn_bytes_read *read, void *user, struct gn_error *err);
 void gn_form_free(struct gn_form *form);
 /* As gn_multipart_next; GN_MALFORMED for a broken form, GN_CANCELLED when read gave -1. */
 int gn_form_next(struct gn_form *form, struct gn_part *part, struct gn_error *err);

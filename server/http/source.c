@@ -5,7 +5,7 @@
 
 enum { COPY_BYTES = 128 * 1024 };
 
-static int copy(struct gn_file_writer *writer, gn_source_read *read, void *user, char *buffer, struct gn_error *err)
+static int copy(struct gn_file_writer *writer, gn_bytes_read *read, void *user, char *buffer, struct gn_error *err)
 {
 	ssize_t n;
 
@@ -15,7 +15,7 @@ static int copy(struct gn_file_writer *writer, gn_source_read *read, void *user,
 	return n < 0 ? gn_fail(err, GN_CANCELLED, "", "the upload ended early") : 0;
 }
 
-int gn_source_save(gn_source_read *read, void *user, const char *path, struct gn_error *err)
+int gn_source_save(gn_bytes_read *read, void *user, const char *path, struct gn_error *err)
 {
 	struct gn_file_writer writer;
 	char *buffer = malloc(COPY_BYTES);
@@ -34,7 +34,7 @@ int gn_source_save(gn_source_read *read, void *user, const char *path, struct gn
 	return result;
 }
 
-int gn_source_load(gn_source_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err)
+int gn_source_load(gn_bytes_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err)
 {
 	size_t used = 0, capacity = 0;
 	char *buffer = NULL;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "server/common/address.h"
+#include "server/common/words.h"
 
 enum option_type {
 	OPTION_TEXT,   /* char[size] */
@@ -186,10 +187,10 @@ static int set_environment(struct gn_config *config, struct gn_error *err)
 	return 0;
 }
 
-static const struct option_row *find_option(const char *word, size_t length)
+static const struct option_row *find_option(const char *name)
 {
 	for (int i = 0; i < TABLE_ROWS; i++)
-		if (strlen(table[i].name) == length && memcmp(table[i].name, word, length) == 0)
+		if (!strcmp(table[i].name, name))
 			return &table[i];
 	return NULL;
 }
@@ -197,16 +198,15 @@ static const struct option_row *find_option(const char *word, size_t length)
 static int set_arguments(struct gn_config *config, int argc, char *const *argv, struct gn_error *err)
 {
 	for (int i = 0; i < argc; i++) {
-		const char *word = argv[i], *value = strchr(word, '=');
-		size_t length = value ? (size_t)(value - word) : strlen(word);
-		const struct option_row *row =
-		    length > 2 && memcmp(word, "--", 2) == 0 ? find_option(word + 2, length - 2) : NULL;
+		struct gn_long_option option;
+		const struct option_row *row = gn_long_option(&option, argv[i]) ? NULL : find_option(option.name);
+		const char *value;
 
 		if (!row)
 			return gn_fail(err, GN_INVALID, "command line", "unknown option '%s' (see gonio serve --help)",
-			               word);
-		if (value)
-			value++;
+			               argv[i]);
+		if (option.value)
+			value = option.value;
 		else if (row->type == OPTION_FLAG)
 			value = "1";
 		else if (i + 1 < argc)

@@ -128,7 +128,7 @@ struct gn_ingest_options {
 	int threads;          /* decoders */
 	/* The archive's bytes: fills buffer with at least one byte, returns the number, 0 at the end, -1 to abort
 	 * (the client has gone). May block. */
-	ssize_t (*read)(void *user, void *buffer, size_t size);
+	gn_bytes_read *read;
 	/* Whether nobody waits for the result any more: the work then ends with GN_CANCELLED. Asked often; NULL: never. */
 	bool (*gone)(void *user);
 	void *user;

@@ -11,8 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "include/gonio/error.h"
+
+/* Where bytes come from: fills buffer with at least one byte and returns the number; 0 at the end, -1 when it broke. May block. */
+typedef ssize_t gn_bytes_read(void *user, void *buffer, size_t size);
 
 struct gn_file_writer {
 	int fd;         /* -1 when nothing is being written */
@@ -42,5 +46,8 @@ int gn_file_sync(int fd, const char *path, struct gn_error *err);
 int gn_file_sync_folder(const char *path, struct gn_error *err);
 /* Renames a file or folder and fsyncs the folders that both paths lie in. On a failure it may have moved. */
 int gn_file_move(const char *from, const char *to, struct gn_error *err);
+
+/* SHA-256 of a file, in hexadecimal with a NUL after it. */
+int gn_file_sha256(char hex[65], const char *path, struct gn_error *err);
 
 #endif

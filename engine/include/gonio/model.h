@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "include/gonio/architecture.h"
+#include "include/gonio/files.h"
 
 enum gn_interpolation { GN_BICUBIC, GN_BILINEAR };
 /* How each library resamples position embeddings: engine/checkpoint/position.h. */
@@ -15,6 +16,9 @@ enum gn_pos_resample { GN_POS_TIMM, GN_POS_HF, GN_POS_DINOV2, GN_POS_TORCHVISION
 const char *gn_pos_resample_name(enum gn_pos_resample how); /* "timm", "hf", "dinov2", "torchvision" */
 enum gn_scheme { GN_SCHEME_TIMM, GN_SCHEME_HUGGINGFACE, GN_SCHEME_TORCHVISION, GN_SCHEME_DINOV2, GN_SCHEME_GONIO };
 const char *gn_scheme_name(enum gn_scheme scheme); /* "timm", "huggingface", "torchvision", "dinov2", "gonio" */
+
+/* The decimal that people write for a float, the shortest that stands for it: 0.485, not 0.48500001430511475. */
+double gn_decimal(float value);
 
 struct gn_preprocess {
 	float mean[3], std[3]; /* of pixels in 0..1 */
@@ -75,6 +79,8 @@ struct gn_model_parts {
 	int label_count;
 	const char *base; /* gn_model_hash of the model that a delta belongs to; NULL or "": not said */
 };
+/* Those of an open model, without tensors and base; borrowed from it. */
+struct gn_model_parts gn_model_parts_of(const struct gn_model *model);
 /* Writes gonio's own file at path: temporary file beside it, fsync, rename, fsync of the folder. */
 int gn_model_write(const char *path, const struct gn_model_parts *parts, struct gn_error *err);
 /* Writes an untrained model: truncated normal of 0.02 for matrices, tokens and positions, 1 and 0 for norms, 0 for
@@ -120,7 +126,7 @@ void gn_import_report_release(struct gn_import_report *report);
  */
 struct gn_archive_budget; /* below, with the data sets */
 struct gn_unpack_options {
-	ssize_t (*read)(void *user, void *buffer, size_t size); /* these four as in gn_ingest_options */
+	gn_bytes_read *read; /* these four as in gn_ingest_options */
 	bool (*gone)(void *user);
 	void *user;
 	const struct gn_archive_budget *budget; /* NULL: the default */
