@@ -134,14 +134,11 @@ void gn_api_evaluation_get(struct gn_request *r)
 {
 	char id[GN_ID_SIZE], path[PATH_MAX];
 	struct gn_error err = {0};
-	struct gn_text *text;
 	json_t *resource, *result;
 
 	if (gn_api_no_query(r) || gn_api_job_file(r, GN_KIND_EVALUATION, "report.json", id, path))
 		return;
-	text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_EVALUATION, id);
-	resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
-	gn_text_unref(text);
+	resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_EVALUATION, id);
 	result = json_object_get(resource, "result");
 	if (json_is_object(result) && add_report(result, path, &err)) {
 		json_decref(resource);
@@ -249,14 +246,12 @@ static void reply_page(struct gn_request *r, const struct outcome *o, const stru
 /* The data set that the evaluation looked at, if it is still there. Replies 409 and returns -1. */
 static int hold_dataset(struct gn_request *r, const char *id, struct gn_dataset **dataset)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_EVALUATION, id);
-	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
+	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_EVALUATION, id);
 	const char *name = json_string_value(json_object_get(resource, "dataset"));
 	struct gn_error err = {0};
 	struct gn_row row;
 	int failed = -1;
 
-	gn_text_unref(text);
 	if (!name || gn_store_get(gn_request_service(r)->store, GN_KIND_DATASET, name, &row, &err)) {
 		gn_reply_problem(r, 409, "the data set is gone, and its pictures with it");
 	} else {

@@ -49,8 +49,7 @@ void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 	struct gn_error err = {0};
 	struct gn_job_new job = *given;
 	char id[GN_ID_SIZE], location[64];
-	struct gn_text *text;
-	json_t *resource, *members = json_copy((json_t *)(uintptr_t)given->members);
+	json_t *members = json_copy((json_t *)(uintptr_t)given->members);
 	int failed;
 
 	if (!json_object_get(members, "gpu_bytes"))
@@ -62,11 +61,8 @@ void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 		gn_reply_error(r, &err);
 		return;
 	}
-	text = gn_supervisor_get(supervisor_of(r), job.kind, id);
-	resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
-	gn_text_unref(text);
 	snprintf(location, sizeof location, "/v1/%s/%s", gn_kinds[job.kind].folder, id);
-	gn_reply_created(r, location, resource);
+	gn_reply_created(r, location, gn_supervisor_resource(supervisor_of(r), job.kind, id));
 }
 
 /* ---------------------------------------------------------------- list, one ------------------------------------- */

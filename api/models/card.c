@@ -46,11 +46,7 @@ static json_t *angles_object(const struct gn_held *held, struct gn_error *err)
 /* A run's or a soup's resource, or NULL when it is gone. New reference. */
 static json_t *job_of(struct gn_request *r, enum gn_kind kind, const char *id)
 {
-	struct gn_text *text = *id ? gn_supervisor_get(gn_request_service(r)->supervisor, kind, id) : NULL;
-	json_t *job = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
-
-	gn_text_unref(text);
-	return job;
+	return *id ? gn_supervisor_resource(gn_request_service(r)->supervisor, kind, id) : NULL;
 }
 
 /* A member of the job, or of its result; null where there is none. New reference. */

@@ -125,12 +125,10 @@ void gn_api_model_config(struct gn_request *r)
 /* The epoch whose weights the model has: its run's best one; 0 when the run is gone. */
 static json_int_t best_epoch(struct gn_request *r, const char *run)
 {
-	struct gn_text *text = *run ? gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, run) : NULL;
-	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
+	json_t *resource = *run ? gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, run) : NULL;
 	json_int_t epoch = json_integer_value(json_object_get(json_object_get(resource, "result"), "best_epoch"));
 
 	json_decref(resource);
-	gn_text_unref(text);
 	return epoch;
 }
 

@@ -41,11 +41,9 @@ static const struct gn_field FIELDS[] = {
 /* The run's resource; NULL with an error where there is none, or where it came before. New reference. */
 static json_t *run_resource(struct gn_request *r, const json_t *runs, const char *name, json_t *errors)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, name);
-	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL, *other;
+	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, name), *other;
 	size_t index;
 
-	gn_text_unref(text);
 	if (!resource)
 		gn_field_error(errors, "/runs", "there is no run '%s'", name);
 	json_array_foreach((json_t *)(uintptr_t)runs, index, other)

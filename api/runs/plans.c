@@ -128,7 +128,7 @@ static double rate_seen(struct gn_request *r, const struct gn_run_request *reque
 {
 	const struct gn_service *service = gn_request_service(r);
 	struct gn_text *text = gn_supervisor_list(service->supervisor, GN_KIND_RUN, GN_JOB_SUCCEEDED, 20, NULL, NULL);
-	json_t *list = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL, *run;
+	json_t *list = gn_text_to_json(text), *run;
 	enum gn_precision asked = (enum gn_precision)request->precision,
 	                  precision = asked == GN_PRECISION_AUTO ? service->device_info.precision : asked;
 	double rate = 0;

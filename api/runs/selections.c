@@ -45,8 +45,7 @@ static int run_angles(struct last_angles *last, struct gn_request *r, const char
 /* The run must have started from the model, or its layers are not the model's. */
 static int check_model(struct gn_request *r, const char *run, const char *model, struct gn_error *err)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, run);
-	json_t *resource = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
+	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, run);
 	const char *base = json_string_value(json_object_get(resource, "model"));
 	int failed = 0;
 
@@ -54,7 +53,6 @@ static int check_model(struct gn_request *r, const char *run, const char *model,
 		failed = gn_fail(err, GN_INVALID, "/strategy/from", "the run %s started from another model, %s", run,
 		                 base ? base : "which is gone");
 	json_decref(resource);
-	gn_text_unref(text);
 	return failed;
 }
 

@@ -8,11 +8,7 @@
 /* A run's resource; NULL: the run is gone. New reference. */
 static json_t *run_resource(struct gn_request *r, const json_t *id)
 {
-	struct gn_text *text = gn_supervisor_get(gn_request_service(r)->supervisor, GN_KIND_RUN, json_string_value(id));
-	json_t *run = text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
-
-	gn_text_unref(text);
-	return run;
+	return gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, json_string_value(id));
 }
 
 static double number(const json_t *object, const char *name)

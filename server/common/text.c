@@ -38,6 +38,11 @@ struct gn_text *gn_text_from_json(const json_t *value)
 	return text;
 }
 
+json_t *gn_text_to_json(const struct gn_text *text)
+{
+	return text ? json_loadb(text->data, text->bytes, 0, NULL) : NULL;
+}
+
 struct gn_text *gn_text_ref(struct gn_text *text)
 {
 	atomic_fetch_add_explicit(&text->references, 1, memory_order_relaxed);

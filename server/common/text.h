@@ -19,6 +19,8 @@ struct gn_text {
 struct gn_text *gn_text_new(const void *bytes, size_t size);
 /* Compact JSON of value (borrowed). NULL: out of memory. */
 struct gn_text *gn_text_from_json(const json_t *value);
+/* The value of a JSON text, which stays; NULL gives NULL. New reference. */
+json_t *gn_text_to_json(const struct gn_text *text);
 /* One reference more; returns its argument. */
 struct gn_text *gn_text_ref(struct gn_text *text);
 /* One reference less; the last one frees. NULL is allowed. The void pointer makes it a free callback. */

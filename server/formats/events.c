@@ -2,14 +2,16 @@
 #include "server/formats/events.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/common/text.h"
 
-enum { MAX_LINE = 8 << 20 };
+enum { MAX_LINE = 8 << 20, BLOCK = 32 * 1024 };
 
 static const char *const KINDS[] = {
     [GN_EVENT_START] = "start",           [GN_EVENT_STEP] = "step",
@@ -237,28 +239,113 @@ int gn_event_split(struct gn_event_parts *parts, const char *line, size_t length
 	return 0;
 }
 
+void gn_event_lines_init(struct gn_event_lines *lines, uint64_t offset)
+{
+	*lines = (struct gn_event_lines){.fd = -1, .offset = offset};
+}
+
+void gn_event_lines_release(struct gn_event_lines *lines)
+{
+	if (lines->fd >= 0)
+		close(lines->fd);
+	free(lines->buffer);
+	gn_event_lines_init(lines, 0);
+}
+
+static int make_room(struct gn_event_lines *lines)
+{
+	size_t wanted = lines->capacity ? lines->capacity : 2 * (size_t)BLOCK;
+	char *grown;
+
+	if (lines->at)
+		memmove(lines->buffer, lines->buffer + lines->at, lines->used - lines->at);
+	lines->used -= lines->at;
+	lines->at = 0;
+	if (lines->used > MAX_LINE) {
+		errno = EFBIG;
+		return -1;
+	}
+	while (wanted < lines->used + BLOCK)
+		wanted *= 2;
+	if (wanted == lines->capacity)
+		return 0;
+	grown = realloc(lines->buffer, wanted);
+	if (!grown)
+		return -1;
+	lines->buffer = grown;
+	lines->capacity = wanted;
+	return 0;
+}
+
+/* 1: more bytes are there; 0: the file has none for now; -1: it cannot be read. */
+static int read_block(struct gn_event_lines *lines, const char *path)
+{
+	ssize_t n;
+
+	if (lines->fd < 0)
+		lines->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (lines->fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (make_room(lines))
+		return -1;
+	n = pread(lines->fd, lines->buffer + lines->used, BLOCK, (off_t)lines->offset);
+	if (n <= 0)
+		return n < 0 && errno != EINTR ? -1 : 0;
+	lines->offset += (uint64_t)n;
+	lines->used += (size_t)n;
+	return 1;
+}
+
+int gn_event_lines_next(struct gn_event_lines *lines, const char *path, const char **line, size_t *length)
+{
+	size_t searched = 0;
+
+	for (;;) {
+		size_t there = lines->used - lines->at;
+		const char *from = there ? lines->buffer + lines->at : NULL,
+		           *lf = there > searched ? memchr(from + searched, '\n', there - searched) : NULL;
+		int more;
+
+		if (lf) {
+			*line = from;
+			*length = (size_t)(lf - from);
+			lines->at += *length + 1;
+			return 1;
+		}
+		searched = there;
+		more = read_block(lines, path);
+		if (more <= 0)
+			return more;
+	}
+}
+
+uint64_t gn_event_lines_given(const struct gn_event_lines *lines)
+{
+	return lines->offset - (lines->used - lines->at);
+}
+
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
                    struct gn_error *err)
 {
+	struct gn_event_lines lines;
 	struct gn_event_record record;
-	char *line = NULL;
-	size_t capacity = 0;
-	ssize_t length;
-	bool more = true;
+	const char *line;
+	size_t length;
+	bool wanted = true;
+	int more = 0;
 
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return errno == ENOENT ? 0 : gn_fail_errno(err, "", "reading a run's events");
+	gn_event_lines_init(&lines, 0);
 	/* a last line without its newline is still being written */
-	while (more && (length = getline(&line, &capacity, file)) > 0 && line[length - 1] == '\n') {
-		if (length > MAX_LINE || gn_event_parse(&record, line, (size_t)length))
+	while (wanted && (more = gn_event_lines_next(&lines, path, &line, &length)) > 0) {
+		if (gn_event_parse(&record, line, length))
 			continue;
-		more = visit(user, &record);
+		wanted = visit(user, &record);
 		json_decref(record.value);
 	}
-	free(line);
-	fclose(file);
-	return 0;
+	if (more < 0)
+		gn_fail_errno(err, "", "reading a job's events");
+	gn_event_lines_release(&lines);
+	return more < 0 ? -1 : 0;
 }
 
 static bool keep_last(void *user, const struct gn_event_record *record)

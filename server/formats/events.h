@@ -54,6 +54,23 @@ struct gn_event_parts {
 /* Splits a line of `length` bytes without its newline, as gn_event_line and gn_event_line_of print it. -1: it is another. */
 int gn_event_split(struct gn_event_parts *parts, const char *line, size_t length);
 
+/* The whole lines of an event file, one after the other, while it grows. */
+struct gn_event_lines {
+	int fd;          /* -1: not open yet */
+	uint64_t offset; /* in the file, of what is read next */
+	/* What was read: lines, of which those before `at` were given, and the beginning of the next. */
+	char *buffer;
+	size_t at, used, capacity;
+};
+/* Starts after the first `offset` bytes, which must be whole lines. */
+void gn_event_lines_init(struct gn_event_lines *lines, uint64_t offset);
+void gn_event_lines_release(struct gn_event_lines *lines);
+/* The next line of the file at path, without its newline; borrowed until the next call. 1; 0: no whole line follows for now, or there
+ * is no file; -1: it cannot be read, or has a line of more than 8 MB. */
+int gn_event_lines_next(struct gn_event_lines *lines, const char *path, const char **line, size_t *length);
+/* Bytes of the file up to the end of the last line that was given. */
+uint64_t gn_event_lines_given(const struct gn_event_lines *lines);
+
 /* Calls visit for each whole line of the file, in order, until it returns false. A missing file has no lines. */
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
                    struct gn_error *err);

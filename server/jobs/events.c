@@ -95,30 +95,26 @@ static void take_event(struct gn_supervisor *s, struct gn_job *job, const struct
 
 void gn_job_tail(struct gn_supervisor *s, struct gn_job *job)
 {
-	char path[PATH_MAX], *line = NULL;
-	size_t capacity = 0;
+	char path[PATH_MAX];
 	uint64_t before = job->event_offset;
+	struct gn_event_lines lines;
 	struct stat st;
-	ssize_t n;
-	FILE *file;
+	const char *line;
+	size_t length;
 
 	gn_job_path(s, job, "events.ndjson", path);
 	if (stat(path, &st) || (uint64_t)st.st_size <= job->event_offset)
 		return;
-	file = fopen(path, "re");
-	if (!file)
-		return;
-	if (fseeko(file, (off_t)job->event_offset, SEEK_SET) == 0)
-		while ((n = getline(&line, &capacity, file)) > 0 && line[n - 1] == '\n') {
-			struct gn_event_record record;
-			job->event_offset += (uint64_t)n;
-			if (gn_event_parse(&record, line, (size_t)n))
-				continue;
-			take_event(s, job, &record);
-			json_decref(record.value);
-		}
-	free(line);
-	(void)fclose(file);
+	gn_event_lines_init(&lines, job->event_offset);
+	while (gn_event_lines_next(&lines, path, &line, &length) > 0) {
+		struct gn_event_record record;
+		if (gn_event_parse(&record, line, length))
+			continue;
+		take_event(s, job, &record);
+		json_decref(record.value);
+	}
+	job->event_offset = gn_event_lines_given(&lines);
+	gn_event_lines_release(&lines);
 	if (job->event_offset > before && !job->dirty)
 		gn_job_wake_listeners(s, job);
 }

@@ -96,7 +96,7 @@ static int describe(struct gn_supervisor *s, struct gn_job *job, const char *fil
 	}
 	if (gn_chain_open_paths(&chain, count + 1, borrowed, true, err))
 		return -1;
-	resource = job->text ? json_loadb(job->text->data, job->text->bytes, 0, NULL) : json_object();
+	resource = job->text ? gn_text_to_json(job->text) : json_object();
 	result = s->options.describe_model(fields, file, &chain, resource, err);
 	json_decref(resource);
 	gn_chain_close(&chain);

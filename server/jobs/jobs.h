@@ -91,6 +91,8 @@ int gn_supervisor_delete(struct gn_supervisor *s, enum gn_kind kind, const char 
 
 /* The resource by id or name: one reference for the caller; NULL: no such job. */
 struct gn_text *gn_supervisor_get(struct gn_supervisor *s, enum gn_kind kind, const char *job);
+/* The same as a value: new reference; NULL: no such job, or out of memory. */
+json_t *gn_supervisor_resource(struct gn_supervisor *s, enum gn_kind kind, const char *job);
 /* {"items":[...],"next":...}, newest first; status -1 is any. NULL with GN_INVALID "/after" when there is no such job. */
 struct gn_text *gn_supervisor_list(struct gn_supervisor *s, enum gn_kind kind, int status, int limit, const char *after,
                                    struct gn_error *err);

@@ -19,6 +19,15 @@ struct gn_text *gn_supervisor_get(struct gn_supervisor *s, enum gn_kind kind, co
 	return resource;
 }
 
+json_t *gn_supervisor_resource(struct gn_supervisor *s, enum gn_kind kind, const char *text)
+{
+	struct gn_text *resource = gn_supervisor_get(s, kind, text);
+	json_t *value = gn_text_to_json(resource);
+
+	gn_text_unref(resource);
+	return value;
+}
+
 int gn_supervisor_find(struct gn_supervisor *s, enum gn_kind kind, const char *text, char id[GN_ID_SIZE],
                        enum gn_job_status *status)
 {

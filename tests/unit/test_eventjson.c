@@ -151,10 +151,65 @@ static void test_file(void **state)
 	temporary_remove(folder);
 }
 
+static void append(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "a");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void assert_line(struct gn_event_lines *lines, const char *path, const char *wanted)
+{
+	const char *line;
+	size_t length;
+
+	assert_int_equal(gn_event_lines_next(lines, path, &line, &length), 1);
+	assert_int_equal(length, strlen(wanted));
+	assert_memory_equal(line, wanted, length);
+}
+
+// A file that grows: whole lines only, and where the next reader starts.
+static void test_growing_file(void **state)
+{
+	struct gn_event_lines lines;
+	char folder[128], path[160], *large = malloc(100002);
+	const char *line;
+	size_t length;
+
+	(void)state;
+	temporary_folder(folder, sizeof folder);
+	snprintf(path, sizeof path, "%s/events.ndjson", folder);
+	gn_event_lines_init(&lines, 0);
+	assert_int_equal(gn_event_lines_next(&lines, path, &line, &length), 0); // no file yet
+	append(path, "one\n\ntwo\nthr");
+	assert_line(&lines, path, "one");
+	assert_line(&lines, path, "");
+	assert_line(&lines, path, "two");
+	assert_int_equal(gn_event_lines_next(&lines, path, &line, &length), 0);
+	assert_true(gn_event_lines_given(&lines) == 9);
+	append(path, "ee\n");
+	assert_line(&lines, path, "three");
+	assert_true(gn_event_lines_given(&lines) == 15);
+	gn_event_lines_release(&lines);
+
+	memset(large, 'x', 100000); // more than a block
+	memcpy(large + 100000, "\n", 2);
+	append(path, large);
+	large[100000] = 0;
+	gn_event_lines_init(&lines, 15);
+	assert_line(&lines, path, large);
+	assert_int_equal(gn_event_lines_next(&lines, path, &line, &length), 0);
+	gn_event_lines_release(&lines);
+	free(large);
+	temporary_remove(folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_split),
-	                                   cmocka_unit_test(test_file)};
+	                                   cmocka_unit_test(test_file), cmocka_unit_test(test_growing_file)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
