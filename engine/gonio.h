@@ -1,15 +1,18 @@
 /*
- * gonio: partial fine-tuning of Vision Transformers. The engine's public API, and the only engine header that other
- * rooms include.
+ * gonio fine-tunes parts of Vision Transformers. This header is the engine's public API. It is the
+ * only engine header that other rooms include.
  *
  * Conventions that hold for every function here:
- *   - int functions return 0, or -1 with *err filled in (err may be NULL; the first error in it wins).
- *   - "out" parameters come first and are left untouched on an error unless the comment says otherwise.
- *   - X_new/X_open allocate what X_free/X_close releases; a "borrowed" pointer lives as long as the object it came
- *     from.
- *   - Nothing here prints, exits or keeps process-wide state. Sizes are bytes, durations seconds, angles degrees.
- *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width of the FFN,
- *     K classes, S image side, L blocks.
+ *   - int functions return 0 on success, or -1 with *err filled in. err may be NULL. An error that
+ *     is already in *err stays.
+ *   - Output parameters come first. On an error they keep their old value, unless the comment says
+ *     otherwise.
+ *   - X_free releases what X_new allocates, and X_close what X_open allocates. A "borrowed" pointer
+ *     is valid as long as the object that it came from.
+ *   - No function prints, exits or keeps process-wide state. Sizes are in bytes, durations in
+ *     seconds, angles in degrees.
+ *   - Dimension letters: B images, T tokens, C width (dim), H heads, D head width, M hidden width
+ *     of the FFN, K classes, S image side, L blocks.
  */
 #ifndef GONIO_H
 #define GONIO_H

@@ -1,4 +1,5 @@
-/* How far each layer of a tuned model turned from its base, and the choice of layers by that. Part of gonio.h, whose conventions hold here. */
+/* The angle by which each layer of a tuned model turned away from its base, and the choice of
+ * layers by their angles. Part of gonio.h, whose conventions hold here. */
 #ifndef GONIO_ANGLES_H
 #define GONIO_ANGLES_H
 
@@ -8,8 +9,8 @@
 
 #include "include/gonio/plan.h"
 
-/* docs/method.md, "Angles"; in degrees. Kahan's form, double accumulation; 0 for equal bits. Both vectors must be
- * non-zero, else NAN. */
+/* The angle between two vectors of n values, in degrees: docs/method.md, "Angles". Uses Kahan's
+ * formula with sums in double. 0 for equal bits; NAN if a vector is zero. */
 double gn_angle(const float *a, const float *b, size_t n);
 
 struct gn_layer_angle { /* an attention or FFN layer */
@@ -17,7 +18,8 @@ struct gn_layer_angle { /* an attention or FFN layer */
 	int block;
 	enum gn_group group;
 	double degrees;
-	int rank; /* 1 is the largest of its group; equal angles: the lower block first */
+	/* 1: the largest angle of its group; of equal angles the lower block comes first */
+	int rank;
 	int tensor_count;
 	struct {
 		char name[48];
@@ -28,15 +30,17 @@ struct gn_angles {
 	int count;
 	struct gn_layer_angle *layers; /* network order: attn, mlp of block 0, ... */
 };
-/* tuned against base: same layout for all attention and FFN matrices. Caller releases. */
+/* The angles of tuned against base. Both need the same attention and FFN matrices. Caller
+ * releases. */
 int gn_angles_compute(struct gn_angles *out, const struct gn_model *tuned, const struct gn_model *base,
                       struct gn_error *err);
 void gn_angles_release(struct gn_angles *angles);
 
-/* Which end of a group's ranking is tuned: docs/method.md, "Choosing layers". */
+/* Whether a run tunes the layers with the largest or the smallest angles: docs/method.md, "Choosing
+ * layers". */
 enum gn_order { GN_LARGEST, GN_SMALLEST };
 const char *gn_order_name(enum gn_order order); /* "largest", "smallest" */
-int gn_order_from_name(const char *name);       /* -1: no such name */
+int gn_order_from_name(const char *name);       /* -1 for an unknown name */
 struct gn_selected_layer {
 	char name[32]; /* "blocks.3.attn" */
 	int block;
@@ -47,10 +51,11 @@ struct gn_selection {
 	int count;
 	struct gn_selected_layer *layers; /* network order */
 };
-/* The first attention_layers and ffn_layers of each group's order; of equal angles the lower block comes first. Caller
- * releases. GN_INVALID with where "/strategy/attention_layers" or "/strategy/ffn_layers": a number below 0 or above
- * the group's; both 0; a group with a number above 0 in which a layer was frozen (an angle of exactly 0) or has no
- * angle (NAN). A group of which 0 layers are wanted is not looked at. */
+/* Chooses the first attention_layers and ffn_layers in the order of each group. Of equal angles the
+ * lower block comes first. Caller releases. GN_INVALID with where "/strategy/attention_layers" or
+ * "/strategy/ffn_layers" if a number is below 0 or above the number of layers in its group, or both
+ * are 0, or a group that gives layers has a frozen layer (an angle of exactly 0) or a layer without
+ * an angle (NAN). A group that gives 0 layers is not checked. */
 int gn_select_layers(struct gn_selection *out, const struct gn_angles *angles, enum gn_order order,
                      int attention_layers, int ffn_layers, struct gn_error *err);
 void gn_selection_release(struct gn_selection *selection);

@@ -1,4 +1,5 @@
-/* What a ViT looks like: its sizes, and the table of its tensors. Part of gonio.h, whose conventions hold here. */
+/* The architecture of a ViT: its sizes and its table of tensors. Part of gonio.h, whose conventions
+ * hold here. */
 #ifndef GONIO_ARCHITECTURE_H
 #define GONIO_ARCHITECTURE_H
 
@@ -8,25 +9,30 @@
 
 #include "include/gonio/error.h"
 
-/* MEAN: of the patch tokens, without class, distillation and register tokens. */
+/* MEAN averages the patch tokens only: no class, distillation or register token. */
 enum gn_pool { GN_POOL_CLS, GN_POOL_MEAN };
-enum gn_activation { GN_ACT_GELU, GN_ACT_GELU_TANH, GN_ACT_QUICK_GELU }; /* exact erf; tanh form; x*sigmoid(1.702x) */
+/* GELU with the exact erf; GELU in its tanh form; x * sigmoid(1.702 x) */
+enum gn_activation { GN_ACT_GELU, GN_ACT_GELU_TANH, GN_ACT_QUICK_GELU };
 
-/* A ViT. Token order is [cls][dist][registers...][patches]. T = prefix tokens + (image_size / patch_size)^2. */
+/* A ViT. Token order is [cls][dist][registers...][patches]. T = prefix tokens + (image_size /
+ * patch_size)^2. */
 struct gn_arch {
 	int image_size, patch_size, dim, depth, heads, mlp_dim;
 	int classes;   /* 0: no head */
-	int registers; /* register tokens; they never get a position */
+	int registers; /* register tokens; they have no position embedding */
 	enum gn_pool pool;
 	enum gn_activation activation;
 	float norm_eps;
-	bool class_token;     /* pool CLS needs it */
-	bool distilled;       /* a distillation token stands behind the class token */
-	bool dist_head;       /* timm DeiT: head_dist reads the distillation token, logits are the mean of both heads */
-	bool pos_on_prefix;   /* pos_embed has rows for cls and dist (false: timm's no_embed_class, DeiT-3) */
-	bool layer_scale;     /* ls1, ls2 */
-	bool norm_pre;        /* CLIP: a LayerNorm after the embeddings */
-	bool norm_after_pool; /* timm fc_norm: the final norm comes after the mean pooling, and is named fc_norm */
+	bool class_token; /* pool CLS needs it */
+	bool distilled;   /* a distillation token follows the class token */
+	/* timm DeiT: head_dist reads the distillation token, logits are the mean of both heads */
+	bool dist_head;
+	/* pos_embed has rows for cls and dist (false: timm's no_embed_class, DeiT-3) */
+	bool pos_on_prefix;
+	bool layer_scale; /* ls1, ls2 */
+	bool norm_pre;    /* CLIP: a LayerNorm after the embeddings */
+	/* timm fc_norm: the final norm comes after the mean pooling, and is named fc_norm */
+	bool norm_after_pool;
 	bool qkv_bias, patch_bias;
 };
 
@@ -63,14 +69,15 @@ const struct gn_arch_field *gn_arch_difference(const struct gn_arch *a, const st
 
 /* ---------------------------------------------------------------- what follows from them -------------------------- */
 
-/* Checks every field against its bounds (dim divisible by heads, image by patch, ...); names the field in
- * err->where. */
+/* Checks every field against its bounds, also that dim is divisible by heads and image_size by
+ * patch_size. On an error, err->where names the field. */
 int gn_arch_check(const struct gn_arch *arch, struct gn_error *err);
 int gn_arch_tokens(const struct gn_arch *arch);        /* T */
 int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers */
 
 enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_NORM, GN_GROUP_HEAD };
-const char *gn_group_name(enum gn_group group); /* "embedding", "attention", "ffn", "norm", "head" */
+/* "embedding", "attention", "ffn", "norm", "head" */
+const char *gn_group_name(enum gn_group group);
 
 /* What a tensor does in the network; with the block number it identifies the tensor. */
 /* clang-format off */
@@ -83,21 +90,25 @@ enum gn_role {
 };
 /* clang-format on */
 
-/* One parameter tensor. Names are timm's ("blocks.3.attn.qkv.weight"). Linear weights are (out, in), row-major. */
+/* One parameter tensor. Names are timm's ("blocks.3.attn.qkv.weight"). Linear weights are (out,
+ * in), row-major. */
 struct gn_tensor {
 	char name[48];
 	enum gn_role role;
-	enum gn_group group; /* norm1, ls1: attention; norm2, ls2: ffn. docs/method.md, "Layers and groups" */
-	int block;           /* -1 outside the blocks */
+	/* norm1, ls1: attention; norm2, ls2: ffn. docs/method.md, "Layers and groups" */
+	enum gn_group group;
+	int block; /* -1 outside the blocks */
 	int rank;
 	int64_t shape[4];
 	size_t numel;
-	size_t offset; /* in floats, into a flat buffer of layout.floats; a multiple of 32 (128 bytes) */
-	bool matrix;   /* one of qkv, proj, fc1, fc2 weight: what a layer's angle is made of */
+	/* in floats, into a flat buffer of layout.floats; a multiple of 32 (128 bytes) */
+	size_t offset;
+	/* a weight of qkv, proj, fc1 or fc2: the angle of a layer is computed from these */
+	bool matrix;
 	bool no_decay; /* no weight decay: 1-D tensors, tokens, position embedding */
 };
 
-/* Every tensor of an architecture, in network order. */
+/* All tensors of an architecture, in network order. */
 struct gn_layout {
 	int count;
 	struct gn_tensor *tensors;
@@ -106,7 +117,8 @@ struct gn_layout {
 };
 int gn_layout_init(struct gn_layout *layout, const struct gn_arch *arch, struct gn_error *err);
 void gn_layout_release(struct gn_layout *layout);
-/* The index of a tensor, or -1 where the architecture has none. block is ignored for roles outside the blocks. */
+/* The index of a tensor, or -1 if the architecture has no such tensor. Roles outside the blocks
+ * ignore block. */
 int gn_layout_find(const struct gn_layout *layout, enum gn_role role, int block);
 int gn_layout_find_name(const struct gn_layout *layout, const char *name);
 

@@ -1,4 +1,4 @@
-/* What this machine reaches. Part of gonio.h, whose conventions hold here. */
+/* Measurements of how fast this machine computes. Part of gonio.h, whose conventions hold here. */
 #ifndef GONIO_BENCH_H
 #define GONIO_BENCH_H
 
@@ -11,17 +11,17 @@
 /* One measured figure. unit: "GFLOP/s", "GB/s", "images/s", "s", "bytes", "ratio". */
 struct gn_bench_row {
 	char section[24], name[72], unit[16];
-	double value, reference; /* reference NAN: none */
-	/* Of a GPU's seconds: what the work needs at least, else NAN. reference is then the
-	 * floor, the seconds that these take at the ceilings of the same run. */
+	double value, reference; /* reference: NAN if there is none */
+	/* Of a GPU's seconds: the operations and bytes that the work needs at least, else NAN.
+	 * reference is then the floor: the seconds that these need at the ceilings of the same run. */
 	double flops, bytes;
 };
 enum { GN_BENCH_BATCH_MAX = 256 };
 struct gn_bench_options {
-	struct gn_device *device; /* what operations, steps and inference run on */
+	struct gn_device *device; /* runs the operations, steps and inference */
 	int threads;
-	double seconds;   /* per figure, about */
-	int batch;        /* images, at most GN_BENCH_BATCH_MAX; 0: each part's own */
+	double seconds;   /* about, for each figure */
+	int batch;        /* images, at most GN_BENCH_BATCH_MAX; 0: the default of each part */
 	const char *only; /* a substring of section/name, or NULL */
 	void (*on_row)(void *user, const struct gn_bench_row *row);
 	void *user;
