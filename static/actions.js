@@ -1,4 +1,5 @@
-// What pages do with a thing of the service: ask before it is deleted, show why something was refused, ask again while it is busy.
+// Actions of pages on a resource: confirm before deleting it, show why a request failed, poll it
+// while it is busy.
 import { get, remove, Problem } from './api.js';
 import { h, fill, confirmDialog, problemBox, toast } from './dom.js';
 import { bytes } from './format.js';
@@ -6,7 +7,7 @@ import { isActive } from './status.js';
 
 const POLL_MS = 1000;
 
-/** Does something that the service may refuse, and shows its reason in `place`. */
+/** Runs an action. If the service refuses it, shows the reason in `place`. */
 export async function attempt(place, action) {
   fill(place);
   try {
@@ -17,7 +18,7 @@ export async function attempt(place, action) {
   }
 }
 
-/** Asks, deletes `path`, says how many bytes are free again and goes to the page `back`. */
+/** Asks the user, deletes `path`, says how many bytes are free again and opens the page `back`. */
 export async function destroy({ what, name, text, path, back, place }) {
   if (!await confirmDialog({ title: `Delete this ${what}?`, text, action: 'Delete' })) return;
   await attempt(place, async () => {
@@ -29,7 +30,8 @@ export async function destroy({ what, name, text, path, back, place }) {
 
 export const button = (title, onClick, kind = '') => h(`button.button${kind}`, { type: 'button', on: { click: onClick } }, title);
 
-/** Asks for `path` again and again while the thing is queued or running; draw(thing) gets every answer. Returns a function that asks at once. */
+/** Polls `path` while the resource is queued or running; draw(resource) gets every answer. Returns
+ * a function that polls at once. */
 export function follow(path, first, draw, signal) {
   let timer = null;
   const again = async () => {
@@ -53,7 +55,7 @@ export function follow(path, first, draw, signal) {
   return again;
 }
 
-/** Hands a text to the browser as a file. */
+/** Downloads a text as a file. */
 export function saveText(name, text) {
   h('a', { href: `data:text/csv;charset=utf-8,${encodeURIComponent(text)}`, download: name }).click();
 }

@@ -1,4 +1,5 @@
-// How far every layer turned: the heat map of one epoch, a slider through the epochs, curves over all of them, and every tensor in a table.
+// The angles of a run: the heat map of one epoch, a slider for the epoch, curves over all epochs,
+// and a table of all tensors.
 import { h, fill, section, setText, uniqueId } from './dom.js';
 import { degrees } from './format.js';
 import { lineChart } from './charts.js';
@@ -31,7 +32,8 @@ function tensorTable(epoch) {
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Tensor'), h('th.num', { scope: 'col' }, 'Angle'))), h('tbody', {}, rows));
 }
 
-/** {element, add(epoch), clear()}: add takes items of an angle answer's `epochs`, in any order, as they come. */
+/** Returns {element, add(epoch), clear()}. add takes items of `epochs` of an angle answer, in any
+ * order. */
 export function anglesPanel(signal) {
   const epochs = new Map();
   const map = heatMap(signal);
@@ -42,16 +44,17 @@ export function anglesPanel(signal) {
   const charts = h('div.halves');
   const details = h('details', {}, h('summary', {}, 'Angles of single tensors'), h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Angles of single tensors' }));
   const element = section('Angles', { id: 'angles', hidden: true },
-    h('p.muted', {}, 'How far each layer’s weights turned away from where they started. A large angle marks a layer that had to move to learn the task.'),
+    h('p.muted', {}, 'How far each layer’s weights turned away from the pre-trained weights. A layer with a large angle had to change much to learn the task.'),
     control, map.element, charts, details);
   let lines = null;
-  // The epoch that the slider was moved to; null follows the newest.
+  // The epoch that the slider shows; null: the newest.
   let chosen = null;
   let timer = null;
 
   const order = () => [...epochs.keys()].sort((a, b) => a - b);
 
-  /** Memory and drawing stay bounded in a run of thousands of epochs: every second one goes, the newest stays. */
+  /** Limits memory and drawing in a run of thousands of epochs: drops every second epoch, but keeps
+   * the newest. */
   function thin() {
     order().slice(0, -1).forEach((number, i) => { if (i % 2 === 1) epochs.delete(number); });
   }
@@ -74,7 +77,7 @@ export function anglesPanel(signal) {
     const numbers = order();
     if (numbers.length < 2) return;
     if (!lines) {
-      // A group that is frozen has nothing to draw.
+      // A frozen group has no curves.
       const turned = (group) => epochs.get(numbers.at(-1)).layers.filter((l) => l.group === group && l.degrees > 0);
       lines = GROUPS.filter(([group]) => turned(group).length).map(([group, title]) => {
         const mine = turned(group);
@@ -97,7 +100,8 @@ export function anglesPanel(signal) {
 
   return {
     element,
-    // Past epochs come in one burst when a page opens, and short epochs come fast: they are drawn together.
+    // Many epochs arrive at once when a page opens, and short epochs arrive fast: draw them
+    // together.
     add(epoch) {
       epochs.set(epoch.epoch, epoch);
       if (epochs.size > MOST_EPOCHS) thin();

@@ -1,6 +1,8 @@
-// The only place that talks to the service: requests, uploads with progress, live events, and whether the service answers.
+// The only place that talks to the service: requests, uploads with progress, live events, and
+// whether the service answers.
 
-/** A failed request: the fields of problem+json, or a description of why there was no answer. status is 0 then. */
+/** A failed request: the fields of problem+json. If there was no answer, a description of the
+ * reason, and status is 0. */
 export class Problem extends Error {
   constructor(status, body = {}) {
     super(body.detail || body.title || `HTTP status ${status}`);
@@ -13,7 +15,7 @@ export class Problem extends Error {
   }
 }
 
-// --- whether the service answers ---------------------------------------------------------------------------------
+// --- whether the service answers -----------------------------------------------------------------
 
 export const connection = new EventTarget();
 let online = true;
@@ -30,19 +32,19 @@ function setOnline(now) {
   connection.dispatchEvent(new Event(now ? 'online' : 'offline'));
 }
 
-/** Asks whether the service lives; goes on asking every two seconds until it does. */
+/** Asks whether the service answers; if not, asks again every two seconds. */
 async function ping() {
   try {
     const reply = await fetch('/healthz', { cache: 'no-store' });
     if (reply.ok) { setOnline(true); return; }
-  } catch { /* away */ }
+  } catch { /* no answer */ }
   setOnline(false);
 }
 
-// A page at rest asks nothing, and would not notice.
+// An idle page sends no requests, and would not notice that the service is down.
 setInterval(() => { if (online && !document.hidden) ping(); }, HEARTBEAT_MS);
 
-// --- requests ----------------------------------------------------------------------------------------------------
+// --- requests ------------------------------------------------------------------------------------
 
 export const enc = encodeURIComponent;
 
@@ -63,7 +65,7 @@ async function send(method, path, { body, json, headers = {}, signal } = {}) {
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     setOnline(false);
-    throw new Problem(0, { detail: 'The connection failed. The page goes on by itself when the service is back.' });
+    throw new Problem(0, { detail: 'The connection failed. The page continues by itself when the service answers again.' });
   }
   setOnline(true);
   if (!reply.ok) throw new Problem(reply.status, parse(await reply.text()));
@@ -80,7 +82,7 @@ export const post = async (path, options) => (await send('POST', path, options))
 export const patch = async (path, json) => (await send('PATCH', path, { json })).json();
 export const remove = async (path) => (await send('DELETE', path)).json();
 
-/** Every item of a paginated list, up to a limit that a menu can still show. */
+/** All items of a paginated list, up to the number that a menu can show. */
 export async function getAll(path, { signal, most = 1000 } = {}) {
   const items = [];
   let after = null;
@@ -92,7 +94,7 @@ export async function getAll(path, { signal, most = 1000 } = {}) {
   return items;
 }
 
-/** A resource, or null where it is gone. */
+/** A resource, or null if it does not exist. */
 export async function getOrNull(path, options) {
   try {
     return await get(path, options);
@@ -102,14 +104,16 @@ export async function getOrNull(path, options) {
   }
 }
 
-/** A key that makes a repeated POST of the same thing harmless. randomUUID needs a secure context, this does not. */
+/** A key with which a repeated POST has no second effect. Unlike randomUUID, it needs no secure
+ * context. */
 export function idempotencyKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
 }
 
-// --- uploads -----------------------------------------------------------------------------------------------------
+// --- uploads -------------------------------------------------------------------------------------
 
-/** Sends a file or a form; fetch reports no upload progress, so XMLHttpRequest. Resolves to the created resource. */
+/** Sends a file or a form. Uses XMLHttpRequest, because fetch reports no upload progress. Resolves
+ * to the created resource. */
 export function upload(path, body, { onProgress, signal, type } = {}) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
@@ -123,8 +127,8 @@ export function upload(path, body, { onProgress, signal, type } = {}) {
       else reject(new Problem(xhr.status, reply));
     });
     xhr.addEventListener('error', () => reject(new Problem(0, {
-      title: 'The upload was cut off',
-      detail: 'The service closed the connection before it had everything. It may have been stopped, or the file may be larger than it accepts.',
+      title: 'The upload was interrupted',
+      detail: 'The service closed the connection before the upload was complete. Perhaps it was stopped, or the file is larger than it accepts.',
     })));
     xhr.addEventListener('abort', () => reject(new DOMException('stopped', 'AbortError')));
     signal?.addEventListener('abort', () => xhr.abort());
@@ -132,7 +136,7 @@ export function upload(path, body, { onProgress, signal, type } = {}) {
   });
 }
 
-// --- live events -------------------------------------------------------------------------------------------------
+// --- live events ---------------------------------------------------------------------------------
 
 const EVENT_TYPES = ['status', 'step', 'epoch', 'angles', 'selection', 'log'];
 const FINAL = ['succeeded', 'failed', 'cancelled'];
@@ -141,8 +145,9 @@ const RETRY_MS = 3000;
 export const isFinal = (status) => FINAL.includes(status);
 
 /**
- * Follows a run's events until its final status, through lost connections (the browser resumes by Last-Event-ID; where it
- * gives up, a new stream starts and `onRestart` says that all past events come again). `onEnd` is called after the final status.
+ * Follows a run's events until its final status. After a lost connection the browser resumes by
+ * Last-Event-ID. If the browser gives up, a new stream starts, and `onRestart` is called because
+ * all past events come again. `onEnd` is called after the final status.
  */
 export function followRun(id, { onEvent, onRestart, onEnd, signal }) {
   let source = null;
@@ -156,7 +161,7 @@ export function followRun(id, { onEvent, onRestart, onEnd, signal }) {
       source.addEventListener(type, (message) => {
         const data = parse(message.data);
         onEvent(type, data);
-        // A resumed run has an earlier final status among its past events: only the last one counts.
+        // A resumed run has an earlier final status in its past events. Only the last one counts.
         if (type === 'status') finalSeen = isFinal(data.status);
       });
     }

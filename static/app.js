@@ -1,4 +1,5 @@
-// Entry: which page belongs to which address (#/...), the banner for a lost connection, and the footer.
+// The entry point: maps addresses (#/...) to pages, and draws the banner for a lost connection and
+// the footer.
 import { connection, get } from './api.js';
 import { h, fill, problemBox, announce } from './dom.js';
 import { bytes, plural, refreshTimes } from './format.js';
@@ -40,7 +41,7 @@ const main = document.getElementById('main');
 let leaving = null;
 let failed = false;
 
-/** The part of the address behind '#', cut into path and parameters. */
+/** The part of the address after '#', split into path and parameters. */
 function address() {
   const [path, search] = location.hash.replace(/^#/, '').split('?');
   return { path: path || '/datasets', params: new URLSearchParams(search ?? '') };
@@ -68,7 +69,7 @@ async function show({ first = false } = {}) {
   fill(main, h('p.loading', {}, 'Loading…'));
   const route = ROUTES.find(([pattern]) => pattern.test(path));
   try {
-    if (!route) throw Object.assign(new Error(), { title: 'There is no such page', detail: `Nothing is at ${path}.` });
+    if (!route) throw Object.assign(new Error(), { title: 'This page does not exist', detail: `The dashboard has no page ${path}.` });
     const id = decodeURIComponent(route[0].exec(path)[1] ?? '');
     const content = await route[1]({ id, params, signal, setTitle });
     if (signal.aborted) return;
@@ -77,7 +78,7 @@ async function show({ first = false } = {}) {
     if (signal.aborted) return;
     failed = true;
     setTitle('Not available');
-    if (!error.title) error.title = 'The page could not be drawn';
+    if (!error.title) error.title = 'The page could not be shown';
     if (!error.detail) error.detail = error.message;
     const lost = error.status === 404 || !route;
     fill(main, h('h1', { tabindex: '-1' }, lost ? 'Not found' : 'Not available'), problemBox(error, lost ? null : () => show()));
@@ -116,12 +117,12 @@ async function about() {
   }
 }
 
-// The address behind '#' names the page, so the skip link must not change it.
+// The address after '#' names the page, so the skip link must not change it.
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();
 });
-// A file dropped beside a drop zone would make the browser leave the dashboard.
+// Otherwise a file dropped beside a drop zone makes the browser leave the dashboard.
 for (const type of ['dragover', 'drop']) window.addEventListener(type, (event) => event.preventDefault());
 window.addEventListener('hashchange', () => show());
 setInterval(refreshTimes, 20000);

@@ -1,11 +1,12 @@
-// Line and scatter charts with Chart.js (a classic script, the global `Chart`), in the dashboard's colours. Without it the page says so and its tables remain.
+// Line and scatter charts with Chart.js (a classic script, the global `Chart`), in the dashboard's
+// colours. Without Chart.js the page says so, and shows only its tables.
 import { h } from './dom.js';
 import { digits } from './format.js';
 import { colour, onTheme } from './theme.js';
 
 const POINTS = 600;
 const MOST_DOTS = 40;
-// Colours of groups of points, from the series and the memory bar.
+// Colours for groups of points: those of the series and of the memory bar.
 const PALETTE = ['--series-1', '--series-2', '--accent', '--bad', '--group-5', '--group-6', '--group-7', '--group-8'];
 
 const tick = (value, format) => (format ? format(value) : String(Number(value.toPrecision(4))));
@@ -43,21 +44,23 @@ function dataset(series) {
 }
 
 function missing() {
-  return h('p.notice', {}, 'Charts need Chart.js (package libjs-chart.js), which the service did not find. The figures are in the tables.');
+  return h('p.notice', {}, 'Charts need Chart.js (package libjs-chart.js), but the service did not find it. The tables have the same figures.');
 }
 
 function tooltipColours() {
   return { backgroundColor: colour('--ink'), titleColor: colour('--bg'), bodyColor: colour('--bg'), padding: 9 };
 }
 
-/** Draws a chart; one whose page is still being put together has no size yet, and is drawn in the frame after. */
+/** Draws a chart. While its page is not yet in the document, it has no size; it is then drawn in
+ * the next frame. */
 function draw(chart, signal) {
   if (signal.aborted) return;
   if (chart.canvas.isConnected) chart.update('none');
   else requestAnimationFrame(() => draw(chart, signal));
 }
 
-/** Chart.js on a canvas that follows the colour scheme and ends with `signal`: {element, canvas, chart}. make() gives its datasets and options. */
+/** Chart.js on a canvas that follows the colour scheme: {element, canvas, chart}. It ends with
+ * `signal`. make() returns its datasets and options. */
 function mount({ type, label, make, signal }) {
   const canvas = h('canvas', { role: 'img', 'aria-label': label });
   const element = h('div.chart', {}, canvas);
@@ -75,8 +78,9 @@ function mount({ type, label, make, signal }) {
 }
 
 /**
- * series: [{label, colour: '--property' or () => colour, dash?, dots?, width?}]; x and y: {title, min, max, zero, whole, format (of ticks), exact (of tooltips)}.
- * Returns {element, set(index, points), draw(), describe(text)}; points are {x, y} in ascending x. The chart ends with `signal`.
+ * series: [{label, colour: '--property' or () => colour, dash?, dots?, width?}]; x and y: {title,
+ * min, max, zero, whole, format (of ticks), exact (of tooltips)}. Returns {element, set(index,
+ * points), draw(), describe(text)}; points are {x, y} in ascending x. The chart ends with `signal`.
  */
 export function lineChart({ label, series, x, y, legend = true, signal }) {
   if (!window.Chart) return { element: missing(), set() {}, draw() {}, describe() {} };
@@ -118,7 +122,9 @@ export function lineChart({ label, series, x, y, legend = true, signal }) {
 }
 
 /**
- * Points to click. x and y as for lineChart, and y.bounds(points) may give {min, max}; points: [{x, y, label, group}], group a number that picks the colour; onPick(point). Returns {element, set(points)}.
+ * Points to click. x and y as for lineChart, and y.bounds(points) may give {min, max}; points: [{x,
+ * y, label, group}], group a number that picks the colour; onPick(point). Returns {element,
+ * set(points)}.
  */
 export function scatterChart({ label, x, y, onPick, signal }) {
   if (!window.Chart) return { element: missing(), set() {} };
@@ -153,7 +159,7 @@ export function scatterChart({ label, x, y, onPick, signal }) {
       chart.data.datasets = fresh.datasets;
       chart.options = fresh.options;
       draw(chart, signal);
-      canvas.setAttribute('aria-label', `${label}. ${points.length} points; the same figures are in the table.`);
+      canvas.setAttribute('aria-label', `${label}. ${points.length} points; the table has the same figures.`);
     },
   };
 }

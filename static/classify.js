@@ -1,4 +1,4 @@
-// Drop a photograph, see what a model says: the picture beside bars of the most likely classes.
+// Classifies a dropped photograph: shows it beside bars of the most likely classes.
 import { enc, post, Problem } from './api.js';
 import { h, fill, announce, problemBox, section } from './dom.js';
 import { bytes, millis, percent } from './format.js';
@@ -8,7 +8,8 @@ const SHOWN = 12;
 const PREVIEW = 320;
 const TYPES = ['image/jpeg', 'image/png', 'image/webp'];
 
-/** Draws the file into a canvas: unlike an object URL that needs no exception in the content security policy. */
+/** Draws the file on a canvas. Unlike an object URL, a canvas needs no exception in the content
+ * security policy. */
 async function preview(file) {
   const canvas = h('canvas.preview', { role: 'img', 'aria-label': `The photograph ${file.name}` });
   try {

@@ -1,5 +1,6 @@
-// The confusion matrix as a heat map: rows are what a picture shows, columns what the model said. Up to MOST classes it is a table of buttons; a larger one is
-// painted on a canvas, and the list of the most frequent confusions leads to the pictures by keyboard.
+// The confusion matrix as a heat map. A row is the true class, a column the predicted class. Up to
+// MOST classes it is a table of buttons. A larger matrix is painted on a canvas; for the keyboard,
+// the list of the most frequent confusions leads to the pictures.
 import { h, fill } from './dom.js';
 import { count, percent } from './format.js';
 import { colour, css, inkOn, mix, onTheme } from './theme.js';
@@ -52,20 +53,20 @@ function pairs(labels, matrix, choose) {
   return h('ul.plain.pairs', {}, wrong.map(({ n, r, c }) => h('li', {}, h('button.link', { type: 'button', on: { click: () => choose(r, c) } }, `${labels[r]} taken for ${labels[c]}`), h('span.muted', {}, ` ${count(n)}`))));
 }
 
-/** {element}: choose(row, column) when a cell is pressed. */
+/** Returns {element}; a click on a cell calls choose(row, column). */
 export function confusionMatrix({ labels, matrix, choose, signal }) {
   const place = h('div');
   const draw = () => fill(place, labels.length <= MOST ? table(labels, matrix, choose) : canvas(labels, matrix, choose));
   draw();
   onTheme(signal, draw);
-  return { element: h('div.stack', {}, h('p.muted', {}, 'Rows: what the picture shows. Columns: what the model said. Numbers are pictures; a shade is the share of its row.'), place, h('h3', {}, 'Most frequent confusions'), pairs(labels, matrix, choose)) };
+  return { element: h('div.stack', {}, h('p.muted', {}, 'Rows: the true class. Columns: the predicted class. A number counts pictures; the shade is the share of the row.'), place, h('h3', {}, 'Most frequent confusions'), pairs(labels, matrix, choose)) };
 }
 
-/** How sure the model was against how often it was right, bin by bin. */
+/** For each bin of confidence, the mean confidence beside the accuracy. */
 export function calibrationTable(bins, ece) {
   const used = bins.filter((b) => b.images > 0);
   const bar = (value, kind) => { const fillNode = h(`span.fill.${kind}`); fillNode.style.setProperty('width', `${100 * value}%`); return h('span.track', { 'aria-hidden': 'true' }, fillNode); };
-  return h('div.stack.tight', {}, h('p.muted', {}, `Expected calibration error ${percent(ece)}: how far confidence and accuracy lie apart, on average.`),
+  return h('div.stack.tight', {}, h('p.muted', {}, `Expected calibration error ${percent(ece)}: the average difference between confidence and accuracy.`),
     h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Calibration' }, h('table.table.compact.calibration', {}, h('caption.visually-hidden', {}, 'Calibration by confidence'),
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Confidence'), h('th', { scope: 'col' }, 'Right'), h('th.num', { scope: 'col' }, 'Images'))),
       h('tbody', {}, used.map((b) => h('tr', {}, h('td', {}, percent(b.confidence), bar(b.confidence, 'said')), h('td', {}, percent(b.accuracy), bar(b.accuracy, 'was')), h('td.num', {}, count(b.images))))))));

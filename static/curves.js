@@ -1,4 +1,5 @@
-// The learning curves of a run: loss and accuracy, fed by events as they come, and the same figures as a table.
+// The learning curves of a run: loss and accuracy as events arrive, and the same figures in a
+// table.
 import { lineChart } from './charts.js';
 import { h, fill, section } from './dom.js';
 import { digits, duration, percent } from './format.js';
@@ -8,7 +9,7 @@ const MOST_ROWS = 1000;
 const DRAW_MS = 250;
 const SMOOTHING = 0.9;
 
-/** An exponential mean without the bias of its start. */
+/** An exponential moving average, corrected for the bias of its first values. */
 function smooth(points) {
   let mean = 0;
   let weight = 0;
@@ -28,8 +29,9 @@ function epochTable(epochs, place) {
 }
 
 /**
- * {element, scale(stepsPerEpoch), step(event), epoch(event), clear()}. scale turns steps into the horizontal axis that both charts share. A run that
- * resumed repeats some steps: a step takes the place of every later one.
+ * Returns {element, scale(stepsPerEpoch), step(event), epoch(event), clear()}. scale sets how steps
+ * map to the horizontal axis, which both charts share. A resumed run repeats some steps: a new step
+ * replaces all points at or after it.
  */
 export function learningCurves({ epochs: total, signal }) {
   let stepsPerEpoch = 1;

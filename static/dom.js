@@ -1,9 +1,10 @@
-// Building the page. Everything that comes from outside (names, paths, messages) enters the document as a text node or
-// as an attribute value here; nothing in the dashboard ever parses a string as HTML.
+// Builds the page. All text from outside (names, paths, messages) enters the document here, as a
+// text node or as an attribute value. The dashboard never parses a string as HTML.
 
 /**
- * h('a.button', {href: '#/runs'}, 'Runs'): an element. Properties: `on` maps events to listeners, `data` to data-*
- * attributes, false/null/undefined leave an attribute out, true sets it empty. Children: nodes, strings, numbers, arrays; null and false are skipped.
+ * h('a.button', {href: '#/runs'}, 'Runs'): an element. Properties: `on` maps events to listeners,
+ * `data` to data-* attributes, false/null/undefined leave an attribute out, true sets it empty.
+ * Children: nodes, strings, numbers, arrays; null and false are skipped.
  */
 export function h(tag, props = {}, ...children) {
   const [name, ...classes] = tag.split('.');
@@ -34,7 +35,7 @@ export function fill(node, ...children) {
   return node;
 }
 
-/** Sets text only where it differs, so that a screen reader does not hear the same status again. */
+/** Sets text only if it differs, so that a screen reader does not repeat the same status. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -69,7 +70,7 @@ export function confirmDialog({ title, text, action }) {
   });
 }
 
-/** A command line to copy, with a button that does. */
+/** A command line, with a button that copies it. */
 export function command(text) {
   const copy = h('button.copy', { type: 'button' }, 'Copy');
   copy.addEventListener('click', async () => {
@@ -84,9 +85,9 @@ export function command(text) {
   return h('div.command', {}, h('pre', { tabindex: '0', 'aria-label': 'Command' }, h('code', {}, text)), copy);
 }
 
-/** What a page or a panel shows when a request failed: the cause, the fields, the files. */
+/** The box that shows a failed request: the cause, the fields, the files. */
 export function problemBox(problem, retry) {
-  // With a single error the detail says the same already.
+  // With a single error, the detail has the same text.
   const fields = (problem.errors ?? []).filter((e) => !problem.detail?.includes(e.detail)).map((e) => h('li', {}, e.pointer ? [h('code', {}, e.pointer), ' '] : null, e.detail));
   const rejected = problem.rejected ?? [];
   return h('div.problem', { role: 'alert' },
@@ -97,7 +98,7 @@ export function problemBox(problem, retry) {
     retry ? h('button.button', { type: 'button', on: { click: retry } }, 'Try again') : null);
 }
 
-/** Files of an archive that were refused, and why. */
+/** The rejected files of an archive, with the reasons. */
 export function rejectedTable(rejected, total) {
   return h('div.scroll.tall', { tabindex: '0', role: 'region', 'aria-label': 'Rejected files' },
     h('table.table.compact', {},

@@ -1,4 +1,5 @@
-// A form drawn from a JSON Schema: which fields there are, their limits, defaults and explanations are the service's to say.
+// A form built from a JSON Schema of the service. The schema has the fields, their limits, defaults
+// and explanations.
 import { h, fill, uniqueId } from './dom.js';
 
 const LABELS = {
@@ -8,7 +9,7 @@ const LABELS = {
 
 const labelOf = (name) => LABELS[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
 
-/** One property: references followed, "or null" folded into `nullable`, the types in a list. */
+/** One property, with references resolved, "or null" as `nullable`, and the types as a list. */
 function normalise(property, root) {
   let schema = property;
   if (schema.$ref?.startsWith('#/')) {
@@ -46,8 +47,8 @@ function control(schema, id, choices) {
 }
 
 /**
- * One field: {node, get(), set(value), fail(text), input}. get gives undefined where the default is wanted. `choices`
- * ([{value, text}]) makes it a menu.
+ * One field: {node, get(), set(value), fail(text), input}. get returns undefined for the default.
+ * `choices` ([{value, text}]) makes it a menu.
  */
 export function field(name, property, root, choices) {
   const schema = normalise(property, root);
@@ -67,7 +68,7 @@ export function field(name, property, root, choices) {
   function read() {
     if (input.type === 'checkbox') return input.checked;
     const text = input.value.trim();
-    // What a number field cannot read it gives as ''; that must not pass for "automatic".
+    // A number field returns '' for text that it cannot read. This must not mean "automatic".
     if (input.validity.badInput) return input.validationMessage;
     if (text === '') return schema.nullable && schema.default !== undefined ? null : undefined;
     return number(schema.types) && !choices ? Number(text) : text;
@@ -90,7 +91,8 @@ export function field(name, property, root, choices) {
   };
 }
 
-/** Shows problem+json's field errors beside their fields; gives back those that belong to none. */
+/** Shows the field errors of problem+json beside their fields. Returns the errors that belong to no
+ * field. */
 export function showErrors(fields, errors) {
   const texts = new Map();
   const others = [];

@@ -1,4 +1,5 @@
-// Numbers, sizes and times as people read them. Everything returns a string, but for `when`, which returns a <time> element.
+// Formats numbers, sizes and times for people. All functions return a string, except `when`, which
+// returns a <time> element.
 import { h } from './dom.js';
 
 const whole = new Intl.NumberFormat('en');
@@ -41,7 +42,7 @@ export function duration(seconds) {
   return parts.slice(first, first + 2).filter(([n]) => n > 0).map(([n, u]) => `${n}\u00a0${u}`).join(' ');
 }
 
-/** Milliseconds where a second is too coarse. */
+/** A duration in milliseconds. */
 export const millis = (seconds) => (known(seconds) ? `${digits(seconds * 1000)}\u00a0ms` : NONE);
 
 function relative(date) {
@@ -53,7 +54,7 @@ function relative(date) {
   return date.toLocaleDateString('en-GB', { day: 'numeric', month: 'short', year: 'numeric' });
 }
 
-/** "3 min ago", with the exact time on hover; kept fresh by `refreshTimes`. */
+/** "3 min ago", with the exact time on hover. `refreshTimes` updates it. */
 export function when(iso) {
   const date = new Date(iso);
   if (!iso || Number.isNaN(date.getTime())) return NONE;
@@ -73,7 +74,8 @@ export function slug(fileName) {
     .replace(/^[^a-z0-9]+/, '').replace(/[-._]+$/, '').slice(0, 64);
 }
 
-/** A run's strategy as text: its kind, the patterns of a custom one, the choice of an angle-guided one. */
+/** A run's strategy as text: its kind, the patterns of a custom one, the choice of an angle-guided
+ * one. */
 export function strategyName(strategy) {
   if (typeof strategy === 'string') return strategy;
   const kind = strategy?.kind ?? NONE;
@@ -81,7 +83,8 @@ export function strategyName(strategy) {
   return strategy?.tune?.length ? `${kind}: ${strategy.tune.join(', ')}` : kind;
 }
 
-/** What to call models, by id: their own name, else that of the run that made them, else what that run tuned. */
+/** Titles of models by id: the model's name, else the name of the run that made it, else the
+ * strategy of that run. */
 export function modelTitles(models, runs) {
   const makers = new Map(runs.filter((r) => r.result?.model).map((r) => [r.result.model, r]));
   return new Map(models.map((model) => {

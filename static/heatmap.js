@@ -1,5 +1,6 @@
-// Angles as a heat map: a real table (blocks by attention and FFN) whose cells are painted, so that it reads aloud as well as it looks.
-// Angles are only ever ranked inside a group, so each group has a colour scale of its own, from its smallest to its largest tuned layer.
+// Angles as a heat map. It is a table (blocks by attention and FFN) with coloured cells, so that a
+// screen reader can read it. Angles are ranked only inside a group, so each group has its own
+// colour scale, from its smallest to its largest angle.
 import { h, fill } from './dom.js';
 import { degrees, digits } from './format.js';
 import { colour, css, inkOn, mix, onTheme } from './theme.js';
@@ -8,7 +9,7 @@ export const GROUPS = [['attention', 'Attention'], ['ffn', 'FFN']];
 const CELL_WIDTH = 58;
 const LABEL_WIDTH = 110;
 
-/** The colour of a group at t in 0..1, as channels. */
+/** The colour of a group at t in 0..1, as [r, g, b]. */
 export const shade = (group, t) => mix(colour(`--${group}-low`), colour(`--${group}-high`), t);
 
 function range(layers) {
@@ -45,7 +46,8 @@ function tall(blocks, cells) {
     h('tbody', {}, blocks.map((b) => h('tr', {}, h('th', { scope: 'row' }, b), GROUPS.map(([group]) => cells[group](b)))))];
 }
 
-/** {element, show(epoch)}: draws one item of an angle answer's `epochs`; blocks run across where there is room, else downwards. */
+/** Returns {element, show(epoch)}. show draws one item of `epochs` of an angle answer. Blocks are
+ * columns if the page is wide enough, else rows. */
 export function heatMap(signal) {
   const element = h('div.heatmap');
   let shown = null;

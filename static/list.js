@@ -1,12 +1,14 @@
-// A list that the service gives in pages: rows that stay in place while the list refreshes itself, "Show more" where there is more.
+// A paginated list of the service. Rows stay in place while the list refreshes itself. "Show more"
+// loads the next page.
 import { get, query, connection, Problem } from './api.js';
 import { h, fill, problemBox } from './dom.js';
 
 const PAGE = 50;
 
 /**
- * Draws GET `path` into a table. columns: [{title, label?, class?}]; row(item) gives a <tr>; empty() what to show for an empty list;
- * interval(items) the milliseconds to the next refresh. The list lives until `signal` is aborted.
+ * Draws GET `path` into a table. columns: [{title, label?, class?}]; row(item) gives a <tr>;
+ * empty() what to show for an empty list; interval(items) the milliseconds to the next refresh. The
+ * list lives until `signal` is aborted.
  */
 export function pagedTable({ path, caption, columns, row, empty, interval, signal }) {
   const body = h('tbody');
@@ -44,13 +46,13 @@ export function pagedTable({ path, caption, columns, row, empty, interval, signa
     } catch (error) {
       if (signal.aborted || mine !== turn) return;
       if (!(error instanceof Problem)) throw error;
-      // What was shown stays while the service is away: the banner says so.
+      // Keep the old rows while the service does not answer: the banner says so.
       if (error.status !== 0 || rows.size === 0) fill(root, problemBox(error, refresh));
     }
     if (!signal.aborted) timer = setTimeout(() => (document.hidden ? onShown() : refresh()), wait);
   }
 
-  // No requests from a tab that nobody looks at.
+  // A hidden tab sends no requests.
   function onShown() {
     document.addEventListener('visibilitychange', refresh, { once: true, signal });
   }
@@ -87,7 +89,7 @@ export function pagedTable({ path, caption, columns, row, empty, interval, signa
   refresh();
   return {
     element: root,
-    /** Draws every row anew: something that rows show beside their item has changed. */
+    /** Draws all rows again, after a change of something that they show beside their item. */
     redraw() { rows.clear(); return refresh(); },
   };
 }

@@ -1,4 +1,5 @@
-// What a run would cost, asked anew 250 ms after the last change; answers to earlier questions are dropped.
+// The plan of a run: what it would cost. Requested again 250 ms after the last change; answers to
+// earlier requests are dropped.
 import { post, connection, Problem } from './api.js';
 import { h, fill, facts, problemBox, section } from './dom.js';
 import { bytes, count, duration, flops, percent } from './format.js';
@@ -7,7 +8,7 @@ const DELAY_MS = 250;
 const PARTS = [['weights', 'Weights'], ['gradients', 'Gradients'], ['optimizer', 'Optimiser'], ['activations', 'Activations'], ['prefix_cache', 'Prefix cache']];
 
 function memoryBar(memory) {
-  // The total also holds what belongs to no part: the program itself, work space.
+  // The total also has memory that belongs to no part: the program itself and work space.
   const sizes = { ...memory, other: memory.total - PARTS.reduce((sum, [key]) => sum + (memory[key] ?? 0), 0) };
   const parts = [...PARTS, ['other', 'Other']].filter(([key]) => sizes[key] > 0);
   const bar = h('div.memory', { 'aria-hidden': 'true' }, parts.map(([key]) => {
@@ -52,7 +53,8 @@ function drawing(plan, depth) {
   ];
 }
 
-/** {element, ask(body, depth), wait(text)}: ask plans a run; onErrors gets the field errors of the answer (none when it fits). */
+/** Returns {element, ask(body, depth), wait(text)}. ask plans a run. onErrors gets the field errors
+ * of the answer, or an empty list. */
 export function planPanel({ signal, onErrors }) {
   const contents = h('div.stack');
   const element = section('Plan', { class: 'plan', 'aria-live': 'polite' }, contents);

@@ -1,4 +1,4 @@
-// The layers that an angle-guided run chose, and why: their angles in the probe, or in the run they were taken from.
+// The layers that a guided run chose, and their angles in the probe or in the run of `from`.
 import { h, section } from './dom.js';
 import { degrees, percent } from './format.js';
 import { GROUPS, heatMap } from './heatmap.js';
@@ -12,10 +12,11 @@ function chosen(selection) {
 
 function trials(selection) {
   if (!selection.trials?.length) return null;
-  return h('p.muted', {}, 'Tried briefly on the same split: ', selection.trials.map((t) => `${t.order} ${percent(t.val_accuracy)}`).join(', '), '.');
+  return h('p.muted', {}, 'Results of the short trials on the same split: ', selection.trials.map((t) => `${t.order} ${percent(t.val_accuracy)}`).join(', '), '.');
 }
 
-/** {element, show(selection), probe(epoch)}: hidden until something is chosen. probe takes an epoch of the probe's angles. */
+/** Returns {element, show(selection), probe(epoch)}. The element is hidden until layers are chosen.
+ * probe takes the angles of one epoch of the probe. */
 export function selectionPanel(signal) {
   const text = h('p');
   const lists = h('div.halves');

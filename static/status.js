@@ -6,7 +6,7 @@ export const isActive = (status) => status === 'queued' || status === 'running';
 
 export const pill = (status) => h(`span.pill.${status}`, {}, status);
 
-/** 0..1; runs count steps, the other jobs what they have done. */
+/** The progress in 0..1. Runs count optimiser steps; the other jobs count their own steps. */
 export function share(progress) {
   const [done, total] = [progress?.step ?? progress?.done, progress?.steps ?? progress?.total];
   return total ? Math.min(1, done / total) : 0;

@@ -1,4 +1,5 @@
-// Choosing what is tuned: a menu of strategies, with patterns for `custom` and the choice of layers for `angle`.
+// The choice of a strategy: a menu, with patterns for `custom` and the choice of layers for
+// `angle`.
 import { h, fill, uniqueId } from './dom.js';
 import { strategyName } from './format.js';
 
@@ -14,19 +15,19 @@ const HINTS = {
   even: 'Every block with an even number, and the head.',
   norm: 'All layer norms, and the head.',
   bias: 'All biases, and the head.',
-  custom: 'What you name: patterns over tensor names, one a line.',
-  angle: 'The layers that turned most, or least, in a full fine-tuning: chosen by their angles, and the head.',
+  custom: 'The tensors that you name: patterns over tensor names, one a line.',
+  angle: 'The layers that turned most, or least, in a full fine-tuning, and the head.',
 };
 const ORDERS = [
   ['largest', 'largest angles: layers that had to move (hard data sets)'],
   ['smallest', 'smallest angles: layers that already fit (easy data sets)'],
 ];
-const AUTO = ['auto', 'try both briefly, keep the better'];
+const AUTO = ['auto', 'try both for a short time, keep the better'];
 
-/** What a strategy of this name tunes, in a sentence. */
+/** One sentence on what a strategy tunes. */
 export const strategyHint = (kind) => HINTS[kind] ?? '';
 
-/** The names that a strategy may have, wherever in the schema they are spelled. */
+/** The names of all strategies, from anywhere in the schema. */
 export function kindsOf(schema) {
   const own = schema.enum ?? (schema.const === undefined ? [] : [schema.const]);
   const nested = [...(schema.oneOf ?? []), ...(schema.anyOf ?? []), schema.properties?.kind].filter(Boolean).flatMap(kindsOf);
@@ -45,9 +46,10 @@ function menu(label, options) {
   return { input, node: h('div.field', {}, h('label', { for: id }, label), input) };
 }
 
-/** Where angles come from and how many layers they choose: {node, get(order), set(strategy), order}. runs: those whose angles can be taken. */
+/** The source of the angles and the number of layers to choose: {node, get(order), set(strategy),
+ * order}. runs: the runs whose angles can be used. */
 export function angleChoice(runs, { withOrder = true } = {}) {
-  const source = menu('Angles from', [['', 'a probe: a short full run, made first'], ...runs.map((r) => [r.id, `${r.name || r.id} · ${strategyName(r.strategy)}`])]);
+  const source = menu('Angles from', [['', 'a probe: a short full run before this run'], ...runs.map((r) => [r.id, `${r.name || r.id} · ${strategyName(r.strategy)}`])]);
   const epochs = numberInput('Epochs of the probe', 2, 1);
   const order = menu('Tune the layers with the', [...ORDERS, AUTO]);
   const attention = numberInput('Attention layers', 4);
@@ -81,7 +83,8 @@ export function angleChoice(runs, { withOrder = true } = {}) {
   };
 }
 
-/** The strategy of a run: same interface as form.js's `field`. kinds: the names of the schema; runs: see angleChoice. */
+/** The strategy of a run: same interface as form.js's `field`. kinds: the names of the schema;
+ * runs: see angleChoice. */
 export function strategyField(kinds, runs) {
   const id = uniqueId('strategy');
   const input = h('select', { id, name: 'strategy', 'aria-describedby': `${id}-hint ${id}-error` }, kinds.map((k) => h('option', { value: k }, k)));
@@ -114,7 +117,7 @@ export function strategyField(kinds, runs) {
       if (input.value === 'angle') return angle.get();
       if (input.value !== 'custom') return input.value;
       const tune = patterns.value.split('\n').map((line) => line.trim()).filter(Boolean);
-      // Without a pattern there is nothing to ask about yet.
+      // Without a pattern there is nothing to plan.
       return tune.length ? { kind: 'custom', tune } : undefined;
     },
     fail(text) {

@@ -1,11 +1,12 @@
-// Colours from the style sheet, for what CSS cannot paint: charts and heat maps. They follow the light and dark scheme.
+// Colours from the style sheet for charts and heat maps, which CSS cannot paint. They follow the
+// light and dark scheme.
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
 /** A custom property of the root, such as '--ink'. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Calls back when the scheme changes, until `signal` is aborted. */
+/** Calls redraw when the scheme changes, until `signal` is aborted. */
 export function onTheme(signal, redraw) {
   dark.addEventListener('change', redraw, { signal });
 }
@@ -21,7 +22,8 @@ export function mix(low, high, t) {
 
 export const css = ([r, g, b]) => `rgb(${r} ${g} ${b})`;
 
-/** Black or white, whichever stands out more on the colour: at least 4.58 to 1 (WCAG 2 relative luminance). */
+/** Black or white, whichever has more contrast on the colour: at least 4.58 to 1 (WCAG 2 relative
+ * luminance). */
 export function inkOn(rgb) {
   const [r, g, b] = rgb.map((v) => {
     const s = v / 255;

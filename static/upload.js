@@ -1,11 +1,12 @@
-// Choosing files by drag and drop, mouse or keyboard, and sending them with a progress bar that can be stopped.
+// Chooses files by drag and drop, mouse or keyboard, and sends them with a progress bar and a stop
+// button.
 import { Problem, upload } from './api.js';
 import { h, fill, announce, problemBox, uniqueId } from './dom.js';
 import { bytes, duration } from './format.js';
 
 /**
- * A drop zone that is also a file input's label, so that keyboard and screen reader get the native control.
- * onFiles receives an array of File. `id` names the input.
+ * A drop zone that is also a file input's label, so that keyboard and screen reader get the native
+ * control. onFiles receives an array of File. `id` names the input.
  */
 export function dropZone({ id = uniqueId('file'), title, hint, accept, multiple = false, onFiles }) {
   const message = h('span.drop-error', { role: 'alert' });
@@ -42,8 +43,8 @@ function progressText(loaded, total, seconds) {
 }
 
 /**
- * Sends `body` and shows how far it is in `place`. Resolves to the created resource, or to null when the upload failed (the cause
- * is shown in `place`) or was stopped.
+ * Sends `body` and shows how far it is in `place`. Resolves to the created resource, or to null
+ * when the upload failed (the cause is shown in `place`) or was stopped.
  */
 export async function sendWithProgress({ place, path, body, type, name, signal }) {
   const stopper = new AbortController();
@@ -76,7 +77,8 @@ export async function sendWithProgress({ place, path, body, type, name, signal }
   }
 }
 
-/** A labelled field with a hint, of the small hand-written forms: {node, input}. `choices` ([[value, text]]) make it a menu. */
+/** A labelled field with a hint, for small forms without a schema: {node, input}. `choices`
+ * ([[value, text]]) make it a menu. */
 export function textField({ id, label, hint, choices, ...attributes }) {
   const described = { id, 'aria-describedby': hint ? `${id}-hint` : null };
   const input = choices ? h('select', described, choices.map(([value, text]) => h('option', { value }, text)))

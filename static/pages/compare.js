@@ -1,4 +1,5 @@
-// Runs side by side: what they were asked to do (what differs stands out), their curves, their results, and how far their layers turned.
+// Runs side by side: their settings (differences stand out), their curves, their results and their
+// angles.
 import { get, query } from '../api.js';
 import { lineChart } from '../charts.js';
 import { h, section } from '../dom.js';
@@ -59,7 +60,7 @@ export async function comparePage({ params, signal, setTitle }) {
   const percentAxis = { zero: true, suggestedMax: 1, format: (v) => percent(v, 0), exact: percent };
   return [
     h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/runs' }, 'Runs')), h('h1', { tabindex: '-1' }, `Compare ${runs.length} runs`),
-      h('p.sub', {}, differing.length ? `They differ in ${differing.map((d) => d.replaceAll('_', ' ')).join(', ')}.` : 'They were asked for the same thing.'))),
+      h('p.sub', {}, differing.length ? `They differ in ${differing.map((d) => d.replaceAll('_', ' ')).join(', ')}.` : 'All their settings are the same.'))),
     section('Results', {}, results(runs)),
     h('div.halves', {}, section('Validation accuracy', {}, curves(runs, { label: 'Validation accuracy over epochs, one line a run', key: 'val_accuracy', y: percentAxis, signal })),
       section('Training loss', {}, curves(runs, { label: 'Training loss over epochs, one line a run', key: 'train_loss', y: { zero: true }, signal }))),

@@ -1,4 +1,5 @@
-// One data set: its classes with a bar of counts, its photographs by class and split, and what was refused.
+// One data set: its classes with a bar of counts, its photographs by class and split, and the
+// rejected files.
 import { button, destroy } from '../actions.js';
 import { enc, get, query, Problem } from '../api.js';
 import { h, fill, facts, problemBox, rejectedTable, section, uniqueId } from '../dom.js';
@@ -109,7 +110,7 @@ function refused(set) {
   if (!set.rejected_count && !set.skipped_count) return null;
   return section('Not used', {},
     h('p', {}, `${plural(set.rejected_count, 'file was', 'files were')} rejected, ${plural(set.skipped_count, 'other file was', 'other files were')} skipped `
-      + '(hidden files and files that are no images).'),
+      + '(hidden files and files that are not images).'),
     set.rejected?.length ? rejectedTable(set.rejected, set.rejected_count) : null);
 }
 

@@ -24,12 +24,12 @@ function empty() {
     h('p.muted', {}, 'The next step is then a ', h('a', { href: '#/models' }, 'model'), ' to start from.'));
 }
 
-/** The fields and the button that appear once a file was chosen. */
+/** The fields and the button that appear after a file was chosen. */
 function uploadForm(file, place, onDone, signal) {
   const name = textField({ id: 'dataset-name', label: 'Name', hint: 'Lower-case letters, digits, dot, dash, underscore. Optional.',
     value: slug(file.name), maxlength: '64', pattern: '[a-z0-9][a-z0-9._\\-]{0,63}' });
   const share = textField({ id: 'dataset-val', label: 'Share for validation', type: 'number', min: '0', max: '0.9', step: 'any', value: '0.2', required: true,
-    hint: 'Split off by class where the archive has no val or test folder.' });
+    hint: 'Taken from each class if the archive has no val or test folder.' });
   const seed = textField({ id: 'dataset-seed', label: 'Seed of the split', type: 'number', min: '0', step: '1', value: '0', required: true });
   const cancel = h('button.button', { type: 'button', on: { click: () => fill(place) } }, 'Cancel');
   const form = h('form.stack', { 'aria-label': 'Upload a data set' },
@@ -57,7 +57,7 @@ export async function datasetsPage({ signal, setTitle }) {
   const zone = dropZone({
     id: 'dataset-file',
     title: 'Drop an archive of photographs here, or choose one',
-    hint: 'zip, tar, tar.gz, tar.xz or tar.zst, with a folder per class',
+    hint: 'zip, tar, tar.gz, tar.xz or tar.zst, with one folder for each class',
     onFiles: ([file]) => uploadForm(file, place, opened, signal),
   });
   const list = pagedTable({
@@ -65,7 +65,7 @@ export async function datasetsPage({ signal, setTitle }) {
   });
   return [
     h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Data sets'),
-      h('p.sub', {}, 'Photographs in class folders. Every image is decoded once at upload; what cannot be used is listed with its reason.'))),
+      h('p.sub', {}, 'Photographs in class folders. Every image is decoded at upload. The page lists each file that cannot be used, with the reason.'))),
     h('div.stack', {}, zone, place),
     h('div.card', {}, list.element),
   ];

@@ -1,4 +1,5 @@
-// One evaluation: its figures, the confusion matrix, the pictures behind each of its cells (most confident mistakes first), accuracy by class, calibration.
+// One evaluation: its figures, the confusion matrix, the pictures of each cell (most confident
+// mistakes first), accuracy by class, calibration.
 import { attempt, button, destroy, follow } from '../actions.js';
 import { enc, get, getOrNull, post, query } from '../api.js';
 import { calibrationTable, confusionMatrix } from '../confusion.js';
@@ -24,7 +25,7 @@ function classTable(result) {
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Class'), h('th', { scope: 'col', 'aria-hidden': 'true' }), h('th.num', { scope: 'col' }, 'Right'), h('th.num', { scope: 'col' }, 'Images'))), h('tbody', {}, rows)));
 }
 
-/** The pictures behind the matrix: those of one cell, or the mistakes of all. */
+/** The pictures of the matrix: those of one cell, or all mistakes. */
 function pictures(evaluation, labels, signal) {
   const title = h('p.muted', { role: 'status' });
   const place = h('div.thumbs');
@@ -58,7 +59,7 @@ function pictures(evaluation, labels, signal) {
     element,
     show(label, predicted) {
       cell = label === undefined ? {} : { label: labels[label], predicted: labels[predicted] };
-      setText(title, label === undefined ? 'The most confident mistakes first. Choose a cell of the matrix to see what is behind it.' : `${labels[label]} taken for ${labels[predicted]}, most confident first.`);
+      setText(title, label === undefined ? 'The most confident mistakes first. Choose a cell of the matrix to see its pictures.' : `${labels[label]} taken for ${labels[predicted]}, most confident first.`);
       load(true);
       if (label !== undefined) element.scrollIntoView({ block: 'nearest' });
     },

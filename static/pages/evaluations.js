@@ -1,4 +1,4 @@
-// Evaluations: what a model gets right on a split of a data set. The list, and a form to start one.
+// Evaluations of models on a split of a data set: the list, and a form to start one.
 import { attempt } from '../actions.js';
 import { enc, getAll, idempotencyKey, post } from '../api.js';
 import { h, section } from '../dom.js';
@@ -11,7 +11,7 @@ const SPLITS = [['val', 'validation'], ['test', 'test'], ['train', 'training'], 
 
 function empty() {
   return h('div.empty', {}, h('h2', {}, 'No evaluations yet'),
-    h('p', {}, 'An evaluation measures a model on a split: accuracy by class, which classes are taken for which, with the pictures, and how well its probabilities are calibrated.'));
+    h('p', {}, 'An evaluation measures a model on a split: its accuracy by class, its confusion matrix with the pictures, and its calibration.'));
 }
 
 function evaluationForm({ models, titles, sets, params, signal }) {
@@ -46,7 +46,7 @@ export async function evaluationsPage({ params, signal, setTitle }) {
     h('td', {}, h('span.ellipsis', {}, titles.get(e.dataset) ?? 'deleted')), h('td', {}, e.split), h('td.num', {}, count(e.result?.images)), h('td.num', {}, percent(e.result?.accuracy)), h('td', {}, when(e.created_at)));
   const list = pagedTable({ path: '/v1/evaluations', caption: 'Evaluations', columns: COLUMNS, row, empty, signal, interval: (items) => (items.some((e) => isActive(e.status)) ? 2500 : 10000) });
   return [
-    h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Evaluations'), h('p.sub', {}, 'What a model gets right, what it takes for what, and how sure it is.'))),
+    h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Evaluations'), h('p.sub', {}, 'How often a model is right, which classes it confuses, and how well its confidence fits.'))),
     section('Evaluate a model', {}, evaluationForm({ models: models.filter((m) => m.architecture.classes > 0), titles, sets, params, signal })),
     h('div.card', {}, list.element),
   ];

@@ -1,4 +1,5 @@
-// One model: classify with it, its architecture and preprocessing, what its import did, its layers, and its angles if it is tuned.
+// One model: classify with it, its architecture and preprocessing, the report of its import, its
+// layers, and its angles if it is tuned.
 import { button, destroy } from '../actions.js';
 import { enc, get, getOrNull, patch, query, Problem } from '../api.js';
 import { anglesPanel } from '../angles.js';
@@ -51,10 +52,10 @@ function downloads(model) {
   const link = (text, path, file) => h('li', {}, h('a', { href: path, download: file }, text));
   const classifies = model.architecture.classes > 0;
   return section('Download', {}, h('ul', {},
-    classifies ? link('For Hugging Face transformers: weights, configuration, preprocessing and model card, as zip', query(`${base}/export`, { format: 'huggingface', archive: 'zip' }), `${name}-huggingface.zip`) : null,
-    classifies ? link('For timm: the same in its names, as zip', query(`${base}/export`, { format: 'timm', archive: 'zip' }), `${name}-timm.zip`) : null,
+    classifies ? link('For Hugging Face transformers: a zip with weights, configuration, preprocessing and model card', query(`${base}/export`, { format: 'huggingface', archive: 'zip' }), `${name}-huggingface.zip`) : null,
+    classifies ? link('For timm: the same with timm’s names', query(`${base}/export`, { format: 'timm', archive: 'zip' }), `${name}-timm.zip`) : null,
     link('Whole checkpoint, safetensors in timm names', query(`${base}/checkpoint`, { format: 'timm', content: 'full' }), `${name}.safetensors`),
-    model.kind === 'tuned' ? link('Only what differs from the base', query(`${base}/checkpoint`, { format: 'timm', content: 'delta' }), `${name}-delta.safetensors`) : null));
+    model.kind === 'tuned' ? link('Only the tensors that differ from the base', query(`${base}/checkpoint`, { format: 'timm', content: 'delta' }), `${name}-delta.safetensors`) : null));
 }
 
 function renaming(model, trouble) {
@@ -112,13 +113,13 @@ export async function modelPage({ id, signal, setTitle }) {
         }), '.danger'))),
     trouble,
     model.architecture.classes > 0 ? classifyPanel(model.id, signal)
-      : h('p.notice', {}, 'This checkpoint has no classification head. Fine-tune it on a data set, and the tuned model classifies.'),
+      : h('p.notice', {}, 'This checkpoint has no classification head. Fine-tune it on a data set; the tuned model can classify.'),
     turned?.element,
     h('div.halves', {}, section('Architecture', {}, architecture(model)),
       h('div.stack', {}, section('Preprocessing', {}, preprocessing(model)), importReport(model), downloads(model))),
     section('Layers', {}, layersTable(layers.items)),
     section('About', {}, facts([['Id', h('code', {}, model.id)], ['Added', when(model.created_at)], ['SHA-256', h('code', {}, model.sha256)],
-      ['Class names', model.labels?.length ? h('details', {}, h('summary', {}, plural(model.labels.length, 'name')), h('ol.plain', {}, model.labels.map((l) => h('li', {}, l)))) : 'none: predictions carry numbers']]),
+      ['Class names', model.labels?.length ? h('details', {}, h('summary', {}, plural(model.labels.length, 'name')), h('ol.plain', {}, model.labels.map((l) => h('li', {}, l)))) : 'none: predictions have class numbers']]),
     renaming(model, trouble)),
   ].filter(Boolean);
 }

@@ -33,10 +33,10 @@ function empty() {
   return h('div.empty', {}, h('h2', {}, 'No models yet'),
     h('p', {}, 'Start from a pre-trained Vision Transformer: a safetensors file from timm, Hugging Face, torchvision or DINOv2. Drop it above, or send it from a shell:'),
     command(`curl -X POST -T model.safetensors -H 'Content-Type: application/octet-stream' '${location.origin}/v1/models?name=vit'`),
-    h('p.muted', {}, 'With no checkpoint at hand, create an untrained model above and train it fully.'));
+    h('p.muted', {}, 'If you have no checkpoint, create an untrained model above and train all of it.'));
 }
 
-// --- uploading ---------------------------------------------------------------------------------------------------
+// --- uploading -----------------------------------------------------------------------------------
 
 /** Which part of the request a file is, by its name. */
 function partOf(file) {
@@ -51,15 +51,15 @@ function partOf(file) {
 const PART_TEXT = { checkpoint: 'checkpoint', config: 'architecture (config.json)', preprocessor: 'preprocessing (preprocessor_config.json)', labels: 'class names (JSON array)' };
 const AUTOMATIC = ['', 'automatic'];
 const OVERRIDES = [
-  ['heads', 'Heads', { type: 'number', min: '1', step: '1' }, 'Where the tensors cannot tell.'],
+  ['heads', 'Heads', { type: 'number', min: '1', step: '1' }, 'If the tensors do not show it.'],
   ['image_size', 'Image size', { type: 'number', min: '1', step: '1' }, 'Pixels.'],
   ['mean', 'Mean', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
   ['std', 'Standard deviation', { placeholder: '0.5,0.5,0.5' }, 'Three numbers.'],
   ['crop_pct', 'Crop fraction', { type: 'number', min: '0.1', max: '1', step: 'any' }, 'Share of the shorter side.'],
   ['activation', 'Activation', { choices: [AUTOMATIC, ...['gelu', 'gelu_tanh', 'quick_gelu'].map((a) => [a, a])] }, 'quick_gelu for OpenAI’s CLIP.'],
   ['norm_eps', 'Norm epsilon', { placeholder: '1e-6' }, 'Of every layer norm.'],
-  ['pos_resample', 'Position resampling', { choices: [AUTOMATIC, ...['timm', 'hf', 'dinov2', 'torchvision'].map((a) => [a, a])] }, 'Whose way, for runs at another image size.'],
-  ['allow_unused', 'Unknown tensors', { choices: [['', 'refuse'], ['true', 'ignore']] }, 'Of names that no ViT has.'],
+  ['pos_resample', 'Position resampling', { choices: [AUTOMATIC, ...['timm', 'hf', 'dinov2', 'torchvision'].map((a) => [a, a])] }, 'The library whose method is used for another image size.'],
+  ['allow_unused', 'Unknown tensors', { choices: [['', 'refuse'], ['true', 'ignore']] }, 'Tensors that no ViT has.'],
 ];
 
 function uploadForm(parts, place, signal) {
@@ -71,7 +71,7 @@ function uploadForm(parts, place, signal) {
   const form = h('form.stack', { 'aria-label': 'Upload a checkpoint' }, list,
     file ? null : h('p.notice', {}, 'The checkpoint itself is still missing: drop its .safetensors file as well.'),
     h('div.fields', {}, name.node),
-    h('details', {}, h('summary', {}, 'What the file does not say'), h('div.fields', {}, overrides.map(([, f]) => f.node))),
+    h('details', {}, h('summary', {}, 'What the file does not tell'), h('div.fields', {}, overrides.map(([, f]) => f.node))),
     h('div.row', {}, send, h('button.button', { type: 'button', on: { click: () => { parts.clear(); fill(place); } } }, 'Cancel')));
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -107,7 +107,7 @@ function uploader(signal) {
   }), place];
 }
 
-// --- an untrained model ------------------------------------------------------------------------------------------
+// --- an untrained model --------------------------------------------------------------------------
 
 function randomForm() {
   const name = textField({ id: 'random-name', label: 'Name', hint: 'Optional.', ...NAME });
@@ -146,7 +146,7 @@ export async function modelsPage({ signal, setTitle }) {
   const list = pagedTable({ path: '/v1/models', caption: 'Models', columns: COLUMNS, row, empty, signal, interval: () => 15000 });
   return [
     h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Models'),
-      h('p.sub', {}, 'Base models are uploaded or fresh; tuned models are the results of runs and store only what differs from their base.'))),
+      h('p.sub', {}, 'Base models are uploaded or untrained. Tuned models are the results of runs; they store only their differences from the base.'))),
     h('div.stack', {}, uploader(signal),
       h('details.card', { id: 'random-model' }, h('summary', {}, 'Create an untrained model'), randomForm())),
     h('div.card', {}, list.element),

@@ -1,4 +1,5 @@
-// One run: live curves, progress, result, angles, log, what it was asked to do; and, once it succeeded, classifying with its model.
+// One run: live curves, progress, result, angles, log, settings, and classifying with its model
+// after it succeeded.
 import { attempt, button, destroy } from '../actions.js';
 import { enc, followRun, get, getOrNull, getText, isFinal, post, query, Problem } from '../api.js';
 import { anglesPanel } from '../angles.js';
@@ -13,7 +14,7 @@ const POLL_MS = 3000;
 const SOON_MS = 150;
 const LOG_LINES = 500;
 const LOG_MS = 100;
-// Shown elsewhere on the page, or no part of the request.
+// Shown elsewhere on the page, or not part of the request.
 const NOT_SETTINGS = ['id', 'name', 'created_at', 'started_at', 'finished_at', 'status', 'attempts', 'progress', 'tuned_layers', 'tuned_parameters',
   'result', 'error', 'model', 'dataset', 'strategy', 'flops', 'selection', 'sweep', 'total_parameters', 'prefix_stage'];
 
@@ -24,15 +25,15 @@ function settings(run) {
     run.tuned_layers?.length ? h('details', {}, h('summary', {}, `Tuned layers: ${run.tuned_layers.length}`), h('ul.mono.plain', {}, run.tuned_layers.map((l) => h('li', {}, l)))) : null);
 }
 
-// The curves show the run itself, not the probe and the trials that chose its layers.
+// The curves show the run itself, not the probe and the trials before the choice of layers.
 const isCurve = (of) => !of?.phase || of.phase === 'tuning';
 
-/** The log's last lines; stays at its end unless someone scrolled up. */
+/** The last lines of the log. Shows the end unless the user scrolled up. */
 function logPanel(id, signal) {
   const pre = h('pre.log', { tabindex: '0', 'aria-label': 'Log' });
   let lines = [];
   let timer = null;
-  // A past of many lines comes in one burst.
+  // Many past lines arrive at once.
   const soon = () => { timer ??= setTimeout(show, LOG_MS); };
   const show = () => {
     timer = null;
@@ -69,7 +70,7 @@ function errorPanel(run) {
   return problemBox({ title: `The run failed: ${run.error.type}`, detail: run.error.detail });
 }
 
-/** A finished run's past, in three requests instead of a replay of its events. */
+/** Loads a finished run in three requests instead of replaying its events. */
 async function loadPast(run, { curves, angles, chosen, log, signal }) {
   const base = `/v1/runs/${enc(run.id)}`;
   const probed = run.selection && !run.selection.from;
@@ -134,7 +135,7 @@ export async function runPage({ id, signal, setTitle }) {
     bar.value = share(run.progress);
     chosen.show(run.selection);
     if (isCurve(run.progress)) curves.scale(run.progress?.steps / run.progress?.epochs);
-    // Before its first step a run prepares, and its log says what.
+    // Before its first step a run prepares; its log says what it does.
     setText(text, [progressText(run), run.status === 'running' && !run.progress?.step ? log.last() : ''].filter(Boolean).join(' · '));
     progress.hidden = run.status === 'succeeded';
     const now = `${run.status} ${run.result ? 'with result' : ''} ${run.error?.type ?? ''}`;
@@ -168,7 +169,8 @@ export async function runPage({ id, signal, setTitle }) {
     timer = setTimeout(refresh, POLL_MS);
   }
 
-  // Past states are replayed first, so the resource decides; asked once for a burst of events.
+  // Past states are replayed first, so only the resource has the current one. Request it once for
+  // many events.
   function onStatus(data) {
     if (data.status !== run.status) {
       clearTimeout(timer);
@@ -178,7 +180,8 @@ export async function runPage({ id, signal, setTitle }) {
     }
   }
 
-  // Past steps are replayed first: only news may move the bar. A later phase starts its steps anew.
+  // Past steps are replayed first: only newer steps may move the bar. A later phase counts its
+  // steps from 0 again.
   function advance(news) {
     if ((news.phase ?? null) === (run.progress?.phase ?? null) && !(news.step > (run.progress?.step ?? 0))) return;
     const known = ['phase', 'step', 'steps', 'epoch', 'epochs', 'images_per_second', 'eta_seconds'].filter((key) => ['number', 'string'].includes(typeof news[key]));

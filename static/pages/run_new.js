@@ -1,4 +1,4 @@
-// Launching a run: a form from the service's schema, and beside it the plan of what is typed.
+// Launches a run: a form from the service's schema, and beside it the plan for the current values.
 import { enc, get, getAll, getOrNull, idempotencyKey, post, Problem } from '../api.js';
 import { field, showErrors } from '../form.js';
 import { h, fill, problemBox, section, command } from '../dom.js';
@@ -6,7 +6,8 @@ import { compact, count } from '../format.js';
 import { planPanel } from '../plan.js';
 import { kindsOf, strategyField } from '../strategy.js';
 
-// The order of the fields that this page knows; a field that the service adds later goes to the last group.
+// The order of the fields that this page knows; a field that the service adds later goes to the
+// last group.
 const GROUPS = [
   ['What to tune', true, ['model', 'dataset', 'strategy', 'name']],
   ['Training', true, ['epochs', 'batch_size', 'lr', 'augment']],
@@ -33,7 +34,7 @@ function layout(fields) {
   });
 }
 
-/** What stands in the way of a run, with the next step. */
+/** What is still missing for a run, with the next step. */
 function missing(models, sets) {
   if (models.length && sets.length) return null;
   const steps = [
@@ -42,7 +43,8 @@ function missing(models, sets) {
   return h('div.card', {}, h('div.empty', {}, h('h2', {}, 'Not yet'), steps));
 }
 
-/** Fills the form from the address: ?model=, ?dataset=, ?from= an earlier run, ?angles= the run whose angles choose the layers. */
+/** Fills the form from the address: ?model=, ?dataset=, ?from= an earlier run, ?angles= the run
+ * whose angles choose the layers. */
 async function prefill(fields, params, signal) {
   const earlier = params.get('angles') ?? params.get('from');
   const from = earlier ? await getOrNull(`/v1/runs/${enc(earlier)}`, { signal }) : null;
@@ -67,7 +69,8 @@ export async function newRunPage({ params, signal, setTitle }) {
   const bases = models.filter((m) => m.kind === 'base');
   for (const [name, only] of [['model', bases], ['dataset', sets]]) if (only.length === 1 && !fields.get(name).input.value) fields.get(name).set(only[0].id);
 
-  // What the last launch was refused for stays beside its fields until the form changes, though the plan may find nothing wrong.
+  // The errors of the last launch stay beside their fields until the form changes, even if the plan
+  // finds no error.
   let refused = { text: '', errors: [] };
   const plan = planPanel({
     signal,
@@ -95,7 +98,7 @@ export async function newRunPage({ params, signal, setTitle }) {
     event.preventDefault();
     const json = body();
     const text = JSON.stringify(json);
-    // The same form sent twice, for want of an answer, is one run.
+    // If the form is sent twice because no answer came, it still starts only one run.
     if (!keys.has(text)) keys.set(text, idempotencyKey());
     launch.disabled = true;
     fill(trouble);

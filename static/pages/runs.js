@@ -69,7 +69,7 @@ export async function runsPage({ signal, setTitle }) {
     path: '/v1/runs', caption: 'Runs', columns: COLUMNS, row, empty, signal, interval: (items) => (items.some((r) => isActive(r.status)) ? BUSY_MS : CALM_MS),
   });
   return [
-    h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Runs'), h('p.sub', {}, 'Newest first. A run goes on when this page is closed.')),
+    h('div.head', {}, h('div', {}, h('h1', { tabindex: '-1' }, 'Runs'), h('p.sub', {}, 'Newest first. A run continues when you close this page.')),
       h('div.row', {}, compare, h('a.button.primary', { href: '#/runs/new' }, 'New run'))),
     h('div.card', {}, list.element),
   ];

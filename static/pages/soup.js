@@ -1,4 +1,5 @@
-// One soup: how far it is, its ingredients with what each weighs in the result, and the model that came of it.
+// One soup: its progress, its ingredients with their weights in the result, and the resulting
+// model.
 import { attempt, button, destroy, follow } from '../actions.js';
 import { enc, get, getAll, post } from '../api.js';
 import { h, fill, announce, facts, problemBox, section, setText } from '../dom.js';
@@ -21,7 +22,7 @@ function result(soup) {
   return section('Result', { class: 'result-card' },
     h('div.figures', {}, typeof soup.result.val_accuracy === 'number' ? [figure(percent(soup.result.val_accuracy), 'validation accuracy'), figure(percent(best), 'best ingredient')] : null,
       figure(soup.ingredients.filter((i) => i.weight > 0).length, 'models blended')),
-    h('p', {}, soup.result.model ? h('a', { href: `#/models/${enc(soup.result.model)}` }, 'Open the blended model') : 'The blended model was deleted.'));
+    h('p', {}, soup.result.model ? h('a', { href: `#/models/${enc(soup.result.model)}` }, 'Open the averaged model') : 'The averaged model was deleted.'));
 }
 
 export async function soupPage({ id, signal, setTitle }) {

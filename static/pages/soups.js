@@ -1,4 +1,4 @@
-// Soups: averages of tuned models of one base. The list, and a form to cook one.
+// Soups, which are averages of tuned models of one base: the list, and a form to make one.
 import { attempt } from '../actions.js';
 import { enc, get, getAll, idempotencyKey, post } from '../api.js';
 import { h, fill, section, uniqueId } from '../dom.js';
@@ -21,7 +21,7 @@ function row(soup) {
 
 function empty() {
   return h('div.empty', {}, h('h2', {}, 'No soups yet'),
-    h('p', {}, 'A soup averages the weights of several models that were tuned from one base. What an ingredient left frozen counts with its pre-trained value; the result costs what one model costs.'));
+    h('p', {}, 'A soup averages the weights of several models that were tuned from one base. A frozen tensor of an ingredient counts with its pre-trained value. The result is as fast as one model.'));
 }
 
 /** The tuned models of one base, each with a box, its accuracy and a field for its weight. */
@@ -78,7 +78,7 @@ function soupForm({ models, runs, sets, chosen, signal }) {
     if (dataset.input.value) json.dataset = dataset.input.value;
     if (json.method === 'weighted') json.weights = used.map((each) => Number(each.weight.value));
     const text = JSON.stringify(json);
-    // The same form sent twice, for want of an answer, is one soup.
+    // If the form is sent twice because no answer came, it still starts only one soup.
     if (!keys.has(text)) keys.set(text, idempotencyKey());
     attempt(trouble, async () => {
       const soup = await post('/v1/soups', { json, headers: { 'Idempotency-Key': keys.get(text) }, signal });
@@ -88,7 +88,7 @@ function soupForm({ models, runs, sets, chosen, signal }) {
   return form;
 }
 
-/** The models that the runs of a sweep left, from ?sweep=; or ?models=a,b. */
+/** The models of the runs of a sweep (?sweep=), or the models in ?models=a,b. */
 async function chosenModels(params, runs, signal) {
   if (params.get('models')) return new Set(params.get('models').split(','));
   if (!params.get('sweep')) return new Set();

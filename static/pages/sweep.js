@@ -1,4 +1,5 @@
-// One sweep: its runs in a table, the mean and spread of each strategy, and two scatter charts whose points lead to the runs.
+// One sweep: its runs in a table, the mean and spread of each strategy, and two scatter charts
+// whose points lead to the runs.
 import { attempt, button, destroy, follow, saveText } from '../actions.js';
 import { enc, get, getOrNull, getText, post } from '../api.js';
 import { scatterChart } from '../charts.js';

@@ -1,11 +1,11 @@
-// Launching a sweep: which strategies, which seeds, and what all runs have in common.
+// Launches a sweep: the strategies, the seeds, and the settings that all runs share.
 import { enc, get, getAll, idempotencyKey, post, Problem } from '../api.js';
 import { field, showErrors } from '../form.js';
 import { h, fill, problemBox, section, command, uniqueId } from '../dom.js';
 import { compact, count, plural } from '../format.js';
 import { angleChoice, kindsOf, strategyHint } from '../strategy.js';
 
-// Given by the sweep itself, or by each of its runs.
+// Set by the sweep itself, or different in each of its runs.
 const NOT_COMMON = ['name', 'model', 'dataset', 'strategy', 'seed'];
 const FIRST = ['epochs', 'batch_size', 'image_size', 'augment', 'head', 'lr'];
 const CHOSEN = ['full', 'linear', 'attention', 'ffn', 'last_third'];
@@ -17,7 +17,7 @@ function checkbox(label, hint, checked) {
   return { input, node: h('div.check', {}, input, h('label', { for: id }, label, hint ? h('span.hint', {}, hint) : null)) };
 }
 
-/** {node, get()}: the strategies that are ticked. */
+/** Returns {node, get()}. get returns the ticked strategies. */
 function strategyList(kinds, runs) {
   const plain = kinds.filter((k) => k !== 'custom' && k !== 'angle').map((kind) => [kind, checkbox(kind, strategyHint(kind), CHOSEN.includes(kind))]);
   const guided = kinds.includes('angle') ? ANGLES.map(([order, label]) => [order, checkbox(`angle: ${label}`, null, false)]) : [];
@@ -39,7 +39,7 @@ export async function newSweepPage({ params, signal, setTitle }) {
   const [schema, models, sets, runs] = await Promise.all([get('/v1/schemas/run', { signal }), getAll('/v1/models', { signal }), getAll('/v1/datasets', { signal }),
     getAll('/v1/runs?status=succeeded', { signal, most: 200 })]);
   const head = h('div.head', {}, h('div', {}, h('p.crumb', {}, h('a', { href: '#/sweeps' }, 'Sweeps')), h('h1', { tabindex: '-1' }, 'New sweep'),
-    h('p.sub', {}, 'One run for every strategy and seed, on the same split. What a frozen part of the model gives is computed once for all of them.')));
+    h('p.sub', {}, 'One run for every strategy and seed, on the same split. The outputs of frozen blocks are computed once for all runs.')));
   if (!models.length || !sets.length) {
     return [head, h('div.card', {}, h('div.empty', {}, h('h2', {}, 'Not yet'), h('p', {}, 'A sweep needs a ', h('a', { href: '#/models' }, 'model'), ' and a ', h('a', { href: '#/datasets' }, 'data set'), '.')))];
   }
@@ -74,7 +74,7 @@ export async function newSweepPage({ params, signal, setTitle }) {
     event.preventDefault();
     const json = body();
     const text = JSON.stringify(json);
-    // The same form sent twice, for want of an answer, is one sweep.
+    // If the form is sent twice because no answer came, it still starts only one sweep.
     if (!keys.has(text)) keys.set(text, idempotencyKey());
     launch.disabled = true;
     fill(trouble);
@@ -96,7 +96,7 @@ export async function newSweepPage({ params, signal, setTitle }) {
   const grid = (names) => h('div.fields', {}, names.filter((n) => common.has(n)).map((n) => common.get(n).node));
   const form = h('form.halves.with-side', { novalidate: true, 'aria-label': 'New sweep', on: { input: changed, change: changed, submit } },
     h('div.stack', {}, section('What to compare', {}, h('div.fields.broad', {}, [...own.values()].map((f) => f.node))), section('Strategies', {}, strategies.node),
-      section('Every run', {}, h('div.fields', {}, h('div.field', {}, h('label', { for: 'sweep-seeds' }, 'Seeds'), seeds, h('span.hint', {}, 'Numbers, separated by commas; each strategy runs with each.'))), grid(FIRST)),
+      section('Every run', {}, h('div.fields', {}, h('div.field', {}, h('label', { for: 'sweep-seeds' }, 'Seeds'), seeds, h('span.hint', {}, 'Numbers, separated by commas. Each strategy runs with each seed.'))), grid(FIRST)),
       h('details.card', {}, h('summary', {}, 'More settings'), grid([...common.keys()].filter((n) => !FIRST.includes(n))))),
     h('div.stack.side', {}, section('Runs', {}, summary), trouble, launch, asShell));
   changed();

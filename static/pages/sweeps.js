@@ -1,4 +1,4 @@
-// The list of sweeps: the same job by several strategies and seeds, to be compared.
+// The list of sweeps, which compare several strategies and seeds on the same task.
 import { h, command } from '../dom.js';
 import { count, when } from '../format.js';
 import { pagedTable } from '../list.js';
