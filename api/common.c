@@ -1,4 +1,4 @@
-/* What the handlers of several resources share: queries, rows, lists, deletion. */
+/* Functions that the handlers of several resources share: queries, rows, lists, deletion. */
 #include "api/api.h"
 
 struct gn_api *gn_api_of(const struct gn_request *r)
@@ -11,7 +11,7 @@ struct gn_modelpool *gn_api_models(const struct gn_request *r)
 	return gn_classifier_pool(gn_request_service(r)->classifier);
 }
 
-/* ---------------------------------------------------------------- queries --------------------------------------- */
+/* ---------------------------------------------------------------- queries --------------------- */
 
 struct query {
 	const struct gn_field *table;
@@ -58,7 +58,7 @@ int gn_api_no_query(struct gn_request *r)
 	return any ? gn_api_query(r, NULL, 0, NULL) : 0;
 }
 
-/* ---------------------------------------------------------------- rows ------------------------------------------ */
+/* ---------------------------------------------------------------- rows ------------------------ */
 
 static int get_row(struct gn_request *r, enum gn_kind kind, const char *id, struct gn_row *row)
 {
@@ -174,10 +174,10 @@ void gn_api_reply_created(struct gn_request *r, enum gn_kind kind, const struct 
 	gn_reply_created(r, location, gn_api_resource(kind, row));
 }
 
-/* ---------------------------------------------------------------- lists ----------------------------------------- */
+/* ---------------------------------------------------------------- lists ----------------------- */
 
-/* A model may name 100,000 classes, so a page ends early once its items have PAGE_BYTES of JSON; the store is asked for few at a time,
- * as it reads whole rows. */
+/* A model may have the names of 100,000 classes, so a page ends early at PAGE_BYTES of JSON. Few
+ * rows are read at a time, because the store reads whole rows. */
 enum { PAGE_BYTES = 8 << 20, AT_ONCE = 8 };
 
 void gn_api_list_add(struct gn_api_list *list, const char *id, json_t *item)
@@ -188,7 +188,7 @@ void gn_api_list_add(struct gn_api_list *list, const char *id, json_t *item)
 	snprintf(list->last, sizeof list->last, "%s", id);
 }
 
-/* The items of a page. *more: others follow. */
+/* Fills a page. *more is true if more items follow. */
 static int fill_page(struct gn_api_list *list, const struct gn_page *page, gn_api_list_rows *rows, bool *more,
                      struct gn_error *err)
 {
@@ -201,7 +201,7 @@ static int fill_page(struct gn_api_list *list, const struct gn_page *page, gn_ap
 			continue;
 		if (why.code != GN_INVALID || !list->count)
 			return gn_fail(err, why.code, why.where, "%s", why.text);
-		*more = true; /* the last item was deleted just now: the next page will say so */
+		*more = true; /* the last item was just deleted: the next page finds this out */
 		return 0;
 	} while (*more && list->count < page->limit && list->bytes < PAGE_BYTES);
 	return 0;
@@ -245,7 +245,7 @@ void gn_api_list(struct gn_request *r, enum gn_kind kind)
 	gn_api_reply_list(r, kind, store_rows);
 }
 
-/* ---------------------------------------------------------------- one ------------------------------------------- */
+/* ---------------------------------------------------------------- one ------------------------- */
 
 void gn_api_get(struct gn_request *r, enum gn_kind kind)
 {

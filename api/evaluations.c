@@ -1,4 +1,5 @@
-/* Evaluations: a model on a split of a data set. Launch, one with its whole report, and the pictures behind a cell of the matrix. */
+/* Evaluations of a model on a split of a data set: launch, one with its whole report, and the
+ * pictures of a cell of the matrix. */
 #include "api/api.h"
 #include "server/common/files.h"
 #include "server/formats/verdicts.h"
@@ -29,14 +30,14 @@ static const struct gn_field FIELDS[] = {
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 
-/* ---------------------------------------------------------------- launching ------------------------------------- */
+/* ---------------------------------------------------------------- launching ------------------- */
 
 static int split_images(const struct gn_dataset *dataset, int split)
 {
 	return split == GN_SPLIT_COUNT ? dataset->sample_count : dataset->totals[split];
 }
 
-/* Replies and returns -1 when the model cannot be measured on the data set. */
+/* Replies and returns -1 if the model cannot be measured on the data set. */
 static int check_fit(struct gn_request *r, const struct evaluation *e, const struct gn_model *model,
                      const struct gn_dataset *dataset)
 {
@@ -112,7 +113,7 @@ void gn_api_evaluations_post(struct gn_request *r)
 	}
 }
 
-/* ---------------------------------------------------------------- one, with its report -------------------------- */
+/* ---------------------------------------------------------------- one, with its report -------- */
 
 /* The members of report.json into the result. */
 static int add_report(json_t *result, const char *path, struct gn_error *err)
@@ -148,7 +149,7 @@ void gn_api_evaluation_get(struct gn_request *r)
 	}
 }
 
-/* ---------------------------------------------------------------- the pictures behind a cell -------------------- */
+/* ---------------------------------------------------------------- the pictures of a cell ------ */
 
 struct view {
 	int limit, after;     /* after -1: from the first */
@@ -161,7 +162,8 @@ static const struct gn_field VIEW[] = {
     {"predicted", GN_FIELD_SPECIAL, 0, 0, .special = &gn_api_any_text, .help = "Only images taken for this class."},
 };
 
-/* The class that the query names, -1 without one. Replies 422 and returns -2 when the model has no such class. */
+/* The class that the query names, or -1 if it names none. Replies 422 and returns -2 if the model
+ * has no such class. */
 static int class_of_query(struct gn_request *r, const char *parameter, const json_t *classes)
 {
 	const char *name = gn_query(r, parameter);
@@ -189,7 +191,7 @@ static json_t *image_item(const struct gn_dataset *dataset, const json_t *classe
 	                 sample->height, "bytes", (json_int_t)sample->bytes);
 }
 
-/* What an evaluation has left: its classes, and its verdicts in their order. */
+/* The files of a finished evaluation: its classes, and its verdicts in order. */
 struct outcome {
 	json_t *classes; /* [{"class"}] */
 	char *bytes;
@@ -243,7 +245,7 @@ static void reply_page(struct gn_request *r, const struct outcome *o, const stru
 	gn_reply_json(r, 200, json_pack("{s:o,s:o}", "items", items, "next", next));
 }
 
-/* The data set that the evaluation looked at, if it is still there. Replies 409 and returns -1. */
+/* Opens the data set of the evaluation. If it was deleted, replies 409 and returns -1. */
 static int hold_dataset(struct gn_request *r, const char *id, struct gn_dataset **dataset)
 {
 	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_EVALUATION, id);
@@ -301,7 +303,7 @@ void gn_api_evaluation_images(struct gn_request *r)
 	free(outcome.bytes);
 }
 
-/* ---------------------------------------------------------------- what all jobs have ---------------------------- */
+/* ---------------------------------------------------------------- what all jobs have ---------- */
 
 void gn_api_evaluations_list(struct gn_request *r)
 {

@@ -1,4 +1,5 @@
-/* What runs, soups and evaluations share: submit, list, one, cancel, resume, delete, events, log. */
+/* The endpoints that runs, soups and evaluations share: submit, list, one, cancel, resume, delete,
+ * events, log. */
 #include "api/api.h"
 #include "server/http/event_stream.h"
 
@@ -14,9 +15,9 @@ static void reply_none(struct gn_request *r, enum gn_kind kind)
 	gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kinds[kind].word);
 }
 
-/* ---------------------------------------------------------------- submitting ------------------------------------ */
+/* ---------------------------------------------------------------- submitting ------------------ */
 
-/* The GPU's memory that measuring takes, with a data set: models of one architecture, one at a time. */
+/* GPU memory for measuring with a data set: models of one architecture, one at a time. */
 static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -33,7 +34,7 @@ static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
 	return bytes;
 }
 
-/* The GPU's memory that a soup or an evaluation takes. A soup measures and averages in turn. */
+/* GPU memory of a soup or an evaluation. A soup measures and averages alternately. */
 static uint64_t job_bytes(struct gn_request *r, const struct gn_job_new *job)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -65,7 +66,7 @@ void gn_api_job_submit(struct gn_request *r, const struct gn_job_new *given)
 	gn_reply_created(r, location, gn_supervisor_resource(supervisor_of(r), job.kind, id));
 }
 
-/* ---------------------------------------------------------------- list, one ------------------------------------- */
+/* ---------------------------------------------------------------- list, one ------------------- */
 
 struct job_page {
 	int limit;
@@ -109,9 +110,9 @@ void gn_api_job_get(struct gn_request *r, enum gn_kind kind)
 		reply_job(r, kind);
 }
 
-/* ---------------------------------------------------------------- changing -------------------------------------- */
+/* ---------------------------------------------------------------- changing -------------------- */
 
-/* Answers with the job after a change, or with why there was none. */
+/* Replies with the job after a change, or with the reason why there was no change. */
 static void reply_changed(struct gn_request *r, enum gn_kind kind, int failed, const struct gn_error *err)
 {
 	if (!failed)
@@ -151,7 +152,7 @@ void gn_api_job_delete(struct gn_request *r, enum gn_kind kind)
 		gn_reply_json(r, 200, json_pack("{s:I}", "freed_bytes", (json_int_t)freed));
 }
 
-/* ---------------------------------------------------------------- files ----------------------------------------- */
+/* ---------------------------------------------------------------- files ----------------------- */
 
 int gn_api_job_file(struct gn_request *r, enum gn_kind kind, const char *file, char id[GN_ID_SIZE], char path[PATH_MAX])
 {

@@ -1,6 +1,4 @@
-/*
- * gonio: one program, one subcommand for each thing that it does.
- */
+/* The program gonio, with its subcommands. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,11 +9,12 @@
 enum { STATUS_USAGE = 2 };
 
 /*
- * Service and workers share the cores. Threads of libgomp that spin for long while they wait take them from each other: on two
- * cores under a load of 9, one image of ViT-Ti took 0.25 s, and 0.065 s with threads that sleep. On an idle machine sleeping at
- * once costs as much again: 20 to 23 ms an image, 15 ms with a spin of 2000 turns, some ten microseconds. libgomp reads its
- * settings when it is loaded, so the program starts itself again with them; workers inherit them. Settings of the user's own are
- * left alone.
+ * Service and workers share the cores. libgomp's threads spin while they wait, and then block cores
+ * that others need: on two cores under a load of 9, one image of ViT-Ti took 0.25 s, but 0.065 s
+ * with threads that sleep. On an idle machine, sleeping at once is slow too: 20 to 23 ms an image,
+ * against 15 ms with a spin of 2000 turns, which is some ten microseconds. libgomp reads its
+ * settings when it is loaded, so the program sets them and starts itself again; workers inherit
+ * them. Settings of the user are not changed.
  */
 static void bound_spinning(char **argv)
 {
@@ -28,7 +27,7 @@ static void bound_spinning(char **argv)
 	if (n <= 0)
 		return;
 	path[n] = '\0';
-	execv(path, argv); /* when it fails, the service runs all the same */
+	execv(path, argv); /* if this fails, the service runs with libgomp's own settings */
 }
 
 static int serve(int argc, char **argv)

@@ -1,4 +1,5 @@
-/* Every endpoint of the service. A new one: a line here, a handler declared in api.h, its description in openapi.yaml. */
+/* All endpoints of the service. A new one needs a line here, a handler declared in api.h, and a
+ * description in openapi.yaml. */
 #include "api/api.h"
 
 static const struct gn_route routes[] = {

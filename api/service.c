@@ -1,4 +1,4 @@
-/* Health, readiness, metrics, and what the service says about itself. */
+/* Health, readiness, metrics, and information about the service. */
 #include "api/api.h"
 
 void gn_api_healthz(struct gn_request *r)

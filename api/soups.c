@@ -1,4 +1,5 @@
-/* Soups: averages of models that were tuned from one base. Launch; the rest is what all jobs have (jobs.c). */
+/* Soups, which are averages of models that were tuned from one base: launch. Their other endpoints
+ * are in jobs.c. */
 #include "api/api.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@ struct soup {
 	int priority, threads;
 };
 
-/* ---------------------------------------------------------------- fields ---------------------------------------- */
+/* ---------------------------------------------------------------- fields ---------------------- */
 
 static void read_models(const json_t *value, void *out, const char *pointer, json_t *errors)
 {
@@ -99,7 +100,7 @@ static const struct gn_field FIELDS[] = {
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 
-/* What one field does not tell by itself. The models are ids by now. */
+/* Checks that concern more than one field. The models are ids here. */
 static void check_fields(const struct soup *soup, json_t *errors)
 {
 	char pointer[32];
@@ -121,7 +122,7 @@ static void check_fields(const struct soup *soup, json_t *errors)
 			}
 }
 
-/* ---------------------------------------------------------------- the models ------------------------------------ */
+/* ---------------------------------------------------------------- the models ------------------ */
 
 struct kitchen {
 	struct gn_held *held[GN_SOUP_MODELS_MAX];
@@ -146,7 +147,7 @@ static int hold_models(struct gn_request *r, struct kitchen *kitchen, const stru
 	return 0;
 }
 
-/* Replies and returns -1 when the data set cannot measure the soup. */
+/* Replies and returns -1 if the data set cannot measure the soup. */
 static int check_dataset(struct gn_request *r, const struct soup *soup, const struct gn_model *model)
 {
 	struct gn_dataset *dataset;
@@ -171,7 +172,8 @@ static int check_dataset(struct gn_request *r, const struct soup *soup, const st
 
 static int check_models(struct gn_request *r, const struct soup *soup, const struct kitchen *kitchen)
 {
-	/* The data set stays out: greedy's need of one is checked by then, and what it holds comes next. */
+	/* Without the data set: greedy's need of one was checked before, and its classes are
+	 * checked next. */
 	const struct gn_soup_options options = {
 	    .method = soup->method == GN_SOUP_WEIGHTED ? GN_SOUP_WEIGHTED : GN_SOUP_UNIFORM,
 	    .models = kitchen->models,
@@ -188,7 +190,7 @@ static int check_models(struct gn_request *r, const struct soup *soup, const str
 	return check_dataset(r, soup, kitchen->models[0]);
 }
 
-/* ---------------------------------------------------------------- launching ------------------------------------- */
+/* ---------------------------------------------------------------- launching ------------------- */
 
 static json_t *first_ingredients(const struct soup *soup)
 {
@@ -232,7 +234,8 @@ static void submit(struct gn_request *r, const struct soup *soup, const char *ba
 	json_decref(members);
 }
 
-/* The models and the data set as ids; what is missing goes into errors. -1: another failure. */
+/* Replaces names of the models and the data set by ids. Adds missing ones to errors. Returns -1 on
+ * another failure. */
 static int resolve(struct gn_request *r, struct soup *soup, json_t *errors, struct gn_error *err)
 {
 	char pointer[32];
@@ -245,7 +248,7 @@ static int resolve(struct gn_request *r, struct soup *soup, json_t *errors, stru
 	return gn_api_resolve(r, GN_KIND_DATASET, soup->dataset, "/dataset", errors, err);
 }
 
-/* Replies and returns -1 when anything does not fit. */
+/* On any error, replies and returns -1. */
 static int read_soup(struct gn_request *r, struct soup *soup)
 {
 	json_t *errors = json_array();
@@ -274,7 +277,7 @@ void gn_api_soups_post(struct gn_request *r)
 		gn_modelpool_drop(gn_api_models(r), kitchen.held[--kitchen.count]);
 }
 
-/* ---------------------------------------------------------------- what all jobs have ---------------------------- */
+/* ---------------------------------------------------------------- what all jobs have ---------- */
 
 void gn_api_soups_list(struct gn_request *r)
 {

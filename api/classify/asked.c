@@ -1,7 +1,7 @@
-/* Models that look at one picture together: see asked.h. */
+/* Several models for one picture: see asked.h. */
 #include "api/classify/asked.h"
 
-/* ---------------------------------------------------------------- the query --------------------------------------- */
+/* ---------------------------------------------------------------- the query ------------------- */
 
 enum { NAMED_MAX = GN_TOGETHER_MAX - 1 };
 
@@ -36,7 +36,7 @@ static const struct gn_field QUERY[] = {
     {"models", GN_FIELD_SPECIAL, 0, 0, .special = &NAMED, .help = "More models to ask."},
 };
 
-/* ---------------------------------------------------------------- which models ------------------------------------ */
+/* ---------------------------------------------------------------- which models ---------------- */
 
 static bool has(const struct gn_asked *asked, const struct gn_held *held)
 {
@@ -46,7 +46,7 @@ static bool has(const struct gn_asked *asked, const struct gn_held *held)
 	return false;
 }
 
-/* Adds the model of a name in the query. Replies and returns -1. */
+/* Adds a model that the query names. On a failure, replies and returns -1. */
 static int add_named(struct gn_request *r, struct gn_asked *asked, const char *name)
 {
 	struct gn_row row;
@@ -81,7 +81,8 @@ static bool is_base_of(const struct gn_held *base, const struct gn_held *held)
 	return held != NULL;
 }
 
-/* {id} is asked first, unless it is among the named ones or the base of all of them. Takes it over. Replies and returns -1. */
+/* Puts {id} first, unless it is among the named models or the base of all of them. Takes ownership
+ * of it. On a failure, replies and returns -1. */
 static int add_own(struct gn_request *r, struct gn_asked *asked, struct gn_held *own)
 {
 	bool base_of_all = asked->count > 0;
@@ -101,7 +102,7 @@ static int add_own(struct gn_request *r, struct gn_asked *asked, struct gn_held 
 	return -1;
 }
 
-/* Whether one decoded picture does for all, and how many blocks they share then. */
+/* Decides whether all models can use one decoded picture, and how many blocks they then share. */
 static void plan(struct gn_asked *asked)
 {
 	const struct gn_model *models[GN_TOGETHER_MAX];
@@ -144,7 +145,7 @@ void gn_asked_release(struct gn_request *r, struct gn_asked *asked)
 	asked->count = 0;
 }
 
-/* ---------------------------------------------------------------- a picture --------------------------------------- */
+/* ---------------------------------------------------------------- a picture ------------------- */
 
 int gn_asked_send(struct gn_request *r, const struct gn_asked *asked, const void *bytes, size_t size,
                   struct gn_ticket *tickets, struct gn_error *err)
@@ -191,7 +192,7 @@ void gn_asked_clear(const struct gn_asked *asked, struct gn_ticket *tickets)
 	memset(tickets, 0, (size_t)asked->tickets * sizeof *tickets);
 }
 
-/* ---------------------------------------------------------------- results ----------------------------------------- */
+/* ---------------------------------------------------------------- results --------------------- */
 
 /* The most probable classes, most probable first; equal ones by index. */
 static json_t *predictions(const struct gn_model *model, const float *probabilities, int top)

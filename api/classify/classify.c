@@ -1,4 +1,5 @@
-/* POST /v1/models/{id}/classify: one image as the body, or a form with many; for one model or several. */
+/* POST /v1/models/{id}/classify: one image as the body, or a form with many; for one model or
+ * several. */
 #include "api/classify/asked.h"
 
 enum { MAX_FILES = 1000, AHEAD = 64 };
@@ -8,7 +9,7 @@ static size_t image_limit(const struct gn_request *r)
 	return (size_t)gn_request_service(r)->config.max_image;
 }
 
-/* ---------------------------------------------------------------- one image ------------------------------------- */
+/* ---------------------------------------------------------------- one image ------------------- */
 
 static void classify_bytes(struct gn_request *r, const struct gn_asked *asked, const void *bytes, size_t size)
 {
@@ -51,9 +52,10 @@ static void classify_one(struct gn_request *r, const struct gn_asked *asked)
 	free(bytes);
 }
 
-/* ---------------------------------------------------------------- many images ----------------------------------- */
+/* ---------------------------------------------------------------- many images ----------------- */
 
-/* Images of a form, on their way. At most AHEAD are undone at once, so that memory does not grow with the form. */
+/* Images of a form that are in progress. At most AHEAD at a time, so that memory does not grow with
+ * the form. */
 struct batch {
 	struct gn_request *r;
 	const struct gn_asked *asked;
@@ -63,7 +65,7 @@ struct batch {
 	json_t *results;
 	double seconds[3];
 	struct gn_ticket *tickets; /* [AHEAD][asked->tickets] */
-	json_t *items[AHEAD];      /* borrowed from results; NULL: nothing is on its way */
+	json_t *items[AHEAD];      /* borrowed from results; NULL: the slot is free */
 };
 
 static void add_error(json_t *item, const struct gn_error *err)
@@ -77,7 +79,7 @@ static struct gn_ticket *tickets_of(const struct batch *batch, int slot)
 	return batch->tickets + (size_t)slot * (size_t)batch->asked->tickets;
 }
 
-/* Takes the image in a slot to its end. */
+/* Waits for the image in a slot and stores its result. */
 static void finish(struct batch *batch, int slot)
 {
 	struct gn_ticket *tickets = tickets_of(batch, slot);
@@ -93,7 +95,8 @@ static void finish(struct batch *batch, int slot)
 	batch->items[slot] = NULL;
 }
 
-/* Reads and sends one file of the form. Returns -1 when the body broke or the form takes too long (err). */
+/* Reads and sends one file of the form. Returns -1 if the body is malformed or the form takes too
+ * long (err). */
 static int send_file(struct batch *batch, struct gn_multipart *form, const char *filename, struct gn_error *err)
 {
 	int slot = batch->count++ % AHEAD;
@@ -120,7 +123,7 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	return 0;
 }
 
-/* 0 at the form's end, -1 when it broke, which is answered. */
+/* 0 at the form's end. If the form is malformed, replies and returns -1. */
 static int send_files(struct batch *batch, struct gn_multipart *form)
 {
 	struct gn_error err = {0};

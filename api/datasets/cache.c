@@ -1,12 +1,13 @@
 /*
- * Open data sets, shared by requests: opening one reads its whole index, and a page of thumbnails asks for it fifty times.
- * One lock; it is held while a data set is opened, so that two requests never open the same one.
+ * Open data sets that requests share. Opening one reads its whole index, and a page of thumbnails
+ * needs it fifty times. There is one lock. It is held while a data set is opened, so that two
+ * requests never open the same one.
  */
 #include "api/api.h"
 
 #include <pthread.h>
 
-enum { KEPT = 4 }; /* open without a holder */
+enum { KEPT = 4 }; /* unused data sets that stay open */
 
 struct entry {
 	char id[GN_ID_SIZE];
@@ -46,7 +47,8 @@ static void close_entry(struct gn_dataset_cache *cache, struct entry *entry)
 	free(entry);
 }
 
-/* Closes the oldest idle ones past KEPT, and forgotten ones that nobody holds. With the lock. */
+/* Closes the oldest unused data sets beyond KEPT, and deleted ones that no one uses. Needs the
+ * lock. */
 static void trim(struct gn_dataset_cache *cache, int kept)
 {
 	for (;;) {

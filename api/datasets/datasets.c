@@ -15,7 +15,7 @@ static const struct gn_field UPLOAD[] = {
      .help = "Decides which images become val."},
 };
 
-/* ---------------------------------------------------------------- the resource ---------------------------------- */
+/* ---------------------------------------------------------------- the resource ---------------- */
 
 static json_t *class_list(const struct gn_dataset *dataset)
 {
@@ -56,9 +56,10 @@ static json_t *dataset_fields(const struct gn_dataset *dataset, const struct gn_
 	                 gn_json_real(report->mean_height));
 }
 
-/* ---------------------------------------------------------------- upload ---------------------------------------- */
+/* ---------------------------------------------------------------- upload ---------------------- */
 
-/* The archive's bytes: the body itself, or the part `archive` of a form. Replies and returns -1. */
+/* Finds the archive: the body itself, or the part `archive` of a form. On a failure, replies and
+ * returns -1. */
 static int find_archive(struct gn_request *r, gn_bytes_read **read, void **user)
 {
 	struct gn_multipart *form;
@@ -84,7 +85,7 @@ static int find_archive(struct gn_request *r, gn_bytes_read **read, void **user)
 	return 0;
 }
 
-/* Unpacks into the staged folder, while the disk has room beside its reserve. */
+/* Unpacks into the staged folder as long as the disk has more free space than its reserve. */
 static int ingest(struct gn_request *r, const struct upload *upload, const char *folder, gn_bytes_read *read,
                   void *user, struct gn_ingest_report *report, struct gn_error *err)
 {
@@ -151,7 +152,7 @@ void gn_api_datasets_post(struct gn_request *r)
 	gn_row_release(&row);
 }
 
-/* ---------------------------------------------------------------- list, one, delete ----------------------------- */
+/* ---------------------------------------------------------------- list, one, delete ----------- */
 
 void gn_api_datasets_list(struct gn_request *r)
 {

@@ -2,7 +2,7 @@
 #include "api/api.h"
 
 struct view {
-	int limit, after, split, class; /* after -1: from the first; split, class -1: any */
+	int limit, after, split, class; /* after -1: from the first; split and class -1: any */
 };
 
 static const char *const SPLITS[] = {[GN_TRAIN] = "train", [GN_VAL] = "val", [GN_TEST] = "test", NULL};
@@ -16,7 +16,8 @@ static const struct gn_field IMAGE[] = {
     {"size", GN_FIELD_INT, 0, 0, 16, 1024, 0, .help = "Side that the thumbnail fits into."},
 };
 
-/* Opens the data set that the path names. Replies and returns -1. sha256 (may be NULL) is the data set's. */
+/* Opens the data set that the path names. On a failure, replies and returns -1. sha256 receives the
+ * data set's hash and may be NULL. */
 static int hold(struct gn_request *r, struct gn_dataset **dataset, char sha256[65])
 {
 	struct gn_row row;

@@ -1,6 +1,7 @@
 /*
- * POST /v2/models/{name}/infer. A request is checked whole before anything is computed; then its pictures go through the
- * classifier's batches like any others, a window of them at a time, so that memory does not grow with their number.
+ * POST /v2/models/{name}/infer. A request is checked completely before anything is computed. Its
+ * pictures then go through the classifier's batches like those of other requests. Only a window of
+ * them is in progress at a time, so that memory does not grow with their number.
  */
 #include "api/kserve/kserve.h"
 
@@ -8,20 +9,21 @@
 
 #include <openssl/evp.h>
 
-/* BODY_LIMIT: 20 images of 3 x 224 x 224 with ten characters a number. What a request takes beside the images' own batches is the body
- * and four bytes for each of its numbers, at most 100 MB: they do not become nodes of JSON (api/kserve/numbers.h). */
+/* BODY_LIMIT allows 20 images of 3 x 224 x 224 with ten characters a number. Beside the batches, a
+ * request needs memory for the body and four bytes for each of its numbers, at most 100 MB: numbers
+ * do not become JSON nodes (api/kserve/numbers.h). */
 enum { BODY_LIMIT = 32 << 20, MAX_IMAGES = 256, MAX_VALUES = 4 << 20, AHEAD = 32, OUTPUTS = 3 };
 
 static const char *const output_names[OUTPUTS] = {"logits", "probabilities", "label"};
 
-/* A request that was found right. Tensors are borrowed from the body. */
+/* A checked request. Tensors are borrowed from the body. */
 struct infer {
 	struct gn_request *r;
 	struct gn_held *held;
-	const json_t *id;          /* NULL: none */
+	const json_t *id;          /* NULL if the request has none */
 	const json_t *data;        /* of the input */
-	struct gn_numbers numbers; /* of data that holds only such, which is empty then */
-	bool pixels;               /* values, not files */
+	struct gn_numbers numbers; /* the numbers, if data has nothing else; data is then empty */
+	bool pixels;               /* true: values; false: files */
 	int count, side;           /* images, their side */
 	int order[OUTPUTS], outputs;
 	struct gn_work work;
@@ -29,9 +31,9 @@ struct infer {
 	json_t *results[OUTPUTS];
 };
 
-/* ---------------------------------------------------------------- checking: members ------------------------------- */
+/* ---------------------------------------------------------------- checking: members ----------- */
 
-/* Whether an object has no members but these. Replies and returns -1. */
+/* Checks that an object has only these members. Otherwise replies and returns -1. */
 static int check_members(struct gn_request *r, const json_t *object, const char *where, const char *const *known)
 {
 	const char *name;
@@ -55,7 +57,8 @@ static int check_members(struct gn_request *r, const json_t *object, const char 
 	return 0;
 }
 
-/* Parameters may say anything but that tensors come or go as raw bytes, which this server does not. */
+/* All parameters are allowed, except those for tensors as raw bytes, which this server does not
+ * support. */
 static int check_parameters(struct gn_request *r, const json_t *object, const char *where)
 {
 	const json_t *parameters = json_object_get(object, "parameters");
@@ -79,9 +82,9 @@ static int check_parameters(struct gn_request *r, const json_t *object, const ch
 	return 0;
 }
 
-/* ---------------------------------------------------------------- checking: the input ----------------------------- */
+/* ---------------------------------------------------------------- checking: the input --------- */
 
-/* The shape [n] or [n, 3, S, S]. Replies and returns -1. */
+/* Checks the shape: [n] or [n, 3, S, S]. On an error, replies and returns -1. */
 static int check_shape(struct infer *in, const json_t *input)
 {
 	const json_t *shape = json_object_get(input, "shape"), *first = json_array_get(shape, 0);
@@ -148,7 +151,7 @@ static int check_input(struct infer *in, const json_t *body)
 	return -1;
 }
 
-/* ---------------------------------------------------------------- checking: the outputs --------------------------- */
+/* ---------------------------------------------------------------- checking: the outputs ------- */
 
 static int check_output(struct infer *in, const json_t *output, size_t index)
 {
@@ -214,16 +217,17 @@ static int check_request(struct infer *in, const json_t *body)
 	return check_input(in, body) || check_outputs(in, body) ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- pixels ------------------------------------------ */
+/* ---------------------------------------------------------------- pixels ---------------------- */
 
-/* All images: checked before the first is computed. Replies and returns NULL; caller frees. */
+/* Reads all images, so that they are checked before the first is computed. Caller frees. On an
+ * error, replies and returns NULL. */
 static float *read_pixels(struct infer *in)
 {
 	size_t image = (size_t)3 * (size_t)in->side * (size_t)in->side, room = image * (size_t)in->count, used = 0;
 	const char *wrong = "has something that is no finite FP32 number";
 	float *out;
 
-	/* no more room than the body has numbers for: a number takes two characters */
+	/* the body cannot have more numbers: each needs two characters */
 	if (room > BODY_LIMIT / 2) {
 		gn_v2_error(in->r, 413, "inputs[0].shape: %d images of %zu values do not fit a request of %d bytes",
 		            in->count, image, BODY_LIMIT);
@@ -243,9 +247,10 @@ static float *read_pixels(struct infer *in)
 	return NULL;
 }
 
-/* ---------------------------------------------------------------- files ------------------------------------------- */
+/* ---------------------------------------------------------------- files ----------------------- */
 
-/* The bytes that a text of base64 stands for (RFC 4648, padded, without breaks); NULL when it is none. Caller frees. */
+/* Decodes base64 (RFC 4648, padded, without line breaks). NULL if the text is not base64. Caller
+ * frees. */
 static uint8_t *decode_base64(const char *text, size_t length, size_t *size)
 {
 	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -263,7 +268,7 @@ static uint8_t *decode_base64(const char *text, size_t length, size_t *size)
 	return bytes;
 }
 
-/* Sends file `index`. Replies and returns -1. */
+/* Sends file `index`. On a failure, replies and returns -1. */
 static int send_file(struct infer *in, int index, struct gn_ticket *ticket)
 {
 	const json_t *text = json_array_get(in->data, (size_t)index);
@@ -302,7 +307,7 @@ static int check_files(struct infer *in)
 	return -1;
 }
 
-/* ---------------------------------------------------------------- results ----------------------------------------- */
+/* ---------------------------------------------------------------- results --------------------- */
 
 static void add_values(json_t *array, const float *values, int count)
 {
@@ -321,7 +326,8 @@ static json_t *label_of(const struct gn_model *model, const float *probabilities
 	return json_string(model->label_count ? model->labels[best] : index);
 }
 
-/* Takes an image to its end. Replies, unless *failed already says that somebody did. */
+/* Waits for an image and stores its result. On a failure replies, unless *failed says that a reply
+ * was sent already. */
 static void finish(struct infer *in, struct gn_ticket *ticket, bool *failed)
 {
 	const struct gn_model *model = in->held->model;
@@ -341,7 +347,7 @@ static void finish(struct infer *in, struct gn_ticket *ticket, bool *failed)
 	memset(ticket, 0, sizeof *ticket);
 }
 
-/* Sends image `index`. Replies and returns -1. */
+/* Sends image `index`. On a failure, replies and returns -1. */
 static int send_image(struct infer *in, int index, const float *pixels, struct gn_ticket *ticket)
 {
 	size_t image = (size_t)3 * (size_t)in->side * (size_t)in->side;
@@ -358,7 +364,7 @@ static int send_image(struct infer *in, int index, const float *pixels, struct g
 	return -1;
 }
 
-/* Replies and returns -1 when any image fails. */
+/* Replies and returns -1 if any image fails. */
 static int compute(struct infer *in, const float *pixels)
 {
 	struct gn_ticket *tickets = calloc(AHEAD, sizeof *tickets);
@@ -399,7 +405,7 @@ static void reply_results(struct infer *in)
 	gn_reply_json(in->r, 200, body);
 }
 
-/* ---------------------------------------------------------------- the whole --------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static void infer(struct infer *in, const json_t *body)
 {
@@ -416,7 +422,7 @@ static void infer(struct infer *in, const json_t *body)
 	free(pixels);
 }
 
-/* The body's text; NULL with a reply. Caller frees. */
+/* The body's text. On a failure, replies and returns NULL. Caller frees. */
 static char *read_text(struct gn_request *r, size_t *size)
 {
 	struct gn_error err = {0};

@@ -1,4 +1,4 @@
-/* The Open Inference Protocol (KServe v2): health and metadata. Inference: kserve_infer.c. */
+/* The Open Inference Protocol (KServe v2): health and metadata. Inference is in infer.c. */
 #include "api/kserve/kserve.h"
 
 void gn_v2_error(struct gn_request *r, int status, const char *format, ...)
@@ -11,7 +11,7 @@ void gn_v2_error(struct gn_request *r, int status, const char *format, ...)
 	(void)vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
 	body = json_pack("{s:s}", "error", text);
-	if (!body) /* the text quotes bytes of the client's that are not UTF-8 */
+	if (!body) /* the text quotes bytes from the client that are not UTF-8 */
 		body = json_pack("{s:s}", "error", "the request is not UTF-8");
 	gn_reply_json(r, status, body);
 }
@@ -51,7 +51,7 @@ int gn_v2_hold(struct gn_request *r, struct gn_held **held)
 	return -1;
 }
 
-/* ---------------------------------------------------------------- the server -------------------------------------- */
+/* ---------------------------------------------------------------- the server ------------------ */
 
 void gn_api_v2(struct gn_request *r)
 {
@@ -73,7 +73,7 @@ void gn_api_v2_ready(struct gn_request *r)
 		gn_reply_json(r, 200, json_pack("{s:b}", "ready", 1));
 }
 
-/* ---------------------------------------------------------------- a model ----------------------------------------- */
+/* ---------------------------------------------------------------- a model --------------------- */
 
 void gn_api_v2_model(struct gn_request *r)
 {

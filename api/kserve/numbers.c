@@ -9,12 +9,13 @@
 
 #include "server/common/json.h"
 
-/* ---------------------------------------------------------------- cutting out ------------------------------------ */
+/* ---------------------------------------------------------------- cutting out ----------------- */
 
-/* The body, its inputs, and one of them: no other list called "data" stands so deep in a request that is accepted. */
+/* The nesting of "data": body, inputs, one input. A valid request has no other list called "data"
+ * at this depth. */
 enum { BODY = 1, INPUTS, INPUT };
 
-/* Of the list whose bracket stands at text[at]: what is in it, when it holds only numbers and lists. */
+/* The content of the list whose bracket is text[at], if it has only numbers and lists. */
 static struct gn_numbers contents(const char *text, size_t length, size_t at)
 {
 	static const struct gn_numbers none = {NULL, 0};
@@ -35,7 +36,8 @@ static struct gn_numbers contents(const char *text, size_t length, size_t at)
 static struct gn_numbers find(const char *text, size_t length)
 {
 	static const char key[] = "\"data\"";
-	bool in_list = false, after_key = false; /* in_list: the second bracket, which is open, is a list's */
+	/* in_list: the second open bracket is that of a list */
+	bool in_list = false, after_key = false;
 	int depth = 0;
 
 	for (size_t at = 0; at < length; at++) {
@@ -82,7 +84,7 @@ int gn_numbers_load(json_t **out, struct gn_numbers *numbers, const char *text, 
 	return result;
 }
 
-/* ---------------------------------------------------------------- reading ---------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 struct reader {
 	float *out;
@@ -102,7 +104,7 @@ static bool may_follow(const struct reader *r, char c)
 	return r->next != SEPARATOR;
 }
 
-/* Takes what begins at **at, which is no white space. NULL, or what is wrong. */
+/* Reads the token at **at, which is not white space. NULL on success, else the error. */
 static const char *take(struct reader *r, const char **at)
 {
 	enum { DEPTH = 3 }; /* lists in the list: images, channels, rows */

@@ -1,7 +1,8 @@
-/* A checkpoint as it arrives: a bare safetensors file, or an archive of its folder. The first bytes tell which. */
+/* A checkpoint as it arrives: a bare safetensors file, or an archive of its folder. The first bytes
+ * tell which. */
 #include "api/api.h"
 
-/* A source whose first bytes were looked at: they come again, then the rest. */
+/* A source whose first bytes were read already: it returns them again, then the rest. */
 struct peeked {
 	gn_bytes_read *read;
 	void *user;
@@ -9,7 +10,7 @@ struct peeked {
 	size_t have, given;
 };
 
-/* Fills the head, as far as the source goes. */
+/* Fills the head, or less if the source ends. */
 static int peek(struct peeked *p, struct gn_error *err)
 {
 	ssize_t n = 1;

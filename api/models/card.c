@@ -1,6 +1,6 @@
 /*
- * Where a tuned model comes from, for machines (the metadata of an export) and for people (its README.md). What was deleted since is
- * null in the one and "no longer known" in the other.
+ * The provenance of a tuned model: as JSON in the metadata of an export, and as text in its
+ * README.md. Facts that were deleted since are null in the JSON and "no longer known" in the text.
  */
 #include "api/api.h"
 
@@ -9,9 +9,9 @@
 
 enum { CLASSES_LISTED = 1000 };
 
-/* ---------------------------------------------------------------- for machines ------------------------------------ */
+/* ---------------------------------------------------------------- for machines ---------------- */
 
-/* {"id","name","sha256"} of a model or data set; with only the id where it is gone. */
+/* {"id","name","sha256"} of a model or data set; {"id"} if it was deleted. */
 static json_t *origin(struct gn_request *r, enum gn_kind kind, const char *id)
 {
 	struct gn_row row;
@@ -43,13 +43,13 @@ static json_t *angles_object(const struct gn_held *held, struct gn_error *err)
 	return object;
 }
 
-/* A run's or a soup's resource, or NULL when it is gone. New reference. */
+/* A run's or a soup's resource, or NULL if it was deleted. New reference. */
 static json_t *job_of(struct gn_request *r, enum gn_kind kind, const char *id)
 {
 	return *id ? gn_supervisor_resource(gn_request_service(r)->supervisor, kind, id) : NULL;
 }
 
-/* A member of the job, or of its result; null where there is none. New reference. */
+/* A member of the job, or of its result; JSON null if there is none. New reference. */
 static json_t *member(const json_t *object, const char *name)
 {
 	json_t *value = json_object_get(object, name);
@@ -57,7 +57,7 @@ static json_t *member(const json_t *object, const char *name)
 	return value ? json_incref(value) : json_null();
 }
 
-/* {"id","method","ingredients"} of the soup that a model is; null for another model. */
+/* {"id","method","ingredients"} if the model is a soup; else null. */
 static json_t *soup_object(const struct gn_row *row, const json_t *soup)
 {
 	if (!*row->soup)
@@ -90,9 +90,9 @@ json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const 
 	return object;
 }
 
-/* ---------------------------------------------------------------- for people -------------------------------------- */
+/* ---------------------------------------------------------------- for people ------------------ */
 
-/* Text of a user's in Markdown: on one line, and without meaning to it. */
+/* Writes a user's text in Markdown: on one line, and escaped. */
 static void put_text(FILE *out, const char *text)
 {
 	for (; *text; text++) {
@@ -200,7 +200,7 @@ static bool holds(const json_t *list, const char *name)
 	return false;
 }
 
-/* Where the list of tuned layers is not known, those that turned. */
+/* The tuned layers; if their list is not known, the layers that turned. */
 static void put_layers(FILE *out, const json_t *provenance)
 {
 	const json_t *tuned = json_object_get(provenance, "tuned_layers");

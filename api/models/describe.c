@@ -1,4 +1,4 @@
-/* A model as JSON: what its file tells about architecture, preprocessing, labels and parameters. */
+/* A model as JSON: its architecture, preprocessing, labels and parameters, read from its file. */
 #include "api/api.h"
 
 static json_t *json_float(float value)
@@ -83,7 +83,7 @@ json_t *gn_api_model_fields(const struct gn_model *model, const char *sha256, co
 	return fields;
 }
 
-/* Called by the supervisor for the model that a run leaves. */
+/* The supervisor calls it for the model of a finished job. */
 int gn_api_describe_model(json_t **fields, const char *path, const struct gn_chain *chain, const json_t *run,
                           struct gn_error *err)
 {

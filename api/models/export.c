@@ -1,4 +1,5 @@
-/* GET /v1/models/{id}/export: a tuned model as an archive of the folder that timm or transformers loads. */
+/* GET /v1/models/{id}/export: a tuned model as an archive of the folder that timm or transformers
+ * loads. */
 #include "api/api.h"
 #include "server/formats/archive_stream.h"
 
@@ -20,13 +21,13 @@ static const struct gn_field EXPORT[] = {
 enum { WEIGHTS, CONFIG, PREPROCESSOR, CARD, FILES };
 static const char *const NAMES[FILES] = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"};
 
-/* What an export in progress keeps: the weights read the model, so the model stays held. */
+/* The state of an export in progress. It reads the model's weights, so it keeps the model open. */
 struct export
 {
 	struct gn_modelpool *models;
 	struct gn_held *held;
 	struct gn_export *weights;
-	char *texts[FILES]; /* of all files but the weights */
+	char *texts[FILES]; /* of all files except the weights */
 	struct gn_pack *pack;
 };
 

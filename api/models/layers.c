@@ -1,5 +1,5 @@
-/* Layers: the tensors of one block and group (docs/method.md, "Layers and groups"), as GET /v1/models/{id}/layers lists
- * and a run's tuned_layers names them. */
+/* Layers, which are the tensors of one block and group (docs/method.md, "Layers and groups"), for
+ * GET /v1/models/{id}/layers and a run's tuned_layers. */
 #include "api/api.h"
 
 enum { NAME_SIZE = 32 };
@@ -24,7 +24,7 @@ static bool same_layer(const struct gn_tensor *a, const struct gn_tensor *b)
 	return a->group == b->group && a->block == b->block;
 }
 
-/* Whether no tensor before this one is of its layer. */
+/* Whether this is the first tensor of its layer. */
 static bool opens_layer(const struct gn_layout *layout, int index)
 {
 	for (int i = 0; i < index; i++)

@@ -1,4 +1,5 @@
-/* Models: list, one, rename, delete. How they come in: models/upload.c; layers, checkpoint and angles: model_views.c. */
+/* Models: list, one, rename, delete. Uploads are in upload.c, layers in layers.c, checkpoint and
+ * angles in views.c. */
 #include "api/api.h"
 
 struct patch {

@@ -1,6 +1,7 @@
 /*
- * POST /v1/models: a safetensors file or an archive of its folder as the body, a form with the checkpoint and its companions, or JSON
- * for an untrained model. Files stream to the staged folder; the source is removed once gonio's own file is made from it.
+ * POST /v1/models. The body is a safetensors file, an archive of its folder, a form with the
+ * checkpoint and its config files, or JSON for an untrained model. Files are streamed to the staged
+ * folder. The source is removed after gonio's own file was made from it.
  */
 #include "api/api.h"
 
@@ -11,9 +12,9 @@
 enum { FRESH_CLASSES = 100000, COMPANION_LIMIT = 4 << 20, JSON_LIMIT = 4 << 20, PATH_SIZE = PATH_MAX + 32 };
 #define FRESH_LIMIT ((uint64_t)4400 << 20)
 
-/* ---------------------------------------------------------------- a checkpoint ---------------------------------- */
+/* ---------------------------------------------------------------- a checkpoint ---------------- */
 
-/* What the query says about a checkpoint. */
+/* What the query states about a checkpoint. */
 struct said {
 	char name[GN_NAME_SIZE];
 	int heads, image_size, activation, pos_resample;
@@ -29,7 +30,7 @@ static const struct gn_field SAID[] = {
     {"activation", GN_FIELD_CHOICE, 0, offsetof(struct said, activation), .fallback = -1,
      .choices = gn_activation_names, .help = "Of the FFN."},
     {"pos_resample", GN_FIELD_CHOICE, 0, offsetof(struct said, pos_resample), .fallback = -1, .choices = RESAMPLINGS,
-     .help = "Whose way of resampling position embeddings."},
+     .help = "The library whose method resamples position embeddings."},
     {"norm_eps", GN_FIELD_NUMBER, 0, offsetof(struct said, norm_eps), 0, 1e-2, NAN, .help = "Of the LayerNorms."},
     {"crop_pct", GN_FIELD_NUMBER, 0, offsetof(struct said, crop_pct), 0.1, 1, NAN, .help = "Share of the centre crop."},
     {"mean", GN_FIELD_TRIPLE, 0, offsetof(struct said, mean), 0, 1, NAN, .help = "Of pixels in 0..1."},
@@ -37,7 +38,7 @@ static const struct gn_field SAID[] = {
     {"allow_unused", GN_FIELD_BOOL, 0, offsetof(struct said, allow_unused), .help = "Ignore unknown tensors."},
 };
 
-/* A small file beside the checkpoint, whole in memory. */
+/* A small file beside the checkpoint, completely in memory. */
 struct companion {
 	const char *part;
 	void *data;
@@ -85,7 +86,8 @@ static struct gn_import_options import_options(const struct upload *upload)
 	return options;
 }
 
-/* Saves the checkpoint; config files from an archive stand for the form's parts. Replies and returns -1. */
+/* Saves the checkpoint; config files from an archive replace the form's parts. On a failure,
+ * replies and returns -1. */
 static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_bytes_read *read, void *user)
 {
 	struct gn_unpacked beside;
@@ -117,7 +119,7 @@ static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_bytes
 	return 0;
 }
 
-/* One part of the form. Replies and returns -1. */
+/* Reads one part of the form. On a failure, replies and returns -1. */
 static int take_part(struct gn_request *r, struct upload *upload, struct gn_multipart *form, const struct gn_part *part)
 {
 	struct gn_error err = {0};
@@ -212,7 +214,7 @@ static void import(struct gn_request *r, struct upload *upload)
 	gn_row_release(&row);
 }
 
-/* A staged folder, and the paths of the files in it. Replies and returns -1. */
+/* Makes a staged folder, and the paths of the files in it. On a failure, replies and returns -1. */
 static int stage(struct gn_request *r, struct upload *upload)
 {
 	struct gn_error err = {0};
@@ -243,7 +245,7 @@ static void post_checkpoint(struct gn_request *r)
 		free(upload.companions[i].data);
 }
 
-/* ---------------------------------------------------------------- an untrained model ---------------------------- */
+/* ---------------------------------------------------------------- an untrained model ---------- */
 
 struct fresh {
 	char name[GN_NAME_SIZE];
@@ -339,7 +341,7 @@ static const struct gn_field FRESH[] = {
     {"labels", GN_FIELD_SPECIAL, 0, 0, .special = &LABELS_FIELD, .help = "Class names."},
 };
 
-/* gn_arch_check names fields of the architecture: here they lie in the body's member. */
+/* gn_arch_check names a field of the architecture; here the field is in a member of the body. */
 static int check_arch(struct gn_request *r, const struct gn_arch *arch)
 {
 	struct gn_error err = {0};
@@ -352,8 +354,9 @@ static int check_arch(struct gn_request *r, const struct gn_arch *arch)
 	return -1;
 }
 
-/* An untrained model costs its client nothing to ask for, so its size is held to that of an upload and to FRESH_LIMIT, which is a ViT-g:
- * a gigabyte of random numbers takes a quarter of a minute. */
+/* A request for an untrained model costs its client nothing. So its size is limited to that of an
+ * upload and to FRESH_LIMIT, which is a ViT-g: a gigabyte of random numbers takes a quarter of a
+ * minute. */
 static int check_size(struct gn_request *r, const struct gn_arch *arch)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -418,7 +421,7 @@ static void post_fresh(struct gn_request *r)
 	free(fresh.labels);
 }
 
-/* Whether a body of this type may be a checkpoint. What it is, its content tells. */
+/* Whether a body of this type may be a checkpoint. Its content decides what it is. */
 static bool carries_checkpoint(const char *type)
 {
 	static const char *const types[] = {"",

@@ -15,7 +15,7 @@ static const struct gn_field EXPORT[] = {
      .help = "Number format."},
 };
 
-/* What a download in progress keeps: the export reads the model, so the model stays held. */
+/* The state of a download in progress. The export reads the model, so it keeps the model open. */
 struct export
 {
 	struct gn_export *stream;
@@ -37,7 +37,7 @@ static void release_export(void *user)
 	free(export);
 }
 
-/* A name for the file that a browser saves, from the model's name or id. */
+/* The file name for browsers, from the model's name or id. */
 static void download_name(char *name, size_t size, const struct gn_row *row, const struct export_query *query)
 {
 	snprintf(name, size, "%s%s%s-%s.safetensors", *row->name ? row->name : row->id,
@@ -71,7 +71,7 @@ static void reply_export(struct gn_request *r, struct gn_row *row, const struct 
 		gn_api_reply_member(r, &err);
 		return;
 	}
-	/* a model never changes, so its id and the query stand for the bytes */
+	/* a model never changes, so its id and the query identify the bytes */
 	snprintf(etag, sizeof etag, "%s-%s-%s-%s", row->id, FORMATS[query->format], CONTENTS[query->content],
 	         DTYPES[query->dtype]);
 	download_name(name, sizeof name, row, query);
@@ -122,7 +122,7 @@ void gn_api_model_config(struct gn_request *r)
 	gn_modelpool_drop(gn_api_models(r), held);
 }
 
-/* The epoch whose weights the model has: its run's best one; 0 when the run is gone. */
+/* The epoch whose weights the model has, which is its run's best one; 0 if the run was deleted. */
 static json_int_t best_epoch(struct gn_request *r, const char *run)
 {
 	json_t *resource = *run ? gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, run) : NULL;

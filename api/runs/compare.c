@@ -1,9 +1,10 @@
-/* Runs side by side: their configurations, with the fields in which they differ, curves, last angles and results. */
+/* Runs side by side: their configurations, the fields in which they differ, curves, last angles and
+ * results. */
 #include "api/api.h"
 
 enum { RUNS_MIN = 2, RUNS_MAX = 16 };
 
-/* ---------------------------------------------------------------- the query ------------------------------------- */
+/* ---------------------------------------------------------------- the query ------------------- */
 
 struct wanted {
 	int count;
@@ -36,9 +37,10 @@ static const struct gn_field FIELDS[] = {
     {"runs", GN_FIELD_SPECIAL, GN_FIELD_REQUIRED, 0, .special = &RUNS, .help = "Ids or names, separated by commas."},
 };
 
-/* ---------------------------------------------------------------- one run --------------------------------------- */
+/* ---------------------------------------------------------------- one run --------------------- */
 
-/* The run's resource; NULL with an error where there is none, or where it came before. New reference. */
+/* The run's resource. NULL with an error if there is no such run, or if the request names it twice.
+ * New reference. */
 static json_t *run_resource(struct gn_request *r, const json_t *runs, const char *name, json_t *errors)
 {
 	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, name), *other;
@@ -57,7 +59,7 @@ static json_t *run_resource(struct gn_request *r, const json_t *runs, const char
 	return resource;
 }
 
-/* The members that the request was made of: those that the schema of a run's body lists. New reference. */
+/* The members of the run's request: those in the schema of a run's body. New reference. */
 static json_t *configuration_of(const json_t *resource, const json_t *schema)
 {
 	json_t *configuration = json_object(), *property;
@@ -71,7 +73,7 @@ static json_t *configuration_of(const json_t *resource, const json_t *schema)
 	return configuration;
 }
 
-/* epochs and angles of the item, from the run's event file. */
+/* Adds epochs and angles to the item, from the run's event file. */
 static int add_events(struct gn_request *r, json_t *item, const char *id, struct gn_error *err)
 {
 	struct gn_curves curves;
@@ -113,7 +115,7 @@ static json_t *compared(struct gn_request *r, const json_t *resource, const json
 	return item;
 }
 
-/* ---------------------------------------------------------------- side by side ---------------------------------- */
+/* ---------------------------------------------------------------- side by side ---------------- */
 
 static bool differs(const json_t *items, const char *field)
 {
@@ -129,7 +131,8 @@ static bool differs(const json_t *items, const char *field)
 	return false;
 }
 
-/* Names of the fields that are not the same in all configurations, in the order of the first. New reference. */
+/* Names of the fields that are not the same in all configurations, in the order of the first. New
+ * reference. */
 static json_t *differing(const json_t *items)
 {
 	json_t *names = json_array(), *value;

@@ -1,6 +1,7 @@
 /*
- * A run's curves and angles, read from its event file. A run that resumed repeats what came after its last checkpoint: the later event counts. A
- * run with a probe has curves for each of its phases; what has no phase belongs to the tuning.
+ * A run's curves and angles, read from its event file. A resumed run repeats the events after its
+ * last checkpoint; then the later event counts. A run with a probe has curves for each of its
+ * phases. An event without a phase belongs to the tuning.
  */
 #include "api/api.h"
 
@@ -21,7 +22,7 @@ static const char *phase_of(const json_t *data)
 	return phase ? phase : TUNING;
 }
 
-/* Drops the items from `value` of `member` on. */
+/* Drops all items from the one whose `member` is `value`. */
 static void rewind_items(json_t *items, const char *member, json_int_t value)
 {
 	size_t count = json_array_size(items);
@@ -30,7 +31,7 @@ static void rewind_items(json_t *items, const char *member, json_int_t value)
 		json_array_remove(items, --count);
 }
 
-/* A copy of some members; null where one is missing. */
+/* A copy of some members; a missing one is null. */
 static json_t *pick(const json_t *data, const char *const *members)
 {
 	json_t *item = json_object();
@@ -42,7 +43,7 @@ static json_t *pick(const json_t *data, const char *const *members)
 	return item;
 }
 
-/* ---------------------------------------------------------------- curves ---------------------------------------- */
+/* ---------------------------------------------------------------- curves ---------------------- */
 
 static json_t *curves_of(json_t *phases, const char *phase)
 {
@@ -99,7 +100,7 @@ void gn_api_curves_release(struct gn_curves *curves)
 	json_decref(curves->phases);
 }
 
-/* ---------------------------------------------------------------- angles ---------------------------------------- */
+/* ---------------------------------------------------------------- angles ---------------------- */
 
 struct wanted {
 	const char *phase;

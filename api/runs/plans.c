@@ -1,16 +1,18 @@
-/* What a run would cost, in operations, bytes and seconds: POST /v1/plans. The plan itself comes from prepare.c. */
+/* POST /v1/plans: the costs of a run in operations, bytes and seconds. prepare.c makes the plan
+ * itself. */
 #include "api/api.h"
 
 #include <math.h>
 #include <pthread.h>
 
-/* ---------------------------------------------------------------- this machine's rate --------------------------- */
+/* ---------------------------------------------------------------- this machine's rate --------- */
 
-/* Training reaches about this share of the rate of large matrix products (ViT-Ti to ViT-B, measured). */
+/* The share of the rate of large matrix products that training reaches, measured with ViT-Ti to
+ * ViT-B. */
 #define TRAINING_SHARE 0.7
-/* What a thread is taken to reach where nothing could be measured. */
+/* The assumed rate of a thread if the measurement fails. */
 #define GUESS_PER_THREAD 2e10
-/* Seconds that a run must have taken for its rate to count. */
+/* The rate of a run counts if it took at least so many seconds. */
 #define LONG_ENOUGH 2
 
 struct gn_rate {
@@ -43,7 +45,8 @@ static void take_best(void *user, const struct gn_bench_row *row)
 		*best = row->value * 1e9;
 }
 
-/* On a device of its own: the service's belongs to the classifier. *flops stays as it is when nothing can be measured. */
+/* Measures on its own device, because the service's belongs to the classifier. *flops is unchanged
+ * if the measurement fails. */
 static void measure(double *flops, int threads)
 {
 	struct gn_device *device;
@@ -75,7 +78,7 @@ double gn_rate_flops(struct gn_rate *rate, int threads)
 	return flops;
 }
 
-/* Multiply and add of one image's forward pass through the blocks. */
+/* Multiplications and additions of one image's forward pass through the blocks. */
 static double forward_flops(const struct gn_arch *arch)
 {
 	double tokens = gn_arch_tokens(arch), dim = arch->dim, mlp = arch->mlp_dim;
@@ -83,7 +86,7 @@ static double forward_flops(const struct gn_arch *arch)
 	return arch->depth * tokens * (8 * dim * dim + 4 * dim * mlp + 4 * tokens * dim);
 }
 
-/* Of one phase: training, the frozen prefix once where it is kept, the validations. */
+/* The operations of one phase: training, validations, and the frozen prefix, once if it is kept. */
 static double phase_flops(const struct gn_prepared *p, const struct gn_plan *plan, const struct gn_run_config *config)
 {
 	struct gn_arch arch = p->model->model->arch;
@@ -110,7 +113,8 @@ static double number(const json_t *object, const char *name)
 	return json_number_value(json_object_get(object, name));
 }
 
-/* A run tells its device and precision once it is done; one of a former version took memory of a GPU or was on a CPU in float32. */
+/* Whether the run used this device and precision. A finished run states both; for a run of an older
+ * version, GPU memory shows a GPU, and a CPU means float32. */
 static bool ran_alike(const json_t *run, const struct gn_device_info *device, enum gn_precision precision)
 {
 	const json_t *result = json_object_get(run, "result");
@@ -122,8 +126,8 @@ static bool ran_alike(const json_t *run, const struct gn_device_info *device, en
 	return !strcmp(name, device->name) && !strcmp(how, gn_precision_name(precision));
 }
 
-/* Operations per second of the newest run of this model, on this device in this precision, that went on for a while; 0 when there is
- * none. */
+/* Operations per second of the newest run of this model, on this device in this precision, that
+ * took LONG_ENOUGH; 0 if there is none. */
 static double rate_seen(struct gn_request *r, const struct gn_run_request *request)
 {
 	const struct gn_service *service = gn_request_service(r);
@@ -149,8 +153,9 @@ static double rate_seen(struct gn_request *r, const struct gn_run_request *reque
 	return isfinite(rate) && rate > 0 ? rate : 0;
 }
 
-/* How long the run would take: at the rate of an earlier run of this model, else at one taken from this machine's products. Those are
- * the CPU's: what a GPU would take is not known (NAN) before such a run. */
+/* The expected seconds of the run: at the rate of an earlier run of this model, else at a rate from
+ * this machine's matrix products. These are the CPU's, so on a GPU the time is not known (NAN)
+ * before such a run. */
 static double estimate(struct gn_request *r, const struct gn_prepared *p)
 {
 	const struct gn_device_info *device = &gn_request_service(r)->device_info;
@@ -164,7 +169,7 @@ static double estimate(struct gn_request *r, const struct gn_prepared *p)
 	return gn_api_run_flops(p) / rate;
 }
 
-/* ---------------------------------------------------------------- POST /v1/plans -------------------------------- */
+/* ---------------------------------------------------------------- POST /v1/plans -------------- */
 
 static json_t *phases_json(const struct gn_prepared *p)
 {

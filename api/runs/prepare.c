@@ -1,12 +1,13 @@
 /*
- * A run's JSON read, checked against its model and data set, its layers chosen, and planned. Runs are launched from it, plans told from it. A
- * run with a probe has phases, each with a plan of its own; the layers that it will choose are not known yet, so the plan takes the
- * lowest blocks: their number decides the parameters, and no other choice costs more.
+ * Prepares a run, for launching it and for its plan: reads its JSON, checks it against its model
+ * and data set, chooses its layers and plans it. A run with a probe has phases, and each phase has
+ * a plan. The layers that it will choose are not known yet. The plan assumes the lowest blocks: any
+ * choice has as many parameters, and no other choice costs more.
  */
 #include "api/api.h"
 #include "server/formats/strategy.h"
 
-/* ---------------------------------------------------------------- model and data set ---------------------------- */
+/* ---------------------------------------------------------------- model and data set ---------- */
 
 static int count_images(struct gn_request *r, struct gn_prepared *p, struct gn_error *err)
 {
@@ -27,9 +28,9 @@ static int count_images(struct gn_request *r, struct gn_prepared *p, struct gn_e
 	return 0;
 }
 
-/* ---------------------------------------------------------------- layers ---------------------------------------- */
+/* ---------------------------------------------------------------- layers ---------------------- */
 
-/* Angles that are all the same: of equal angles the lower blocks are chosen. */
+/* Uses equal angles for all layers, so that the lowest blocks are chosen. */
 static int worst_choice(struct gn_selection *out, const struct gn_prepared *p, struct gn_error *err)
 {
 	int depth = p->model->model->arch.depth;
@@ -82,7 +83,8 @@ static int choose_layers(struct gn_request *r, struct gn_prepared *p, struct gn_
 	return failed ? gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan") : 0;
 }
 
-/* The layers that the strategy tunes, in the network that the run trains: with the data set's head. */
+/* Lists the layers that the strategy tunes, in the network that the run trains: with a head for the
+ * data set. */
 static int list_layers(struct gn_prepared *p, struct gn_error *err)
 {
 	struct gn_arch arch = p->model->model->arch;
@@ -102,7 +104,7 @@ static int list_layers(struct gn_prepared *p, struct gn_error *err)
 	return failed;
 }
 
-/* ---------------------------------------------------------------- planning -------------------------------------- */
+/* ---------------------------------------------------------------- planning -------------------- */
 
 /* Adds a phase with its plan. */
 static int plan_phase(struct gn_prepared *p, const char *name, const struct gn_run_config *config, struct gn_error *err)
@@ -130,7 +132,7 @@ static int plan_phases(struct gn_prepared *p, struct gn_error *err)
 		struct gn_run_config probe = gn_guide_probe(guide, config), trial = gn_guide_trial(guide, config);
 		if (plan_phase(p, "probe", &probe, err))
 			return -1;
-		/* the phase that needs most decides for all of them */
+		/* the phase that needs most memory decides for all phases */
 		config->micro_batch_size = trial.micro_batch_size = p->phases[0].plan.micro_batch_size;
 		trial.strategy = config->strategy;
 		if (guide->try_both_orders &&
@@ -140,7 +142,8 @@ static int plan_phases(struct gn_prepared *p, struct gn_error *err)
 	return plan_phase(p, "tuning", config, err);
 }
 
-/* The tuning's plan with the memory of the phase that needs most, and what the plan filled in. */
+/* Takes the tuning's plan, the memory of the phase that needs most, and the values that the plan
+ * filled in. */
 static void take_plan(struct gn_prepared *p)
 {
 	struct gn_run_config *config = &p->request.config;

@@ -1,7 +1,7 @@
-/* Runs: launch; the rest is what all jobs have (jobs.c). What they tell: run_views.c. */
+/* Runs: launch. Their other endpoints are in jobs.c; metrics and angles are in views.c. */
 #include "api/api.h"
 
-/* What a run's resource shows of its plan. */
+/* The members of a run's resource that come from its plan. */
 static json_t *members(const struct gn_prepared *p)
 {
 	json_t *layers = p->layers_known ? json_incref(p->tuned_layers) : json_array();

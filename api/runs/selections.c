@@ -1,15 +1,17 @@
-/* Choosing layers by the angles of a run: for the strategy angle, and to look at (GET /v1/runs/{id}/selection). */
+/* Chooses layers by the angles of a run: for the strategy angle, and for GET
+ * /v1/runs/{id}/selection. */
 #include "api/api.h"
 
-/* ---------------------------------------------------------------- a run's angles -------------------------------- */
+/* ---------------------------------------------------------------- a run's angles -------------- */
 
 struct last_angles {
-	bool probed; /* of the probe that the run had, else of the run itself */
+	bool probed; /* true: the angles of the run's probe; false: of the run itself */
 	json_int_t epoch;
 	struct gn_angles angles;
 };
 
-/* The last angles of a run by id; GN_INVALID at where when it has none. Caller releases last->angles. */
+/* The last angles of a run by id. GN_INVALID with `where` if it has none. Caller releases
+ * last->angles. */
 static int run_angles(struct last_angles *last, struct gn_request *r, const char *id, const char *where,
                       struct gn_error *err)
 {
@@ -40,9 +42,9 @@ static int run_angles(struct last_angles *last, struct gn_request *r, const char
 	return failed;
 }
 
-/* ---------------------------------------------------------------- for the strategy ------------------------------ */
+/* ---------------------------------------------------------------- for the strategy ------------ */
 
-/* The run must have started from the model, or its layers are not the model's. */
+/* Checks that the run started from the model, because otherwise its layers are not the model's. */
 static int check_model(struct gn_request *r, const char *run, const char *model, struct gn_error *err)
 {
 	json_t *resource = gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, run);
@@ -76,7 +78,7 @@ int gn_api_select(struct gn_request *r, char run[GN_NAME_SIZE], const char *mode
 	return failed ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- GET /v1/runs/{id}/selection ------------------- */
+/* -------------------------------------------------------------- GET /v1/runs/{id}/selection --- */
 
 struct wanted {
 	int order, attention_layers, ffn_layers;

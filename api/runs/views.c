@@ -1,8 +1,8 @@
-/* What a run tells while and after it goes: metrics and angles, read from its event file. */
+/* The metrics and angles of a run, during and after it, read from its event file. */
 #include "api/api.h"
 #include "server/formats/events.h"
 
-/* ---------------------------------------------------------------- metrics --------------------------------------- */
+/* ---------------------------------------------------------------- metrics --------------------- */
 
 static void reply_csv(struct gn_request *r, const json_t *epochs)
 {
@@ -52,7 +52,7 @@ void gn_api_run_metrics(struct gn_request *r)
 	gn_api_curves_release(&curves);
 }
 
-/* ---------------------------------------------------------------- angles ---------------------------------------- */
+/* ---------------------------------------------------------------- angles ---------------------- */
 
 struct wanted {
 	bool all;

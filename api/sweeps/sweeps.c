@@ -1,17 +1,18 @@
 /*
- * Sweeps: one run for each strategy and seed, on one model and data set. They are made in one transaction, and are runs like any other then. How a
- * sweep looks: sweep_views.c.
+ * Sweeps: one run for each strategy and seed, on one model and data set. They are created in one
+ * transaction, and are ordinary runs. views.c has the resource of a sweep.
  */
 #include "api/api.h"
 #include "server/formats/strategy.h"
 
 enum { STRATEGIES_MAX = 32, SEEDS_MAX = 32, RUNS_MAX = 256 };
 
-/* ---------------------------------------------------------------- the body -------------------------------------- */
+/* ---------------------------------------------------------------- the body -------------------- */
 
 struct sweep_body {
 	char name[GN_NAME_SIZE], model[GN_NAME_SIZE], dataset[GN_NAME_SIZE];
-	const json_t *strategies, *seeds, *defaults; /* borrowed from the request; seeds and defaults may be NULL */
+	/* borrowed from the request; seeds and defaults may be NULL */
+	const json_t *strategies, *seeds, *defaults;
 };
 
 static void read_strategies(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -46,7 +47,7 @@ static void read_seeds(const json_t *value, void *out, const char *pointer, json
 		}
 }
 
-/* What each run has of its own, or the sweep says itself. */
+/* Fields that differ between the runs, or that the sweep itself has. */
 static void read_defaults(const json_t *value, void *out, const char *pointer, json_t *errors)
 {
 	static const char *const own[] = {"name", "model", "dataset", "strategy", "seed"};
@@ -75,14 +76,14 @@ static const struct gn_field FIELDS[] = {
     {"defaults", GN_FIELD_SPECIAL, 0, 0, .special = &DEFAULTS, .help = "Fields of every run."},
 };
 
-/* ---------------------------------------------------------------- its runs -------------------------------------- */
+/* ---------------------------------------------------------------- its runs -------------------- */
 
 struct making {
 	struct gn_request *r;
 	const struct sweep_body *body;
 	size_t strategy_count, seed_count, count;
 	struct gn_prepared *prepared; /* [strategy_count]: a seed changes nothing of a plan */
-	struct gn_job_new *jobs;      /* [count], by strategy and then by seed */
+	struct gn_job_new *jobs;      /* [count], ordered by strategy, then by seed */
 	size_t prepared_count, job_count;
 };
 
@@ -91,7 +92,7 @@ static json_t *seed_at(const struct making *m, size_t i)
 	return m->body->seeds ? json_incref(json_array_get(m->body->seeds, i)) : json_integer(0);
 }
 
-/* A member of a run's body, as a member of the sweep's. */
+/* The JSON pointer of a run's member as a pointer into the sweep's body. */
 static void sweep_pointer(char *out, size_t size, const char *pointer, size_t strategy, size_t seed)
 {
 	static const char own[] = "/strategy";
@@ -107,7 +108,7 @@ static void sweep_pointer(char *out, size_t size, const char *pointer, size_t st
 		snprintf(out, size, "/defaults%s%s", *pointer == '/' ? "" : "/", pointer);
 }
 
-/* Answers with what a run does not take. errors is stolen. */
+/* Replies with the errors of a run. errors is stolen. */
 static void reply_refused(struct gn_request *r, json_t *errors, struct gn_error *err, size_t strategy, size_t seed)
 {
 	char pointer[320];
@@ -130,7 +131,7 @@ static void reply_refused(struct gn_request *r, json_t *errors, struct gn_error 
 	}
 }
 
-/* Replies and returns -1 when the strategy's first run does not fit. */
+/* Replies and returns -1 if the strategy's first run has an error. */
 static int prepare_strategy(struct making *m, size_t strategy)
 {
 	json_t *run = m->body->defaults ? json_copy((json_t *)(uintptr_t)m->body->defaults) : json_object();
@@ -152,7 +153,7 @@ static int prepare_strategy(struct making *m, size_t strategy)
 	return 0;
 }
 
-/* The prepared strategy with this seed. Replies and returns -1 when that is none. */
+/* Adds the prepared strategy with this seed. Replies and returns -1 if the seed is invalid. */
 static int add_run(struct making *m, size_t strategy, size_t seed)
 {
 	struct gn_prepared *prepared = &m->prepared[strategy];
@@ -177,7 +178,8 @@ static const json_t *strategy_of(const struct making *m, size_t strategy)
 	return json_object_get(m->jobs[strategy * m->seed_count].request, "strategy");
 }
 
-/* The same strategy may be written in several ways: what counts is how it reads with its defaults. */
+/* The same strategy can be written in several ways, so compares strategies with their defaults
+ * filled in. */
 static int check_different(const struct making *m, size_t strategy)
 {
 	for (size_t k = 0; k < strategy; k++) {
@@ -275,9 +277,9 @@ void gn_api_sweeps_post(struct gn_request *r)
 	making_release(&m);
 }
 
-/* ---------------------------------------------------------------- cancel, delete -------------------------------- */
+/* ---------------------------------------------------------------- cancel, delete -------------- */
 
-/* The row that {id} names. Replies and returns -1. Caller releases. */
+/* Reads the row that {id} names. On a failure, replies and returns -1. Caller releases. */
 static int sweep_row(struct gn_request *r, struct gn_sweep_row *row)
 {
 	struct gn_error err = {0};
@@ -305,7 +307,7 @@ void gn_api_sweep_cancel(struct gn_request *r)
 	if (state.counts[GN_JOB_QUEUED] + state.counts[GN_JOB_RUNNING] == 0) {
 		gn_reply_problem(r, 409, "the sweep is %s; none of its runs is queued or running", state.status);
 	} else {
-		/* those that have ended in the meantime need no cancelling */
+		/* runs that have ended in the meantime need no cancelling */
 		json_array_foreach(row.runs, index, run)
 		{
 			gn_supervisor_cancel(supervisor, GN_KIND_RUN, json_string_value(run), NULL);
@@ -322,7 +324,7 @@ static const struct gn_field DELETION[] = {
     {"runs", GN_FIELD_BOOL, 0, offsetof(struct deletion, runs), .help = "Deletes its runs too; their models stay."},
 };
 
-/* The bytes that the runs gave back are added to *freed. */
+/* Adds the bytes that the runs freed to *freed. */
 static int delete_runs(struct gn_request *r, const struct gn_sweep_row *row, uint64_t *freed, struct gn_error *err)
 {
 	size_t index;

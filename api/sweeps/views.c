@@ -1,11 +1,11 @@
-/* How a sweep looks: its status and its table come from its runs, as JSON and as CSV. */
+/* The resource of a sweep, as JSON and as CSV. Its status and its table come from its runs. */
 #include "api/api.h"
 #include "server/formats/strategy.h"
 #include "server/common/text.h"
 
 #include <math.h>
 
-/* A run's resource; NULL: the run is gone. New reference. */
+/* A run's resource, or NULL if the run was deleted. New reference. */
 static json_t *run_resource(struct gn_request *r, const json_t *id)
 {
 	return gn_supervisor_resource(gn_request_service(r)->supervisor, GN_KIND_RUN, json_string_value(id));
@@ -18,9 +18,10 @@ static double number(const json_t *object, const char *name)
 	return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-/* ---------------------------------------------------------------- status ---------------------------------------- */
+/* ---------------------------------------------------------------- status ---------------------- */
 
-/* Between two of its runs a sweep runs; it succeeded when all of them did. */
+/* The status of the sweep. It is running also between two of its runs. It succeeded if all runs
+ * succeeded. */
 static enum gn_job_status whole_status(const int counts[GN_JOB_STATUS_COUNT])
 {
 	int ended = counts[GN_JOB_SUCCEEDED] + counts[GN_JOB_FAILED] + counts[GN_JOB_CANCELLED];
@@ -51,7 +52,7 @@ void gn_api_sweep_state(struct gn_sweep_state *state, struct gn_request *r, cons
 	state->status = gn_job_status_name(whole_status(state->counts));
 }
 
-/* ---------------------------------------------------------------- rows ------------------------------------------ */
+/* ---------------------------------------------------------------- rows ------------------------ */
 
 static json_t *table_row(const json_t *run)
 {
@@ -91,7 +92,7 @@ static json_t *table_rows(struct gn_request *r, const struct gn_sweep_row *sweep
 	return rows;
 }
 
-/* ---------------------------------------------------------------- summary --------------------------------------- */
+/* ---------------------------------------------------------------- summary --------------------- */
 
 struct spread {
 	int count;
@@ -112,7 +113,7 @@ static double mean(const struct spread *s)
 	return s->count ? s->sum / s->count : NAN;
 }
 
-/* Of a sample: one value has none. */
+/* The standard deviation of a sample; one value has none. */
 static double deviation(const struct spread *s)
 {
 	double square = s->count > 1 ? (s->squares - s->sum * s->sum / s->count) / (s->count - 1) : NAN;
@@ -120,7 +121,7 @@ static double deviation(const struct spread *s)
 	return isnan(square) ? NAN : sqrt(fmax(square, 0));
 }
 
-/* One strategy over its seeds; NULL when none of its runs is left. New reference. */
+/* One strategy over its seeds, or NULL if all of its runs were deleted. New reference. */
 static json_t *summary_of(const json_t *strategy, const json_t *rows)
 {
 	struct spread accuracy = {0}, seconds = {0};
@@ -159,7 +160,7 @@ static json_t *summary(const struct gn_sweep_row *sweep, const json_t *rows)
 	return items;
 }
 
-/* ---------------------------------------------------------------- the resource ---------------------------------- */
+/* ---------------------------------------------------------------- the resource ---------------- */
 
 json_t *gn_api_sweep_resource(struct gn_request *r, const struct gn_sweep_row *row, bool table)
 {
@@ -183,9 +184,9 @@ json_t *gn_api_sweep_resource(struct gn_request *r, const struct gn_sweep_row *r
 	return resource;
 }
 
-/* ---------------------------------------------------------------- CSV ------------------------------------------- */
+/* ---------------------------------------------------------------- CSV ------------------------- */
 
-/* A field in quotes, as RFC 4180 wants them doubled. */
+/* Writes a field in quotes. Quotes in it are doubled (RFC 4180). */
 static void write_quoted(FILE *csv, const char *text)
 {
 	fputc('"', csv);
@@ -239,7 +240,7 @@ static void reply_csv(struct gn_request *r, const json_t *rows)
 	free(text);
 }
 
-/* ---------------------------------------------------------------- handlers -------------------------------------- */
+/* ---------------------------------------------------------------- handlers -------------------- */
 
 void gn_api_sweep_get(struct gn_request *r)
 {
