@@ -1,9 +1,10 @@
 /*
- * Dynamic batching over all requests: see classifier.h.
+ * Batches the images of all requests: see classifier.h.
  *
- * One lock, `lock`, guards the queue, `decoding` and every ticket that is queued. `work` wakes the compute thread, `ready` the
- * requests that wait for their result, `slot` those that wait to decode: more decoders than cores would only take memory.
- * The compute thread holds no lock while it computes.
+ * One lock, `lock`, guards the queue, `decoding` and every queued ticket. `work` wakes the compute
+ * thread, `ready` the requests that wait for their result, and `slot` those that wait to decode:
+ * more decoders than cores would only need more memory. The compute thread holds no lock while it
+ * computes.
  */
 #include "server/classifier/classifier.h"
 

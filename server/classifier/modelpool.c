@@ -1,4 +1,4 @@
-/* Opened models, shared and evicted by age: see modelpool.h. */
+/* Open models, shared and closed by age: see modelpool.h. */
 #include "server/classifier/modelpool.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* gonio angles: how far each layer of a tuned model turned, and which layers a choice by angle takes. */
+/* gonio angles: the angle of each layer of a tuned model, and the layers that a choice by angle
+ * would tune. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,16 +11,16 @@
 
 static const struct gn_cli_option options[] = {
     {"choose", "largest|smallest", "mark the layers that the strategy angle would tune, by this order"},
-    {"attention-layers", "N", "how many attention layers --choose takes; 4 unless said"},
-    {"ffn-layers", "N", "how many FFN layers --choose takes; 4 unless said"},
+    {"attention-layers", "N", "number of attention layers that --choose marks; default 4"},
+    {"ffn-layers", "N", "number of FFN layers that --choose marks; default 4"},
     GN_CLI_FOREIGN_OPTIONS,
 };
 static const struct gn_cli_command command = {
     .name = "angles",
     .usage = "TUNED BASE [options]\nRUN_FOLDER [options]",
-    .text =
-        "The fine-tuned angle of every attention and FFN layer, in degrees, in network order; rank 1 is the largest\n"
-        "of its group. TUNED and BASE are gonio's own files, other safetensors files or folders that hold one.",
+    .text = "The fine-tuned angle of every attention and FFN layer, in degrees, in network order. Rank 1 is the\n"
+            "largest of its group. TUNED and BASE are gonio's own files, other safetensors files or folders\n"
+            "with one.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .words_min = 1,

@@ -1,4 +1,4 @@
-/* gonio classify: pictures by a model. */
+/* gonio classify: classifies pictures with a model. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +11,16 @@
 enum { IMAGE_LIMIT = 256 << 20, TOP = 5, TOP_MAX = 1000, IMAGES_MAX = 1000000 };
 
 static const struct gn_cli_option options[] = {
-    {"base", "FILE", "the model that MODEL was tuned from; again for that one's base, and so on"},
-    {"top", "N", "classes to name for each picture; 5 unless said"},
+    {"base", "FILE", "the model that MODEL was tuned from; repeat it for the base of the base, and so on"},
+    {"top", "N", "classes to show for each picture; default 5"},
     GN_CLI_FOREIGN_OPTIONS,
 };
 static const struct gn_cli_command command = {
     .name = "classify",
     .usage = "MODEL IMAGE... [options]",
-    .text =
-        "The most probable classes of each picture (JPEG, PNG or WebP): a line each of file, class and probability.\n"
-        "MODEL is gonio's own file, another safetensors file, a folder that holds one, or the folder of a run or soup.",
+    .text = "The most probable classes of each picture (JPEG, PNG or WebP). Each line has file, class and\n"
+            "probability. MODEL is gonio's own file, another safetensors file, a folder with one, or the folder\n"
+            "of a run or soup.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .computes = true,
@@ -157,7 +157,7 @@ static int run(struct classify *c, const struct gn_cli *cli, const struct gn_cli
 	int count = gn_cli_all(cli, "base", bases, GN_CHAIN_MAX), status;
 
 	if (count > GN_CHAIN_MAX)
-		return gn_cli_usage(cli->command, "--base is given too often");
+		return gn_cli_usage(cli->command, "--base is given too many times");
 	if (gn_cli_chain_open(&chain, cli, cli->words[0], bases, count, folder, &err) ||
 	    open_model(c, cli->words[0], &chain, device, &err))
 		status = gn_cli_failed(&err);

@@ -1,9 +1,10 @@
 /*
- * The subcommands that work on files, without the service. Each is one file here; what they share is declared here: parsing by table
- * (options.c), help (help.c), what a terminal shows (view.c), models and data sets from files (inputs.c, folder.c), and jobs in a folder
- * of their own (job.c).
+ * The subcommands that work on files, without the service. Each has one file in this folder. They
+ * share parsing by table (options.c), help (help.c), the progress bar (view.c), models and data
+ * sets from files (inputs.c, folder.c), and jobs in their own folders (job.c).
  *
- * Results go to stdout, everything else to stderr. With --json every line on stdout is a JSON object.
+ * Results go to stdout, everything else to stderr. With --json every line on stdout is a JSON
+ * object.
  */
 #ifndef GN_CLI_H
 #define GN_CLI_H
@@ -18,30 +19,30 @@
 enum gn_cli_status {
 	GN_CLI_DONE = 0,
 	GN_CLI_FAILED = 1,     /* an input cannot be used; the reason is on stderr */
-	GN_CLI_USAGE = 2,      /* the words of the command line */
+	GN_CLI_USAGE = 2,      /* the command line is wrong */
 	GN_CLI_STOPPED = 3,    /* by SIGINT or SIGTERM; what was done is kept */
 	GN_CLI_JOB_FAILED = 4, /* the work itself failed: DIR/result.json and stderr say why */
 	GN_CLI_BUSY = 5        /* another process is at work in DIR */
 };
 
-/* ---------------------------------------------------------------- options ---------------------------------------- */
+/* ---------------------------------------------------------------- options --------------------- */
 
 struct gn_cli_option {
 	const char *name;  /* without the dashes */
-	const char *value; /* what --help shows for it; NULL: a flag */
+	const char *value; /* the name of the value in --help; NULL: a flag */
 	const char *help;
 };
 struct gn_cli_command {
 	const char *name;
-	const char *usage; /* what follows the name, a line for each form */
-	const char *text;  /* what it does, for --help */
+	const char *usage; /* the arguments, one line for each form */
+	const char *text;  /* the description for --help */
 	const struct gn_cli_option *options;
 	int option_count;
-	bool computes;                 /* takes the options of the device, too */
-	const struct gn_field *fields; /* further options, a field each; NULL: none */
+	bool computes;                 /* also has the options of the device */
+	const struct gn_field *fields; /* further options, one for each field; NULL: none */
 	int field_count;
-	const char *const *hidden; /* fields that are no options, NULL-terminated */
-	int words_min, words_max;  /* arguments that are no options */
+	const char *const *hidden; /* fields that are not options, NULL-terminated */
+	int words_min, words_max;  /* number of arguments that are not options */
 };
 
 struct gn_cli {
@@ -52,18 +53,20 @@ struct gn_cli {
 	int given_count;
 	const char **words;
 	int word_count;
-	json_t *fields; /* an object: those that were given, "--batch-size 8" as "batch_size": 8 */
+	json_t *fields; /* an object of the given fields: "--batch-size 8" as "batch_size": 8 */
 };
-/* Parses the words after the command's name; borrowed from argv. Returns -1 to go on, or the exit status: --help was asked for and
- * printed, or the words were wrong, which stderr says. Release in any case. */
+/* Parses the words after the command's name, which are borrowed from argv. Returns -1 if the
+ * command continues. Otherwise returns the exit status, after printing --help, or after a message
+ * on stderr. Release it in all cases. */
 int gn_cli_parse(struct gn_cli *cli, const struct gn_cli_command *command, int argc, char **argv);
 void gn_cli_release(struct gn_cli *cli);
-/* The value that was given last, or NULL. */
+/* The last value of an option, or NULL if it was not given. */
 const char *gn_cli_text(const struct gn_cli *cli, const char *name);
 bool gn_cli_flag(const struct gn_cli *cli, const char *name);
-/* Every value of an option in order, up to max of them; returns how many were given. */
+/* All values of an option in order, at most max. Returns how many were given. */
 int gn_cli_all(const struct gn_cli *cli, const char *name, const char **out, int max);
-/* *out = the option's number, or fallback. 0, or GN_CLI_USAGE after a message when it is no number from low to high. */
+/* *out = the option's number, or fallback if it was not given. Returns 0, or GN_CLI_USAGE after a
+ * message if it is not a number from low to high. */
 int gn_cli_integer(long *out, const struct gn_cli *cli, const char *name, long low, long high, long fallback);
 int gn_cli_real(double *out, const struct gn_cli *cli, const char *name, double low, double high, double fallback);
 
@@ -74,10 +77,10 @@ int gn_cli_failed(const struct gn_error *err);
 void gn_cli_help(const struct gn_cli_command *command);
 /* One line of JSON on stdout; value is stolen. */
 void gn_cli_json(json_t *value);
-/* A JSON string; a text that is not UTF-8 becomes a remark. New reference. */
+/* A JSON string; a text that is not UTF-8 is replaced by a remark. New reference. */
 json_t *gn_cli_string(const char *text);
 
-/* The device that the options --device, --threads and --precision ask for. */
+/* The values of --device, --threads and --precision. */
 struct gn_cli_device {
 	const char *name; /* "auto", ... */
 	const char *precision;

@@ -1,5 +1,5 @@
-/* The subcommands that work on files, without the service: server/cli. Each takes the words after its name and returns an exit
- * status (enum gn_cli_status in server/cli/cli.h). */
+/* The subcommands that work on files, without the service: server/cli. Each gets the words after
+ * its name and returns an exit status (enum gn_cli_status in server/cli/cli.h). */
 #ifndef GN_SERVER_COMMANDS_H
 #define GN_SERVER_COMMANDS_H
 

@@ -1,4 +1,4 @@
-/* gonio evaluate: a model on a split of a data set. */
+/* gonio evaluate: measures a model on a split of a data set. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,22 +8,19 @@
 #include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
-    {"model", "PATH",
-     "the model: gonio's own, foreign, a folder that holds one, or the folder of a run or soup (required)"},
-    {"base", "PATH", "what --model was tuned from; again for that one's base, and so on"},
-    {"split", "val|train|test|all", "the pictures to measure on; val unless said"},
-    {"out", "DIR", "a folder, new or empty, to keep the report in: result.json, report.json, images.bin"},
+    {"model", "PATH", "the model: gonio's own, foreign, a folder with one, or the folder of a run or soup (required)"},
+    {"base", "PATH", "the model that --model was tuned from; repeat it for the base of the base, and so on"},
+    {"split", "val|train|test|all", "the pictures to measure on; default val"},
+    {"out", "DIR", "a new or empty folder for the report: result.json, report.json, images.bin"},
     GN_CLI_DATA_OPTIONS,
     GN_CLI_FOREIGN_OPTIONS,
 };
 static const struct gn_cli_command command = {
     .name = "evaluate",
     .usage = "--model PATH --data PATH [options]\nDIR [--json]",
-    .text = "Accuracy, top-5, macro F1, loss and calibration error of a model, and the accuracy of each class; with "
-            "--json also\n"
-            "the confusion matrix and the calibration. The classes of the data must be the model's. The second form "
-            "does a\n"
-            "prepared evaluation.",
+    .text = "Accuracy, top-5 accuracy, macro F1, loss and calibration error of a model, and the accuracy of each\n"
+            "class. --json adds the confusion matrix and the calibration. The data must have the model's\n"
+            "classes. The second form runs a prepared evaluation.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .computes = true,
@@ -46,7 +43,7 @@ static int open_model(struct gn_cli_job *job, const struct gn_cli *cli)
 	int count = gn_cli_all(cli, "base", bases, GN_CHAIN_MAX), result;
 
 	if (count > GN_CHAIN_MAX)
-		return gn_cli_usage(cli->command, "--base is given too often");
+		return gn_cli_usage(cli->command, "--base is given too many times");
 	result = gn_cli_chain_open(&chain, cli, gn_cli_text(cli, "model"), bases, count, job->folder, &err);
 	gn_cli_job_add_chain(job, &chain);
 	gn_cli_chain_release(&chain);

@@ -1,4 +1,4 @@
-/* libarchive reads the disk on one side and writes tar on the other; between them is a buffer of at most a block and a header. */
+/* libarchive reads the files and writes tar into a buffer of at most a block and a header. */
 #include "server/cli/folder.h"
 
 #include <archive.h>

@@ -100,5 +100,5 @@ void gn_cli_help(const struct gn_cli_command *command)
 		if (!gn_cli_hidden(command, command->fields[i].name))
 			print_field(&command->fields[i]);
 	printf("\nExit status: 0 done; 1 an input cannot be used; 2 the command line is wrong; 3 stopped by SIGINT or\n"
-	       "SIGTERM, what was done is kept; 4 the work failed; 5 another process is at work in the folder.\n");
+	       "SIGTERM, and the work so far is kept; 4 the work failed; 5 another process works in the folder.\n");
 }

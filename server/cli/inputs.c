@@ -1,4 +1,4 @@
-/* Checkpoints that a command line names, brought to gonio's own files: see inputs.h. */
+/* Converts the checkpoints of a command line to gonio's own files: see inputs.h. */
 #include "server/cli/inputs.h"
 
 #include <errno.h>
@@ -189,7 +189,7 @@ static int append_job_bases(struct gn_cli_chain *chain, const char *folder, stru
 	for (size_t i = first; i < json_array_size(paths) && result == 0; i++) {
 		const char *name = json_string_value(json_array_get(paths, i));
 
-		result = name ? join(path, folder, name, err) : gn_fail(err, GN_MALFORMED, path, "is no job.json");
+		result = name ? join(path, folder, name, err) : gn_fail(err, GN_MALFORMED, path, "is not a job.json");
 		if (result == 0)
 			result = append(chain, path, err);
 	}
@@ -213,7 +213,7 @@ static int append_named(struct gn_cli_chain *chain, const struct gn_cli *cli, co
 		return -1;
 	if (!is_there(path, "model.safetensors"))
 		return gn_fail(err, GN_NOT_FOUND, path, "the folder holds no model.safetensors%s",
-		               is_there(path, "job.json") ? "; is its job done?" : "");
+		               is_there(path, "job.json") ? "; has its job finished?" : "");
 	if (!is_there(path, "job.json"))
 		return append_file(chain, cli, inside, path, folder, err);
 	if (append(chain, inside, err))

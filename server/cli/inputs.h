@@ -7,7 +7,7 @@
 #include "server/cli/cli.h"
 #include "server/common/kinds.h"
 
-/* Options of commands that take foreign checkpoints. */
+/* Options of commands that read foreign checkpoints. */
 #define GN_CLI_FOREIGN_OPTIONS                                                                                         \
 	{"config", "FILE", "config.json of a foreign checkpoint"},                                                     \
 	    {"preprocessor", "FILE", "preprocessor_config.json of a foreign checkpoint"},                              \
@@ -18,32 +18,35 @@
 		"heads", "N", "attention heads of a foreign checkpoint, where its tensors do not tell"                 \
 	}
 
-/* Files of gonio's own kind: a model, its base, the base's base, ... */
+/* gonio's own files: a model, its base, the base's base, ... */
 struct gn_cli_chain {
 	char *paths[GN_CHAIN_MAX];
 	int count;
 };
 /*
- * The chain of a checkpoint that was named on the command line, which may be
- *   - a file of gonio's own: as it is; a delta needs its bases,
- *   - any other safetensors file: imported into folder, with what the options say of it,
- *   - a folder with model.safetensors and, perhaps, config.json and preprocessor_config.json: the same,
+ * The chain of a checkpoint on the command line. The checkpoint may be
+ *   - gonio's own file, used as it is; a delta needs its bases;
+ *   - any other safetensors file, which is imported into folder by the options;
+ *   - a folder with model.safetensors and perhaps config.json and preprocessor_config.json, which
+ *     is imported too;
  *   - the folder of a run or a soup: its result, with the bases that its job.json names.
- * bases[count] are further checkpoints: the model's base, its base, ... Release the chain in any case.
+ * bases[count] are further checkpoints: the model's base, its base, ... Release the chain in all
+ * cases.
  */
 int gn_cli_chain_open(struct gn_cli_chain *chain, const struct gn_cli *cli, const char *path, const char *const *bases,
                       int count, const char *folder, struct gn_error *err);
 void gn_cli_chain_release(struct gn_cli_chain *chain);
-/* Where the base of `chain` is a copy, byte for byte, of the base of `first`, lets it name that file. */
+/* If the bases of `chain` and `first` are equal files, makes `chain` use the file of `first`. */
 int gn_cli_chain_share(struct gn_cli_chain *chain, const struct gn_cli_chain *first, struct gn_error *err);
 
-/* The two paths lead to equal bytes. */
+/* Whether the two files have equal bytes. */
 bool gn_cli_same_file(const char *a, const char *b);
 
-/* A new empty folder under $TMPDIR or /tmp. From now on signals set gn_cli_stop, so that the folder is taken away. */
+/* Makes a new empty folder under $TMPDIR or /tmp. From now on signals set gn_cli_stop, so that the
+ * folder will be removed. */
 int gn_cli_temporary(char folder[PATH_MAX], struct gn_error *err);
 
-/* Options of commands that take pictures. */
+/* Options of commands that read pictures. */
 #define GN_CLI_DATA_OPTIONS                                                                                            \
 	{"data", "PATH",                                                                                               \
 	 "the pictures: an archive (zip, tar, tar.gz, tar.xz, tar.zst) or a folder, laid out as CLASS/file or "        \
@@ -53,8 +56,9 @@ int gn_cli_temporary(char folder[PATH_MAX], struct gn_error *err);
 		"split-seed", "N", "decides which; 0"                                                                  \
 	}
 
-/* What --data names, as a packed data set: *path becomes PATH itself where that is one, else folder, which is created and filled. The
- * split options are read from the command line; a GN_CLI_USAGE of theirs is returned. 0, or an exit status after a message. */
+/* The packed data set of --data. If --data names one, path is that. Otherwise path is folder, which
+ * is created and filled by the split options of the command line. Returns 0, or an exit status
+ * after a message. */
 int gn_cli_data(char path[PATH_MAX], const struct gn_cli *cli, const char *folder, const struct gn_cli_device *device);
 
 #endif

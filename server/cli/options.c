@@ -1,4 +1,4 @@
-/* The words of a command line, by the command's tables: see cli.h. */
+/* Parses a command line by the command's tables: see cli.h. */
 #include "server/cli/option_tables.h"
 
 #include <errno.h>
@@ -14,10 +14,10 @@ enum { NAME_SIZE = 64 };
 
 /* What every command that computes takes. */
 static const struct gn_cli_option device_options[] = {
-    {"device", "auto|cpu|cuda:N", "where to compute; auto unless said"},
-    {"threads", "N", "threads; 0, which is taken unless said: all cores"},
-    {"precision", "auto|fp32|tf32|bf16", "of the matrix products; auto, the device's best, unless said"},
-    {"max-pixels", "N", "pixels of the largest image that is decoded; 100000000 unless said"},
+    {"device", "auto|cpu|cuda:N", "where to compute; default auto"},
+    {"threads", "N", "threads; default 0: all cores"},
+    {"precision", "auto|fp32|tf32|bf16", "of the matrix products; default auto: the device's best"},
+    {"max-pixels", "N", "pixels of the largest image that is decoded; default 100000000"},
 };
 static const struct gn_cli_option common_options[] = {
     {"json", NULL, "results and progress as lines of JSON on stdout"},

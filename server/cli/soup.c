@@ -8,23 +8,20 @@
 #include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
-    {"base", "PATH",
-     "what the models were tuned from; again for that one's base. Not for folders of runs, which name it"},
+    {"base", "PATH", "the model that they were tuned from; repeat it for its base. Folders of runs need none"},
     {"method", "uniform|greedy|weighted",
-     "the mean of all; the models that help, best first; by --weights. uniform unless said"},
-    {"weights", "X,X,...", "of the method weighted: one for each model, not negative"},
-    {"out", "DIR", "the soup's folder, new or empty: model.safetensors, its delta, will lie there (required)"},
+     "the mean of all; the models that help, best first; by --weights. Default uniform"},
+    {"weights", "X,X,...", "for the method weighted: one for each model, not negative"},
+    {"out", "DIR", "the soup's folder, new or empty; receives model.safetensors, its delta (required)"},
     GN_CLI_DATA_OPTIONS,
     GN_CLI_FOREIGN_OPTIONS,
 };
 static const struct gn_cli_command command = {
     .name = "soup",
     .usage = "MODEL... --out DIR [options]\nDIR [--json]",
-    .text =
-        "Averages models that were tuned from one base (arXiv:2203.05482), weight by weight in float64. A MODEL is the "
-        "folder\n"
-        "of a run or soup, or a file; files need --base. With --data every model and the soup are measured on the val\n"
-        "split; greedy needs it. The second form goes on with a soup that was stopped.",
+    .text = "Averages models that were tuned from one base (arXiv:2203.05482), weight by weight in float64. A\n"
+            "MODEL is the folder of a run or soup, or a file; files need --base. With --data, every model and\n"
+            "the soup are measured on the val split; greedy needs it. The second form continues a stopped soup.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .computes = true,
@@ -82,7 +79,7 @@ static int open_models(struct gn_cli_job *job, const struct gn_cli *cli)
 	int count = gn_cli_all(cli, "base", bases, GN_CHAIN_MAX), result = 0;
 
 	if (count > GN_CHAIN_MAX)
-		result = gn_fail(&err, GN_INVALID, "--base", "is given too often");
+		result = gn_fail(&err, GN_INVALID, "--base", "is given too many times");
 	for (int i = 0; i < cli->word_count && result == 0; i++) {
 		struct gn_cli_chain *here = i ? &chain : &first;
 

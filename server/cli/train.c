@@ -1,4 +1,4 @@
-/* gonio train: a run on plain files, or in a folder that is prepared. */
+/* gonio train: a run on plain files, or in a prepared folder. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +11,9 @@
 #include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
-    {"model", "PATH", "the checkpoint to start from: gonio's own, foreign, or a folder that holds one (required)"},
-    {"base", "PATH", "what --model was tuned from; again for that one's base, and so on"},
-    {"out", "DIR", "the run's folder, new or empty: model.safetensors, the tuned weights, will lie there (required)"},
+    {"model", "PATH", "the checkpoint to start from: gonio's own, foreign, or a folder with one (required)"},
+    {"base", "PATH", "the model that --model was tuned from; repeat it for the base of the base, and so on"},
+    {"out", "DIR", "the run's folder, new or empty; receives model.safetensors, the tuned weights (required)"},
     GN_CLI_DATA_OPTIONS,
     GN_CLI_FOREIGN_OPTIONS,
 };
@@ -23,13 +23,12 @@ static const char *const hidden[] = {"name", "model", "dataset", "priority", "th
 static struct gn_cli_command command = {
     .name = "train",
     .usage = "--model PATH --data PATH --strategy NAME|JSON --out DIR [options]\nDIR [--json]",
-    .text =
-        "Fine-tunes part of a Vision Transformer. The second form goes on with a run that was stopped, from its last\n"
-        "checkpoint, bit for bit as if it had not been. A strategy that chooses layers by their angle takes them from\n"
-        "a probe, "
-        "{\"kind\":\"angle\",\"probe\":{\"epochs\":2},\"order\":\"largest\",\"attention_layers\":4,\"ffn_layers\":4}, "
-        "or\n"
-        "from the folder of a run, \"from\":DIR in place of \"probe\".",
+    .text = "Fine-tunes part of a Vision Transformer. The second form continues a stopped run from its last\n"
+            "checkpoint, with the same bits as without the stop. A strategy that chooses layers by their angles\n"
+            "uses the angles of a probe,\n"
+            "{\"kind\":\"angle\",\"probe\":{\"epochs\":2},\"order\":\"largest\",\"attention_layers\":4,"
+            "\"ffn_layers\":4}, or\n"
+            "those of a run, with \"from\":DIR instead of \"probe\".",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .computes = true,
@@ -126,7 +125,7 @@ static int open_models(struct gn_cli_job *job, const struct gn_cli *cli, const c
 	int count = gn_cli_all(cli, "base", bases, GN_CHAIN_MAX), result;
 
 	if (count > GN_CHAIN_MAX)
-		return gn_cli_usage(cli->command, "--base is given too often");
+		return gn_cli_usage(cli->command, "--base is given too many times");
 	result = gn_cli_chain_open(&chain, cli, model, bases, count, job->folder, &err);
 	if (result == 0 && from)
 		result = choose_from(job, cli, from, &chain, &err);

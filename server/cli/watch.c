@@ -1,4 +1,4 @@
-/* What is shown of a job while the worker does it in this process, and of its result. */
+/* Shows the progress of a job that the worker does in this process, and its result. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

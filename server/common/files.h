@@ -1,5 +1,5 @@
-/* Folders of the data directory: removal, size, sync, and whole files read. Symbolic links are never followed. Files are written by
- * gn_file_begin and gn_file_replace of gonio.h. */
+/* Folders of the data directory: removal, size, sync, whole-file writes. Symbolic links are never
+ * followed. */
 #ifndef GN_SERVER_FILES_H
 #define GN_SERVER_FILES_H
 
@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include "gonio.h"
 
-/* Removes path and all that it holds; a missing path is fine. bytes (may be NULL) += the sizes of the removed files. */
+/* Removes path and everything in it. A missing path is not an error. bytes (may be NULL) += the
+ * sizes of the removed files. */
 int gn_tree_remove(const char *path, uint64_t *bytes, struct gn_error *err);
 /* Sum of the sizes of the files below path. */
 uint64_t gn_tree_bytes(const char *path);

@@ -1,4 +1,5 @@
-/* What the service keeps: models, data sets, and three kinds of jobs. And how a job stands. */
+/* The kinds of resources of the service: models, data sets, and three kinds of jobs; and the
+ * statuses of a job. */
 #ifndef GN_SERVER_KINDS_H
 #define GN_SERVER_KINDS_H
 

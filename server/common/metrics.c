@@ -1,6 +1,6 @@
 /*
- * Metrics: see metrics.h. A series is found by a walk over a short list that only grows; new ones are appended under a lock and
- * published by the count, so that readers need none.
+ * Metrics: see metrics.h. A series is found by a linear search in a short list that only grows. New
+ * series are appended under a lock and published by the count, so that readers need no lock.
  */
 #include "server/common/metrics.h"
 

@@ -1,4 +1,4 @@
-/* See permits.h. Whoever asks draws a number; each permit that comes back lets the next number in. */
+/* See permits.h. Each caller gets the next number. Each returned permit admits the next number. */
 #include "server/common/permits.h"
 
 #include <pthread.h>

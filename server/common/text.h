@@ -1,6 +1,6 @@
 /*
- * Immutable bytes with a reference count: a resource as ready-made JSON that many replies share without a copy.
- * Counting is atomic; the bytes never change after gn_text_new.
+ * Immutable bytes with a reference count: a resource as JSON text that many replies share without a
+ * copy. Counting is atomic. The bytes never change after gn_text_new.
  */
 #ifndef GN_SERVER_TEXT_H
 #define GN_SERVER_TEXT_H
@@ -23,10 +23,11 @@ struct gn_text *gn_text_from_json(const json_t *value);
 json_t *gn_text_to_json(const struct gn_text *text);
 /* One reference more; returns its argument. */
 struct gn_text *gn_text_ref(struct gn_text *text);
-/* One reference less; the last one frees. NULL is allowed. The void pointer makes it a free callback. */
+/* Drops a reference; the last one frees. NULL is allowed. The void pointer lets it serve as a free
+ * callback. */
 void gn_text_unref(void *text);
 
-/* A JSON number, or null where JSON has none (NaN, infinities). New reference; NULL: out of memory. */
+/* A JSON number, or null for NaN and infinities. New reference; NULL: out of memory. */
 json_t *gn_json_real(double value);
 /* RFC 3339 in UTC with milliseconds, from milliseconds since 1970: "2026-01-31T12:00:00.000Z". */
 #define GN_TIME_SIZE 32

@@ -1,4 +1,5 @@
-/* libarchive writes when it is told to; a reader wants bytes when it asks. Between them stands a buffer: see pack.h. */
+/* libarchive pushes bytes, but the reader pulls them. A buffer connects the two: see
+ * archive_stream.h. */
 #include "server/formats/archive_stream.h"
 
 #include <errno.h>

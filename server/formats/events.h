@@ -1,8 +1,9 @@
 /*
- * Events of a job as JSON: the lines of DIR/events.ndjson, and what the service reads back from them.
+ * Events of a job as JSON: the lines of DIR/events.ndjson, written by workers and read by the
+ * service.
  *
- * A line is {"id":N,"time":"...","event":KIND,"data":{...}}. Ids count up from 1 through all attempts of a job; KIND and
- * data are those of GET /v1/runs/{id}/events:
+ * A line is {"id":N,"time":"...","event":KIND,"data":{...}}. Ids count up from 1 through all
+ * attempts of a job; KIND and data are those of GET /v1/runs/{id}/events:
  *   start       {"step","steps","epoch","epochs","line"}
  *   step        {"step","steps","epoch","epochs","loss","lr","images_per_second","grad_norm","eta_seconds"}
  *   epoch       {"epoch","train_loss","val_loss","val_accuracy","val_macro_f1","seconds"}; val_* null without validation
@@ -13,9 +14,9 @@
  *   record      members of the job's resource that the worker has found out, such as what each ingredient of a soup reached; of a run
  *               with a probe {"selection","tuned_layers"}
  *   status      {"status",...}: written by the service
- * In a run with a probe all but record and status have "phase": "probe", "trial_largest", "trial_smallest" or "tuning"; steps and
- * epochs are those of the phase.
- * A run that resumes goes back to its last checkpoint, so steps and epochs may come again: the later one counts.
+ * In a run with a probe all but record and status have "phase": "probe", "trial_largest",
+ * "trial_smallest" or "tuning"; steps and epochs are those of the phase. A resumed run continues at
+ * its last checkpoint, so steps and epochs may come twice. Then the later one counts.
  */
 #ifndef GN_SERVER_EVENTJSON_H
 #define GN_SERVER_EVENTJSON_H
@@ -26,24 +27,26 @@
 
 /* The line of an event, with its newline. NULL: out of memory. Caller frees. */
 char *gn_event_line(int64_t id, const struct gn_event *event);
-/* The same for any kind and data; data is stolen. */
+/* The same for any kind and data. data is stolen. */
 char *gn_event_line_of(int64_t id, const char *kind, json_t *data);
 /* The layers of angles as a JSON array, as in the resource. New reference. */
 json_t *gn_angles_layers(const struct gn_angles *angles);
-/* The way back, of what a selection looks at: names, blocks, groups and degrees. Caller releases. */
+/* The reverse: names, blocks, groups and degrees, which is all that a selection reads. Caller
+ * releases. */
 int gn_angles_from_layers(struct gn_angles *out, const json_t *layers, struct gn_error *err);
 /* {"order","attention_layers","ffn_layers","layers":[{"name","block","group","degrees"}]}. New reference. */
 json_t *gn_selection_json(const struct gn_selection *selection, enum gn_order order);
 
-/* One line read back. */
+/* One parsed line. */
 struct gn_event_record {
 	int64_t id;
 	const char *kind;   /* borrowed from value */
 	const json_t *data; /* borrowed from value */
 	json_t *value;      /* the whole object */
 };
-/* Parses one line of `length` bytes, newline or not. Returns -1 for a line that was cut or is not an event: it is skipped
- * (a worker that is killed may leave a half-written line). The caller decrefs record->value. */
+/* Parses one line of `length` bytes, with or without its newline. Returns -1 for a line that is cut
+ * off or not an event. Such a line is to be skipped, because a killed worker may leave a
+ * half-written line. The caller decrefs record->value. */
 int gn_event_parse(struct gn_event_record *record, const char *line, size_t length);
 /* The parts of a line as they stand in it. Splitting costs no parsing, so the replay of a long run is cheap. */
 struct gn_event_parts {
@@ -74,7 +77,7 @@ uint64_t gn_event_lines_given(const struct gn_event_lines *lines);
 /* Calls visit for each whole line of the file, in order, until it returns false. A missing file has no lines. */
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
                    struct gn_error *err);
-/* The largest id in the file; 0 when there is none. */
+/* The largest id in the file, or 0 if there is none. */
 int64_t gn_events_last_id(const char *path);
 
 /* ---------------------------------------------------------------- a live source ---------------------------------- */

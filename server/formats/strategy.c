@@ -1,4 +1,4 @@
-/* The strategy of a run as JSON: see strategy_json.h. */
+/* The strategy of a run as JSON: see strategy.h. */
 #include "server/formats/strategy.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What became of each image of an evaluation: see verdicts.h. */
+/* The result of each image of an evaluation: see verdicts.h. */
 #include "server/formats/verdicts.h"
 
 #include <stdlib.h>

@@ -1,8 +1,10 @@
 /*
- * The file of an evaluation that says what became of each image: images.bin, mistakes before right answers and each most confident
- * first, so that the pictures behind a cell of the confusion matrix come in the order in which one wants to see them.
+ * images.bin, the file of an evaluation with the result of each image. Mistakes come first, then
+ * right answers, and in each the most confident first. So the pictures of a cell of the confusion
+ * matrix are already in the order of the list.
  *
- * The bytes are the machine's own (a data directory stays on its machine): a head of 16 bytes, then one gn_verdict for each image.
+ * The byte order is the machine's, because a data directory stays on its machine. The file is a
+ * head of 16 bytes, then one gn_verdict for each image.
  */
 #ifndef GN_SERVER_VERDICTS_H
 #define GN_SERVER_VERDICTS_H
@@ -15,9 +17,10 @@ struct gn_verdict {
 	float confidence;         /* the probability of the predicted class */
 };
 
-/* Writes the report's images to path, whole or not at all. */
+/* Writes the report's images to path, atomically. */
 int gn_verdicts_write(const char *path, const struct gn_evaluation_report *report, struct gn_error *err);
-/* The verdicts in a file's bytes: borrowed from buffer, which must be aligned for them. GN_MALFORMED when it is not such a file. */
+/* The verdicts in a file's bytes, borrowed from buffer, which must be aligned for them.
+ * GN_MALFORMED if it is not such a file. */
 int gn_verdicts_parse(const struct gn_verdict **verdicts, int64_t *count, const void *buffer, size_t size,
                       struct gn_error *err);
 

@@ -1,5 +1,5 @@
 /*
- * The daemon: libmicrohttpd's callbacks, and how a request moves through them.
+ * The daemon: libmicrohttpd's callbacks, and the way of a request through them.
  *
  *   first call (headers)   the route is found, its limits are checked; a STREAM handler starts on a task thread
  *   calls with data        thrown away, collected (JSON), or put into the ring (STREAM)
@@ -7,8 +7,9 @@
  *   call after a resume    the answer is queued
  *   completion             the request's first reference goes
  *
- * An answer that is known before the body has come is sent once the body is through, because clients read no earlier; unless the client
- * waits for a 100 Continue, or the body is too long to wait for.
+ * An answer that is known before the body has come is sent once the body is through, because
+ * clients read no earlier; unless the client waits for a 100 Continue, or the body is too long to
+ * wait for.
  */
 #include "server/http/server.h"
 

@@ -1,4 +1,4 @@
-/* Answers whose body is read piece by piece, whole or a range of it: files and exports. */
+/* Answers whose body is read piece by piece, completely or a range of it: files and exports. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

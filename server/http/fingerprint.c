@@ -1,4 +1,5 @@
-/* The hash by which Idempotency-Key knows a request again. Here it begins and ends; who reads the body feeds it in between. */
+/* The hash by which Idempotency-Key recognises a request. This file begins and ends it. The code
+ * that reads the body updates it in between. */
 #include <string.h>
 
 #include "server/http/request.h"

@@ -1,4 +1,5 @@
-/* The form in a request's body, as a handler reads it. What is read or skipped of it goes into the hash of Idempotency-Key. */
+/* The form in a request's body, for handlers. All bytes that are read or skipped go into the hash
+ * of Idempotency-Key. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Runs the handler of a request's route. Before it come the checks that many routes share; behind it the connection goes on. */
+/* Runs the handler of a request's route. Before it come the checks that many routes share. After it
+ * the connection continues. */
 #include "server/common/json.h"
 #include "server/http/request.h"
 #include "server/store/store.h"

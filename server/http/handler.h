@@ -1,17 +1,23 @@
 /*
- * HTTP for handlers: the route table, and what a handler uses to read a request and to answer it. The daemon: server.h.
+ * HTTP for handlers: the route table, and the functions that read a request and answer it. The
+ * daemon is in server.h.
  *
  * Threads. libmicrohttpd's threads parse and send; they never block. A handler runs
- *   - on one of them when its route says GN_INLINE: it must not touch the disk, SQLite, or wait for anything;
- *   - otherwise on a task thread, with the connection suspended: it may block as long as it needs. Uploads, other streams
- *     (classification), pictures and everything else have threads of their own, so that none starves another.
- * A handler of a STREAM route starts as soon as the headers are there and pulls the body with gn_body_read while it arrives.
+ *   - on one of them when its route says GN_INLINE: it must not touch the disk, SQLite, or wait for
+ *     anything;
+ *   - otherwise on a task thread, with the connection suspended: it may block as long as it needs.
+ *     Uploads, other streams (classification), pictures and all others have their own threads, so
+ *     that none blocks another.
+ * A handler of a STREAM route starts as soon as the headers have arrived. It reads the body with
+ * gn_body_read while it arrives.
  *
- * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Helpers that say "replies" have
- * answered with a problem when they fail: the handler just returns. Answering the second time is our bug (gn_assert).
+ * A handler parses, calls, and replies exactly once with one of the gn_reply functions. Functions
+ * that say "replies" have sent a problem when they fail: the handler then just returns. A second
+ * reply is a bug of ours (gn_assert).
  *
- * The client may hang up at any moment. The request then stays valid until the handler returns; gn_body_read
- * gives -1 and the reply goes nowhere. What the handler made, it removes as on any other error.
+ * The client may hang up at any moment. The request then stays valid until the handler returns,
+ * gn_body_read returns -1, and the reply is dropped. The handler removes what it made, as on any
+ * other error.
  */
 #ifndef GN_SERVER_HANDLER_H
 #define GN_SERVER_HANDLER_H
@@ -59,16 +65,19 @@ struct gn_route {
 /* ---------------------------------------------------------------- reading a request ------------------------------ */
 
 struct gn_service *gn_request_service(const struct gn_request *r);
-/* The text that stood at {name} in the path, percent-decoded; never NULL for a name of the pattern. All borrowed until the reply. */
+/* The text at {name} in the path, percent-decoded; never NULL for a name of the pattern. All texts
+ * are borrowed until the reply. */
 const char *gn_path(const struct gn_request *r, const char *name);
-/* A query parameter, decoded, or NULL. "" when it stands there without a value. The first one counts. */
+/* A query parameter, decoded, or NULL. "" if it has no value. If it is repeated, the first one
+ * counts. */
 const char *gn_query(const struct gn_request *r, const char *name);
 /* Calls visit for every query parameter, in order: to refuse unknown ones. */
 void gn_query_each(const struct gn_request *r, void (*visit)(void *user, const char *name, const char *value),
                    void *user);
 /* A request header, or NULL. Names are matched without regard to case. */
 const char *gn_header(const struct gn_request *r, const char *name);
-/* The media type of the body in lower case without parameters ("multipart/form-data"), "" when not said. */
+/* The media type of the body in lower case without parameters ("multipart/form-data"), "" if not
+ * stated. */
 const char *gn_content_type(const struct gn_request *r);
 /* True when Accept names media ("text/csv") and does not prefer `other` over it. */
 bool gn_accepts(const struct gn_request *r, const char *media, const char *other);
@@ -76,28 +85,32 @@ bool gn_accepts(const struct gn_request *r, const char *media, const char *other
 /* The parsed body of a JSON route: an object, borrowed. */
 json_t *gn_request_json(const struct gn_request *r);
 
-/* Body of a STREAM route: fills buffer with at least one byte, returns the number; 0 at the end; -1 when the client went, the body
- * passed its limit, or the disk is full. Blocks. The signature is that of gn_ingest_options.read; `request` is the struct gn_request. */
+/* Reads the body of a STREAM route: writes at least one byte to buffer and returns the number. 0 at
+ * the end; -1 if the client has gone, the body has passed its limit, or the disk is full. Blocks.
+ * The signature is that of gn_ingest_options.read; `request` is the struct gn_request. */
 ssize_t gn_body_read(void *request, void *buffer, size_t size);
 /* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and returns NULL. */
 json_t *gn_body_json(struct gn_request *r, size_t limit);
-/* Multipart/form-data, pulled part by part from the body of a STREAM route. Nothing is kept: a part that is not read is skipped. */
+/* Multipart/form-data, read part by part from the body of a STREAM route. Nothing is kept: a part
+ * that is not read is skipped. */
 struct gn_multipart;
 struct gn_part {                  /* borrowed until the next call of gn_multipart_next */
 	const char *name;         /* "" when the part has none */
 	const char *filename;     /* "" when it has none; never a path to open */
 	const char *content_type; /* lower case without parameters; "" when not said */
 };
-/* Replies 415 when the body is not multipart/form-data with a boundary. Freed with the request. */
+/* Replies 415 if the body is not multipart/form-data with a boundary. Freed with the request. */
 struct gn_multipart *gn_multipart_open(struct gn_request *r);
-/* 1: *part is the next one; 0: no more; -1: malformed or the body broke (replies). */
+/* 1: *part is the next one; 0: no more; -1: the form is malformed or the body ended early
+ * (replies). */
 int gn_multipart_next(struct gn_multipart *m, struct gn_part *part);
-/* The current part's bytes, as gn_body_read: a read callback whose user is the struct gn_multipart. -1 also when the form ends in
- * mid-part; gn_reply_error then tells the cause. */
+/* The current part's bytes, as gn_body_read: a read callback whose user is the struct gn_multipart.
+ * -1 also if the form ends inside a part; gn_reply_error then states the cause. */
 ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size);
 
-/* Whether the client has hung up, or the service is stopping: long work that nobody waits for then ends. Of the handler's thread;
- * cheap enough for any loop. `request` is the struct gn_request, or the struct gn_multipart of its form. */
+/* Whether the client has hung up or the service is stopping, so that long work should end. Only for
+ * the handler's thread; cheap enough for any loop. `request` is the struct gn_request, or the
+ * struct gn_multipart of its form. */
 bool gn_request_gone(void *request);
 
 /* Copies a source (gn_body_read or gn_multipart_read) to its end.
@@ -108,7 +121,7 @@ int gn_source_load(gn_bytes_read *read, void *user, size_t limit, void **data, s
 
 /* ---------------------------------------------------------------- answering -------------------------------------- */
 
-/* body is stolen, also on failure. A NULL body (out of memory while it was made) answers 503. */
+/* body is stolen, also on failure. A NULL body means that memory was out, and answers 503. */
 void gn_reply_json(struct gn_request *r, int status, json_t *body);
 /* 201 with Location and the whole resource. body is stolen. */
 void gn_reply_created(struct gn_request *r, const char *location, json_t *body);
@@ -118,7 +131,8 @@ void gn_reply_text(struct gn_request *r, int status, const char *media_type, str
 void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, const void *bytes, size_t size,
                     const char *etag);
 
-/* A body that is read piece by piece, for files and exports: honours Range (one range), If-Range, If-None-Match, HEAD. */
+/* A body that is read piece by piece, for files and exports. Supports Range (one range), If-Range,
+ * If-None-Match and HEAD. */
 #define GN_STREAM        UINT64_MAX
 #define GN_STREAM_BROKEN SIZE_MAX
 struct gn_download {
@@ -126,8 +140,9 @@ struct gn_download {
 	const char *etag;     /* opaque, without quotes; NULL none */
 	const char *filename; /* Content-Disposition: attachment; NULL none. [A-Za-z0-9._-] only */
 	uint64_t bytes;       /* or GN_STREAM: read in order, of a length that is not known; no ranges then */
-	/* Copies up to size bytes from offset; at least one, else the transfer breaks off. Of a stream: 0 at its end, GN_STREAM_BROKEN when it
-	 * breaks off. Called on daemon threads: local files only. */
+	/* Copies up to size bytes from offset, but at least one, because otherwise the transfer is
+	 * aborted. For a stream: 0 at its end, GN_STREAM_BROKEN to abort. Called on daemon threads:
+	 * local files only. */
 	size_t (*read)(void *user, uint64_t offset, void *buffer, size_t size);
 	void (*release)(void *user); /* called exactly once, whatever happens; may be NULL */
 	void *user;
@@ -137,17 +152,19 @@ void gn_reply_download(struct gn_request *r, const struct gn_download *download)
 void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag,
                    const char *filename);
 
-/* Adds a header to the coming reply. Before the reply. */
+/* Adds a header to the reply. Call it before the reply. */
 void gn_reply_header(struct gn_request *r, const char *name, const char *value);
 
 /* application/problem+json {"type","title","status","detail"}; type and title follow from the status. */
 void gn_reply_problem(struct gn_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The problem that fits an engine or store error. err->where of the form "/field" becomes errors[0].pointer; any other where
- * stands before the detail. When the body broke (too large, disk full), that is what is told. */
+/* Replies with an engine or store error. err->where of the form "/field" becomes errors[0].pointer;
+ * any other where comes before the detail. If the body has failed (too large, disk full), that
+ * error is sent instead. */
 void gn_reply_error(struct gn_request *r, const struct gn_error *err);
 
-/* Bad fields, answered together: a 422 with "errors", the array that server/common/fields.h fills (stolen). Replies and returns true when it has
- * any element (or is NULL: 503); returns false when it is empty. */
+/* Replies with all invalid fields: a 422 with "errors", the array that server/common/fields.h fills
+ * (stolen). Replies and returns true if it has any element, or is NULL (503). Returns false if it
+ * is empty. */
 bool gn_reply_fields(struct gn_request *r, json_t *errors);
 /* The same for one field. pointer is a JSON pointer ("/epochs"; "/NAME" for a query parameter). */
 void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...)

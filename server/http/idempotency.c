@@ -1,9 +1,11 @@
 /*
- * Idempotency-Key: the first answer of 201 to a key is kept for 24 h; the same request with that key gets it again, another request with
- * it gets a 422, and one that comes while the first is still in work a 409. Errors are not kept: they may be tried again.
+ * Idempotency-Key: the first answer of 201 to a key is kept for 24 h. The same request with that
+ * key gets this answer again. Another request with it gets a 422. A request that comes while the
+ * first is still in progress gets a 409. Errors are not kept, so that the client can try again.
  *
- * "The same request" is decided by a hash of the path, the query and the body, taken while the body streams. The parts of a form
- * count, its boundary does not, because clients draw a new one each time.
+ * A hash of the path, the query and the body, taken while the body streams, decides whether two
+ * requests are the same. It covers the parts of a form, but not its boundary, because clients
+ * choose a new boundary each time.
  */
 #include <stdlib.h>
 #include <string.h>

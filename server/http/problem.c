@@ -1,4 +1,4 @@
-/* Errors as application/problem+json (RFC 9457): the one place that turns an error into an answer. */
+/* Errors as application/problem+json (RFC 9457). Only this file turns an error into an answer. */
 #include "server/http/handler.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Answers: each becomes an MHD response with the headers that every answer has. */
+/* Answers: makes an MHD response with the headers that all answers have. */
 #include <string.h>
 
 #include "server/http/request.h"

@@ -1,9 +1,10 @@
 /*
- * What the files of the HTTP room share; handlers see handler.h only.
+ * Declarations that the files of the HTTP room share. Handlers use handler.h only.
  *
- * A request lives from MHD's first call to the later of MHD's completion call and the end of its task: two references.
- * Locks: r->lock guards the members named under it; MHD_suspend_connection and MHD_resume_connection are called with it held, so
- * that a resume never overtakes its suspend. No other lock is taken under it.
+ * A request lives from MHD's first call to the later of MHD's completion call and the end of its
+ * task: two references. Locks: r->lock guards the members named under it; MHD_suspend_connection
+ * and MHD_resume_connection are called with it held, so that a resume never overtakes its suspend.
+ * No other lock is taken under it.
  */
 #ifndef GN_SERVER_HTTP_PRIVATE_H
 #define GN_SERVER_HTTP_PRIVATE_H
@@ -119,17 +120,18 @@ struct gn_http {
 /* request.c */
 void gn_request_copy_values(struct gn_request *r);
 void gn_request_unref(struct gn_request *r);
-/* Whether the client's side of the connection has ended, and, if drained, nothing that it sent is left to read. With the lock, and not
- * after the connection has gone: MHD closes its socket later than that. */
+/* Whether the client's side of the connection has ended and, if drained, all that it sent was read.
+ * Needs the lock. Not after the connection has ended: MHD closes its socket later. */
 bool gn_request_peer_closed(const struct gn_request *r, bool drained);
 
 /* handle.c */
-/* Of an upload: takes the permit to work, waiting for it, and gives it back. Nothing for other requests. */
+/* For an upload: waits for the permit to work and takes it, and returns it. Does nothing for other
+ * requests. */
 void gn_request_start_work(struct gn_request *r);
 void gn_request_pause_work(struct gn_request *r);
-/* Runs the route's handler, idempotency and JSON body included; afterwards r has its answer. */
+/* Runs the route's handler, with idempotency and JSON body. Afterwards r has its answer. */
 void gn_request_handle(struct gn_request *r);
-/* The connection goes on with the answer; gives the task's reference back. */
+/* Resumes the connection with the answer; drops the task's reference. */
 void gn_request_complete(struct gn_request *r);
 
 /* body.c: from MHD's thread */
@@ -137,18 +139,18 @@ enum MHD_Result gn_body_push(struct gn_request *r, const char *data, size_t *siz
 int gn_body_append(struct gn_request *r, const char *data, size_t size);
 
 /* form.c */
-/* Reads the rest, for the hash. -1: the body broke. */
+/* Reads the rest, for the hash. -1: the body ended early. */
 int gn_body_drain(struct gn_request *r, struct gn_error *err);
 
-/* idempotency.c: 0: go on with the handler; 1: answered. */
+/* idempotency.c: 0: run the handler; 1: answered. */
 int gn_idempotency_begin(struct gn_request *r);
 void gn_idempotency_end(struct gn_request *r);
 
-/* fingerprint.c: the hash of a request with a key, in r->hash while it is taken */
-/* Begins it with what is known before a streamed body. -1: replied. */
+/* fingerprint.c: the hash of a request with a key, in r->hash until it is finished */
+/* Begins the hash with the facts that are known before a streamed body. -1: replied. */
 int gn_hash_start(struct gn_request *r);
 void gn_hash_feed(struct gn_request *r, const void *bytes, size_t size);
-/* Ends it, in hexadecimal digits. */
+/* Ends the hash; writes it in hexadecimal digits. */
 void gn_hash_finish(struct gn_request *r, char hash[65]);
 
 /* reply.c */

@@ -1,4 +1,4 @@
-/* Finding the route of a request: a walk over the table, which is short. */
+/* Finds the route of a request by a linear search in the table, which is short. */
 #include <string.h>
 
 #include "server/http/request.h"

@@ -1,6 +1,6 @@
 /*
- * The dashboard's files: read once at the start, from the share folders, into a table of paths. A request's path is only ever
- * compared with that table, so it never reaches the file system.
+ * The dashboard's files, read once at the start from the share folders into a table of paths. A
+ * request's path is only compared with this table, so it never reaches the file system.
  */
 #include <dirent.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /*
- * What becomes of a job whose worker has ended. A worker says itself how it went (exit status and result.json, see worker.h); any other
- * end is a death: the job is queued again, and fails after three deaths without a new checkpoint in between.
+ * Finishes a job after its worker has ended. The worker reports its end by its exit status and
+ * result.json (see worker.h). Any other end is a death: the job is queued again, and fails after
+ * three deaths without a new checkpoint in between.
  */
 #include <dirent.h>
 #include <stdlib.h>

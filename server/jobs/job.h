@@ -75,12 +75,14 @@ struct gn_supervisor {
 int gn_jobs_grow(struct gn_supervisor *s);
 /* Takes over row's content. NULL: out of memory, row is released. With change held, or before the thread starts. */
 struct gn_job *gn_jobs_add(struct gn_supervisor *s, struct gn_job_row *row);
-/* By id or name; NULL: there is none of that kind. With change or lock held. */
+/* Finds a job by id or name; NULL if there is no such job of that kind. With change or lock
+ * held. */
 struct gn_job *gn_jobs_find(const struct gn_supervisor *s, enum gn_kind kind, const char *text);
-/* Takes the job out of the table, ends its listeners' streams and frees it. With change held. */
+/* Removes the job from the table, ends its listeners' streams and frees it. With change held. */
 void gn_jobs_remove(struct gn_supervisor *s, struct gn_job *job);
 void gn_jobs_release(struct gn_supervisor *s);
-/* The list of queued and running jobs; leaving it twice does nothing. With change held. */
+/* Adds the job to the list of queued and running jobs, or removes it; removing it twice does
+ * nothing. With change held. */
 void gn_jobs_activate(struct gn_supervisor *s, struct gn_job *job);
 void gn_jobs_deactivate(struct gn_supervisor *s, struct gn_job *job);
 bool gn_job_is_active(const struct gn_job *job);
@@ -94,7 +96,7 @@ void gn_supervisor_unlisten(struct gn_supervisor *s, struct gn_listener *listene
 /* resource.c: with change held */
 /* Makes the job's resource text again and wakes its listeners. */
 void gn_job_publish(struct gn_supervisor *s, struct gn_job *job);
-/* Sets the status with all that follows from it: times, the status event, the row, the text. */
+/* Sets the status and all that depends on it: times, the status event, the row, the text. */
 void gn_job_set_status(struct gn_supervisor *s, struct gn_job *job, enum gn_job_status status);
 void gn_job_wake_listeners(struct gn_supervisor *s, struct gn_job *job);
 /* Path of a file of the job's folder. */
@@ -104,32 +106,35 @@ void gn_job_path(const struct gn_supervisor *s, const struct gn_job *job, const 
 void gn_job_tail(struct gn_supervisor *s, struct gn_job *job);
 /* Appends a status event; the file has been read to its end first. */
 void gn_job_append_status(struct gn_supervisor *s, struct gn_job *job);
-/* The service before may have died before it could tell that the job is queued (again): tells it where the last status event is
- * another. No worker may hold the job's folder. */
+/* The previous service may have died before it wrote that the job is queued (again). If the last
+ * status event is another one, writes it now. No worker may hold the job's folder. */
 void gn_job_tell_queued(struct gn_supervisor *s, struct gn_job *job);
 
 /* start.c: with change held, on the supervisor's thread */
-/* No worker holds the job's folder; one of a service that was killed may still be writing its checkpoint. */
+/* Whether no worker holds the job's folder. The worker of a killed service may still be writing its
+ * checkpoint. */
 bool gn_job_folder_free(const struct gn_supervisor *s, const struct gn_job *job);
-/* Returns whether the job was dealt with: a worker lives, or the job ended in another way. False while the last worker still holds the
- * job's folder. */
+/* Returns true if a worker was started or the job has ended in another way. Returns false while the
+ * last worker still holds the job's folder. */
 bool gn_job_start(struct gn_supervisor *s, struct gn_job *job);
 
 /* finish.c: with change held */
 /* The worker ended with this wait status. */
 void gn_job_ended(struct gn_supervisor *s, struct gn_job *job, int wait_status);
-/* True when an earlier worker left a result that was never taken over; the job is finished then. Else removes what a failed attempt left. */
+/* If an earlier worker left a result that was not taken over, finishes the job and returns true.
+ * Otherwise removes what a failed attempt left. */
 bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job);
 
 /* sweeps.c: with change held, or before the thread starts */
-/* The sweep that the run belongs to; NULL: none. */
+/* The sweep that the run belongs to, or NULL. */
 const char *gn_job_sweep(const struct gn_job *job);
-/* What the run shares with the others of its sweep, as its worker reads it (see worker.h), with the folder made; null where it
- * is alone or the folder cannot be had. New reference. */
+/* The member "shared" of the run's job.json (see worker.h); makes the folder. JSON null if the run
+ * is in no sweep or the folder cannot be made. New reference. */
 json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job);
-/* A run is not active any longer: the last one of its sweep takes along what they shared. */
+/* Call it when a run is not active any more. After the last active run of a sweep, removes what the
+ * runs shared. */
 void gn_sweep_leave(struct gn_supervisor *s, const struct gn_job *job);
-/* Removes what is left of sweeps without active runs. */
+/* Removes the shared folders of sweeps without active runs. */
 void gn_sweeps_tidy(struct gn_supervisor *s);
 
 /* loop.c */

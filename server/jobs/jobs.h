@@ -1,15 +1,19 @@
 /*
- * The supervisor: the queue of jobs (runs, soups, evaluations), their worker processes, and what is known of every job, in memory.
+ * The supervisor: the queue of jobs (runs, soups, evaluations), their worker processes, and a table
+ * of all jobs in memory.
  *
- * Every job's resource lies ready as JSON text (struct gn_text), made again by the supervisor whenever something changes: the request's
- * members, then those of its own (gn_job_row.members), then id, name, created_at, started_at, finished_at, status, attempts, progress,
- * result, error. Reading it takes a shared lock and no SQLite: gn_supervisor_get and _list never block (INLINE handlers).
+ * Every job's resource is kept as JSON text (struct gn_text), which the supervisor makes again
+ * after each change. It has the request's members, then the job's own (gn_job_row.members), then
+ * id, name, created_at, started_at, finished_at, status, attempts, progress, result, error. Reading
+ * it takes a shared lock and no SQLite: gn_supervisor_get and _list never block (INLINE handlers).
  *
- * A worker is `gonio train|soup|evaluate DIR`. DIR holds job.json (supervisor -> worker), events.ndjson (both append), log.txt (its stdout
- * and stderr), checkpoint.bin, result.json (worker -> supervisor), model.safetensors (until it moves to models/ID/) and lock (held by the
- * live worker). See worker.h for job.json and the exit codes.
+ * A worker is `gonio train|soup|evaluate DIR`. DIR holds job.json (supervisor -> worker),
+ * events.ndjson (both append), log.txt (its stdout and stderr), checkpoint.bin, result.json (worker
+ * -> supervisor), model.safetensors (until it moves to models/ID/) and lock (held by the live
+ * worker). See worker.h for job.json and the exit codes.
  *
- * events.ndjson: see server/formats/events.h. The supervisor writes the status events ({"status","attempt"}), only while no worker lives.
+ * events.ndjson: see server/formats/events.h. The supervisor writes the status events
+ * ({"status","attempt"}), only while no worker lives.
  */
 #ifndef GN_SERVER_SUPERVISOR_H
 #define GN_SERVER_SUPERVISOR_H
@@ -54,8 +58,9 @@ struct gn_supervisor_options {
 /* Loads every job; those that were running are queued again. Starts nothing before gn_supervisor_go. */
 int gn_supervisor_new(struct gn_supervisor **out, const struct gn_supervisor_options *options, struct gn_error *err);
 void gn_supervisor_go(struct gn_supervisor *s);
-/* Starts no more workers, asks the living to checkpoint and stop, waits for them (SIGKILL after the grace period); their jobs are queued
- * for the next start. Then frees. */
+/* Starts no more workers, and tells the running ones to write a checkpoint and stop. Waits for
+ * them, with SIGKILL after the grace period. Their jobs are queued for the next start. Then
+ * frees. */
 void gn_supervisor_free(struct gn_supervisor *s);
 
 /* ---------------------------------------------------------------- changing jobs: task threads -------------------- */
@@ -70,16 +75,17 @@ struct gn_job_new {
 	const json_t
 	    *members; /* {"tuned_layers":[...],...}: see gn_job_row. The worker's "record" events change them */
 };
-/* Queues count jobs, all or none. ids receives theirs. GN_CONFLICT "/name", GN_NOT_FOUND with the pointer of what is gone. */
+/* Queues count jobs, all or none. ids receives their ids. GN_CONFLICT "/name"; GN_NOT_FOUND with
+ * the pointer of a missing model or data set. */
 int gn_supervisor_submit(struct gn_supervisor *s, const struct gn_job_new *jobs, int count, char ids[][GN_ID_SIZE],
                          struct gn_error *err);
 /* The same for the runs of a sweep, with its row; sweep: name and request are used, the rest is set. Caller releases. */
 int gn_supervisor_submit_sweep(struct gn_supervisor *s, struct gn_sweep_row *sweep, const struct gn_job_new *jobs,
                                int count, struct gn_error *err);
-/* Deletes the sweep's row and what its runs shared; the runs that are still there belong to no sweep then. GN_CONFLICT while one of them is
- * active. *freed (may be NULL): bytes. */
+/* Deletes the sweep's row and what its runs shared. The remaining runs then belong to no sweep.
+ * GN_CONFLICT while one of them is active. *freed (may be NULL) receives the freed bytes. */
 int gn_supervisor_delete_sweep(struct gn_supervisor *s, const char *id, uint64_t *freed, struct gn_error *err);
-/* All take an id or a name. GN_NOT_FOUND; GN_CONFLICT when the status does not allow it. */
+/* All accept an id or a name. GN_NOT_FOUND; GN_CONFLICT if the status does not allow the change. */
 int gn_supervisor_cancel(struct gn_supervisor *s, enum gn_kind kind, const char *job,
                          struct gn_error *err); /* queued or running; returns at once */
 int gn_supervisor_resume(struct gn_supervisor *s, enum gn_kind kind, const char *job,
@@ -89,7 +95,7 @@ int gn_supervisor_delete(struct gn_supervisor *s, enum gn_kind kind, const char 
 
 /* ---------------------------------------------------------------- reading jobs: never blocks --------------------- */
 
-/* The resource by id or name: one reference for the caller; NULL: no such job. */
+/* The resource by id or name, with a reference for the caller; NULL if there is no such job. */
 struct gn_text *gn_supervisor_get(struct gn_supervisor *s, enum gn_kind kind, const char *job);
 /* The same as a value: new reference; NULL: no such job, or out of memory. */
 json_t *gn_supervisor_resource(struct gn_supervisor *s, enum gn_kind kind, const char *job);

@@ -1,8 +1,10 @@
 /*
- * The supervisor's thread: starts workers, follows their events, ends them. It polls ten times a second while a worker lives: inotify
- * would spare a stat() of one file, and needs a second way to wait beside the condition.
+ * The supervisor's thread: starts workers, follows their events, ends them. It polls ten times a
+ * second while a worker runs. inotify would save a stat() of one file, but would need a second way
+ * to wait beside the condition.
  *
- * Workers get SIGTERM when this thread ends (PR_SET_PDEATHSIG goes by thread), so only this thread starts them (start.c).
+ * Workers get SIGTERM when this thread ends (PR_SET_PDEATHSIG goes by thread), so only this thread
+ * starts them (start.c).
  */
 #include <math.h>
 #include <signal.h>

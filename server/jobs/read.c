@@ -1,4 +1,4 @@
-/* What handlers read of jobs, and who listens to one: see jobs.h. Nothing here waits for a disk. */
+/* Functions with which handlers read jobs and listen to them: see jobs.h. None waits for a disk. */
 #include <stdlib.h>
 #include <string.h>
 

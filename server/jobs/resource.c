@@ -1,4 +1,5 @@
-/* A job's resource as JSON text, its status with all that follows from one, and the waking of those who listen. */
+/* A job's resource as JSON text, changes of its status with all that depends on it, and the waking
+ * of listeners. */
 #include <string.h>
 
 #include "server/common/log.h"

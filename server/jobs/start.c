@@ -1,4 +1,4 @@
-/* Starting a job's worker: job.json, and a process of its own (see worker.h). */
+/* Starts a job's worker: writes job.json and starts a process (see worker.h). */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /*
- * The supervisor's start and stop, and the changes that handlers ask for: see jobs.h. The thread that runs workers is in
- * loop.c.
+ * The supervisor's start and stop, and the changes that handlers request: see jobs.h. The thread
+ * that runs workers is in loop.c.
  */
 #include "server/jobs/jobs.h"
 

@@ -1,4 +1,5 @@
-/* Sweeps, as the supervisor sees them: runs that name one sweep, and share DIR/sweeps/ID while one of them is queued or running. */
+/* Sweeps in the supervisor: runs that name the same sweep share DIR/sweeps/ID while one of them is
+ * queued or running. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>

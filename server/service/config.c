@@ -37,13 +37,13 @@ struct option_row {
 #define TIB       1099511627776.0
 
 static const struct option_row table[] = {
-    {"data", OPTION_TEXT, MEMBER(data), 0, 0, NULL, "DIR", "data directory; made when missing (required)"},
+    {"data", OPTION_TEXT, MEMBER(data), 0, 0, NULL, "DIR", "data directory; created if missing (required)"},
     {"listen", OPTION_TEXT, MEMBER(listen), 0, 0, "127.0.0.1:8080", "ADDRESS:PORT",
-     "numeric address and port; [::1]:8080 for IPv6; port 0 takes a free one"},
+     "numeric address and port; [::1]:8080 for IPv6; port 0 chooses a free one"},
     {"device", OPTION_TEXT, MEMBER(device), 0, 0, "auto", "auto|cpu|cuda:N", "where runs and classification compute"},
     {"precision", OPTION_CHOICE, MEMBER(precision), 0, 0, "auto", "auto|fp32|tf32|bf16",
-     "of matrix products; auto: bf16 on a GPU, fp32 on a CPU, which has no other"},
-    {"threads", OPTION_COUNT, MEMBER(threads), 0, 4096, "0", "N", "threads of the engine; 0 takes all cores"},
+     "of matrix products; auto: bf16 on a GPU; a CPU has fp32 only"},
+    {"threads", OPTION_COUNT, MEMBER(threads), 0, 4096, "0", "N", "threads of the engine; 0 uses all cores"},
     {"max-runs", OPTION_COUNT, MEMBER(max_runs), 1, 64, "1", "N", "runs that train at the same time"},
     {"max-upload", OPTION_BYTES, MEMBER(max_upload), 1024, 1024 * TIB, "64G", "BYTES", "largest request body"},
     {"max-uploads", OPTION_COUNT, MEMBER(max_uploads), 1, 64, "8", "N", "uploads that compute at once; others wait"},
@@ -53,11 +53,11 @@ static const struct option_row table[] = {
      "memory for decoding images: for uploads, and for requests"},
     {"max-entries", OPTION_COUNT, MEMBER(max_entries), 1, 1e9, "4000000", "N", "files in the largest archive"},
     {"max-unpacked", OPTION_BYTES, MEMBER(max_unpacked), 1024, 1024 * TIB, "64G", "BYTES",
-     "what one archive may unpack to"},
+     "unpacked bytes of one archive"},
     {"archive-ratio", OPTION_COUNT, MEMBER(archive_ratio), 1, 1000000, "200", "N",
      "bytes unpacked for each byte of an archive, after 64M"},
     {"work-seconds", OPTION_REAL, MEMBER(work_seconds), 0.1, 86400, "5", "S",
-     "computing for one file of an archive or one form of images; 8M of it add a second"},
+     "computing time for one file of an archive or one form of images; every 8M add a second"},
     {"archive-memory", OPTION_BYTES, MEMBER(archive_memory), 1 << 20, TIB, "136M", "BYTES",
      "memory for the window of an archive's gzip, xz or zstd"},
     {"disk-reserve", OPTION_BYTES, MEMBER(disk_reserve), 0, 1024 * TIB, "1G", "BYTES",
@@ -66,11 +66,11 @@ static const struct option_row table[] = {
     {"batch-wait-ms", OPTION_REAL, MEMBER(batch_wait_ms), 0, 1000, "2", "MS",
      "how long the first image of a batch waits for others"},
     {"model-memory", OPTION_BYTES, MEMBER(model_memory), 0, 1024 * TIB, "0", "BYTES",
-     "memory for models kept ready; 0 takes a quarter of the device's"},
+     "memory for models kept ready; 0 uses a quarter of the device's"},
     {"cors", OPTION_TEXT, MEMBER(cors), 0, 0, "", "ORIGIN",
-     "the origin that other sites' pages may call from; none by default"},
+     "the origin of other sites' pages that may call the API; none by default"},
     {"log-format", OPTION_CHOICE, MEMBER(log_format), 0, 0, "text", "text|json", "form of the log lines on stderr"},
-    {"log-level", OPTION_CHOICE, MEMBER(log_level), 0, 0, "info", "error|warn|info|debug", "how much is logged"},
+    {"log-level", OPTION_CHOICE, MEMBER(log_level), 0, 0, "info", "error|warn|info|debug", "the least level that is logged"},
     {"insecure", OPTION_FLAG, MEMBER(insecure), 0, 0, "0", NULL, "allow an address that other machines can reach"},
 };
 enum { TABLE_ROWS = sizeof table / sizeof table[0] };
@@ -235,7 +235,7 @@ int gn_config_parse(struct gn_config *config, int argc, char *const *argv, struc
 	if (!loopback && !config->insecure)
 		return gn_fail(
 		    err, GN_INVALID, "listen",
-		    "other machines can reach %s, and nothing asks them who they are: add --insecure if that is meant",
+		    "other machines can reach %s, and there is no authentication: add --insecure to allow it",
 		    config->listen);
 	return 0;
 }

@@ -1,8 +1,10 @@
 /*
- * The service: what `gonio serve` is made of, the order in which it starts and stops, and its readiness.
+ * The service: the parts of `gonio serve`, the order in which they start and stop, and their
+ * readiness.
  *
- * Start: store (lock, migration, clean-up), metrics, device, classifier, supervisor, then HTTP: who can connect finds everything
- * ready; last, the supervisor starts workers. Stop, in reverse: no new work, answers finish, workers checkpoint and stop.
+ * Start: store (lock, migration, clean-up), metrics, device, classifier, supervisor, then HTTP, so
+ * that all is ready for the first connection. Last, the supervisor starts workers. Stop, in
+ * reverse: no new work is accepted, answers finish, workers write a checkpoint and stop.
  */
 #ifndef GN_SERVER_SERVICE_H
 #define GN_SERVER_SERVICE_H

@@ -1,9 +1,10 @@
 /*
- * SQLite connections of the store: one writer and a few readers, each used by one thread at a time, with prepared statements
- * that are kept. Private to store*.c.
+ * SQLite connections of the store: one writer and a few readers, each used by one thread at a time.
+ * Each keeps its prepared statements. Private to server/store.
  *
- * WAL, so that readers never wait for the writer; synchronous=FULL, because an answer of 201 promises that the row survives
- * a power cut, and commits are rare (uploads, status changes), never per request.
+ * The database is in WAL mode, so that readers never wait for the writer. It uses synchronous=FULL,
+ * because an answer of 201 promises that the row survives a power failure. Commits are rare: they
+ * come with uploads and status changes, not with each request.
  */
 #ifndef GN_SERVER_DB_H
 #define GN_SERVER_DB_H
@@ -19,21 +20,25 @@ struct gn_conn;
 int gn_db_open(struct gn_db **out, const char *path, struct gn_error *err);
 void gn_db_close(struct gn_db *db);
 
-/* Borrows a connection; waits until one is free. The writer is one; readers are several. Never hold two at once. */
+/* Borrows a connection; waits until one is free. There are one writer and several readers. A thread
+ * must not hold two at once. */
 struct gn_conn *gn_db_reader(struct gn_db *db);
 struct gn_conn *gn_db_writer(struct gn_db *db);
 void gn_db_release(struct gn_db *db, struct gn_conn *conn);
 
-/* A reset statement with its bindings cleared, or NULL with the error. sql must be a string that lives on: its address is the key. */
+/* A reset statement without bindings, or NULL with the error. sql must be a string that is never
+ * freed, because its address is the key. */
 sqlite3_stmt *gn_db_prepare(struct gn_conn *conn, const char *sql, struct gn_error *err);
-/* SQLITE_ROW: 1; SQLITE_DONE: 0; else -1 with the error: a UNIQUE constraint is GN_CONFLICT, a full disk GN_NO_SPACE. */
+/* SQLITE_ROW: 1; SQLITE_DONE: 0; else -1 with the error: a UNIQUE constraint is GN_CONFLICT, a full
+ * disk GN_NO_SPACE. */
 int gn_db_step(struct gn_conn *conn, sqlite3_stmt *stmt, struct gn_error *err);
 /* Runs one statement without results: "BEGIN IMMEDIATE", "COMMIT", ... */
 int gn_db_run(struct gn_conn *conn, const char *sql, struct gn_error *err);
-/* ROLLBACK, whatever state the transaction is in. */
+/* ROLLBACK, in any state of the transaction. */
 void gn_db_rollback(struct gn_conn *conn);
 
-/* Column and parameter helpers. gn_db_copy: at most size - 1 bytes of a text column, "" for NULL. gn_db_bind_text: NULL or "" binds NULL. */
+/* Column and parameter helpers. gn_db_copy: at most size - 1 bytes of a text column, "" for NULL.
+ * gn_db_bind_text: NULL or "" binds NULL. */
 void gn_db_copy(char *out, size_t size, sqlite3_stmt *stmt, int column);
 void gn_db_bind_text(sqlite3_stmt *stmt, int parameter, const char *text);
 

@@ -1,10 +1,11 @@
 /*
- * The schema, one string for each version. A released version is never edited: a change of the schema is a new string at
- * the end. PRAGMA user_version holds the number of strings that were applied.
+ * The schema, one string for each version. Never edit a released version: a change of the schema is
+ * a new string at the end. PRAGMA user_version is the number of applied strings.
  *
- * seq orders lists (newest first) and is never used again, so that a page's end stays valid when rows go. Names are unique
- * within a kind; NULL names are not compared. What a job needs has no foreign key: a finished job outlives it; `member` is where the
- * job's request names the thing. JSON columns are read by api/ only.
+ * seq orders lists (newest first). A value is never used twice, so that the end of a page stays
+ * valid after rows were deleted. Names are unique within a kind; NULL names are not compared.
+ * job_needs has no foreign key to the needed thing, because a finished job may outlive it. `member`
+ * is the member of the job's request that names the thing. Only api/ reads JSON columns.
  */
 #include "server/store/db.h"
 

@@ -1,5 +1,7 @@
 /*
- * Rows of models and data sets: see store.h. Both kinds have the same columns but for base, run and soup, which only models have; the queries are written out for each kind because a statement's text is its key.
+ * Rows of models and data sets: see store.h. Both kinds have the same columns, except for base, run
+ * and soup, which only models have. The queries are written out for each kind, because a
+ * statement's text is its key.
  */
 #include "server/store/store.h"
 

@@ -1,6 +1,8 @@
 /*
- * The work of an evaluation: see worker.h. Its result: {"accuracy","top5_accuracy","macro_f1","loss","ece","images","seconds"}. What is
- * too large for a list of evaluations lies beside it: report.json, {"per_class":[{"class","accuracy","images"}],"confusion":[[N]]|null,
+ * The work of an evaluation: see worker.h. Its result:
+ * {"accuracy","top5_accuracy","macro_f1","loss","ece","images","seconds"}. Results that are too
+ * large for a list of evaluations go into files beside it: report.json,
+ * {"per_class":[{"class","accuracy","images"}],"confusion":[[N]]|null,
  * "calibration":[{"images","confidence","accuracy"}]}, and images.bin (verdicts.h).
  */
 #include <math.h>

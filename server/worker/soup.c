@@ -1,7 +1,8 @@
 /*
- * The work of a soup: see worker.h. Its result: {"val_accuracy","val_loss","kept","seconds"}, and model.safetensors beside it. What each
- * ingredient reached and weighs goes into the job's members, as the event {"ingredients":[{"model","val_accuracy","val_loss","kept",
- * "weight"}]}. soup.bin, the engine's, is what a stopped or killed soup goes on from.
+ * The work of a soup: see worker.h. Its result: {"val_accuracy","val_loss","kept","seconds"}, and
+ * model.safetensors beside it. The accuracy and the weight of each ingredient go into the job's
+ * members, by the event {"ingredients":[{"model","val_accuracy","val_loss","kept", "weight"}]}. A
+ * stopped or killed soup continues from the engine's soup.bin.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -38,12 +38,12 @@ void gn_worker_release(struct gn_worker *w);
 void gn_worker_say(const struct gn_worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Appends an event; line is what gn_event_line or gn_event_line_of made, freed here. */
 void gn_worker_tell(struct gn_worker *w, char *line);
-/* Appends {"done","total","eta_seconds"} as a "progress" event, unless the last is younger than half a second and this is neither the
- * beginning (done 0) nor the end. */
+/* Appends {"done","total","eta_seconds"} as a "progress" event. Drops it if the last one is younger
+ * than half a second, except at the beginning (done 0) and at the end. */
 void gn_worker_progress(struct gn_worker *w, int64_t done, int64_t total);
 
-/* The work of each kind. Checks the request and returns the "result" member of result.json, a new reference; NULL with err filled in:
- * GN_CANCELLED when it was stopped; where GN_JOB_JSON when the request is not right: the exit status is then GN_WORKER_USAGE. */
+/* The work of each kind. Checks the request and returns the "result" member of result.json, a new
+ * reference. NULL with err filled in on an error; GN_CANCELLED if it was stopped. */
 json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err);
 json_t *gn_worker_soup(struct gn_worker *w, struct gn_error *err);
 json_t *gn_worker_evaluate(struct gn_worker *w, struct gn_error *err);

@@ -1,5 +1,5 @@
 /*
- * `gonio train DIR`, `gonio soup DIR`, `gonio evaluate DIR`: one job in a process of its own.
+ * `gonio train DIR`, `gonio soup DIR`, `gonio evaluate DIR`: one job in its own process.
  *
  * DIR holds job.json, and result.json in the end: see formats/job_folder.h. The result of a run: {"val_accuracy","val_macro_f1",
  * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes","device","precision"}; of the others see soup.c and
@@ -19,11 +19,12 @@ struct gn_worker_watch {
 	void (*on_text)(void *user, const char *text); /* what goes to stderr where nobody looks on */
 	void *user;
 };
-/* Does the job of that kind, in the folder, which becomes the current one. Returns the exit status. watch: NULL, nobody looks on. With
- * GONIO_SUPERVISED=PID in the environment it belongs to the service of that process: it runs at a lower priority and stops, after a
- * checkpoint, when the service dies. */
+/* Does the job of that kind in the folder, which becomes the current folder. Returns the exit
+ * status. watch may be NULL. GONIO_SUPERVISED=PID in the environment means that the service of that
+ * process started it: it then runs at a lower priority, and when the service dies, it writes a
+ * checkpoint and stops. */
 int gn_worker_main(enum gn_kind kind, const char *folder, const struct gn_worker_watch *watch);
-/* The environment says that a service is in charge of this process. */
+/* Whether a service started this process, by the environment. */
 bool gn_worker_supervised(void);
 
 #endif

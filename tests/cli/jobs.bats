@@ -245,7 +245,7 @@ END
     says "full is not an empty folder"
     train a
     gonio 1 train "${MODEL[@]}" --data "$GOLDEN/method.zip" --strategy full --out a
-    says "to go on with it: gonio train a"
+    says "to continue it: gonio train a"
     mkdir empty
     gonio 1 train "${MODEL[@]}" --data nothing --strategy full --out empty
     [ -z "$(ls -A empty)" ]
