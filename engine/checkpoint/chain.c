@@ -1,4 +1,4 @@
-/* A tuned model and its bases, opened together: see gonio.h. */
+/* Opens a tuned model together with its bases: see include/gonio/model.h. */
 #include <string.h>
 
 #include "gonio.h"

@@ -1,6 +1,6 @@
 /*
- * Side files: see config.h. Members that nobody here reads are left alone, whatever they hold; members that are read
- * must have the right type and a sane range, because a config that lies is worse than none.
+ * Side files: see config.h. Members that gonio does not read may have any value. Members that it
+ * reads must have the right type and a sensible range, because a wrong config is worse than none.
  */
 #include "checkpoint/config.h"
 
@@ -33,9 +33,10 @@ int gn_activation_from_name(const char *name)
 	return -1;
 }
 
-/* ---------------------------------------------------------------- helpers ---------------------------------------- */
+/* ---------------------------------------------------------------- helpers --------------------- */
 
-/* A side length: a whole number, or a list or object of equal ones ([518, 518], {"height": 224, "width": 224}). */
+/* A side length: a whole number, or a list or object of equal ones ([518, 518], {"height": 224,
+ * "width": 224}). */
 static int read_side(int *out, const json_t *object, const char *name, struct gn_error *err)
 {
 	const json_t *value = json_object_get(object, name), *a = value, *b = value;
@@ -103,9 +104,10 @@ static int parse_object(json_t **out, const char *text, size_t size, const char 
 	return gn_fail(err, GN_INVALID, "", "%s must be a JSON object", what);
 }
 
-/* ---------------------------------------------------------------- Hugging Face's config.json -------------------- */
+/* --------------------------------------------------------------- Hugging Face's config.json --- */
 
-/* id2label {"0": "cat", ...} in the order of the numbers; placeholders ("LABEL_3") give no labels. */
+/* id2label {"0": "cat", ...} in the order of the numbers; placeholders ("LABEL_3") give no
+ * labels. */
 static int read_id2label(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
 	const json_t *map = json_object_get(config, "id2label");
@@ -143,7 +145,8 @@ static int read_id2label(struct gn_side *side, const json_t *config, struct gn_e
 
 static int read_hf_config(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
-	const json_t *tower = json_object_get(config, "vision_config"); /* CLIP: the image tower's part */
+	/* CLIP: the image tower's part */
+	const json_t *tower = json_object_get(config, "vision_config");
 	const json_t *from = json_is_object(tower) ? tower : config;
 	bool swiglu = false;
 
@@ -162,7 +165,7 @@ static int read_hf_config(struct gn_side *side, const json_t *config, struct gn_
 	return 0;
 }
 
-/* ---------------------------------------------------------------- timm's config.json ---------------------------- */
+/* ---------------------------------------------------------------- timm's config.json ---------- */
 
 static int read_interpolation(struct gn_side *side, const json_t *object, struct gn_error *err)
 {
@@ -192,7 +195,8 @@ static int read_global_pool(struct gn_side *side, const json_t *object, struct g
 	return 0;
 }
 
-/* timm's models whose tensors have the names of a plain ViT, but whose blocks compute something else. */
+/* Models of timm with the tensor names of a plain ViT, but with blocks that compute a different
+ * function. */
 static int read_architecture(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
 	const char *name = NULL;
@@ -232,10 +236,10 @@ static int read_timm_config(struct gn_side *side, const json_t *config, struct g
 	return gn_json_text_list(&side->labels, &side->label_count, labels, "label_names", err);
 }
 
-/* ---------------------------------------------------------------- preprocessor_config.json ---------------------- */
+/* ---------------------------------------------------------------- preprocessor_config.json ---- */
 
-/* The fraction that makes gonio resize to `resized` and crop: what is known already (NAN: nothing) if it does, else one of six
- * decimals. */
+/* A crop fraction with which gonio resizes to `resized` and crops `crop`: the known one if it gives
+ * this result (NAN if none is known), else one with six decimals. */
 static double crop_fraction(double known, int crop, int resized)
 {
 	double steps = floor(1e6 * crop / resized);
@@ -249,8 +253,8 @@ static double crop_fraction(double known, int crop, int resized)
 	return steps / 1e6;
 }
 
-/* size and crop_size, each a number or an object; from them the fraction that the centre crop keeps of the shorter
- * side. */
+/* Reads size and crop_size, each a number or an object, and computes the share of the shorter side
+ * that the centre crop keeps. */
 static int read_crop(struct gn_side *side, const json_t *config, struct gn_error *err)
 {
 	const json_t *size = json_object_get(config, "size");
@@ -307,7 +311,7 @@ static int read_preprocessor(struct gn_side *side, const json_t *config, struct 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- all of them ----------------------------------- */
+/* ---------------------------------------------------------------- all of them ----------------- */
 
 static int read_config_file(struct gn_side *side, const struct gn_import_options *options, struct gn_error *err)
 {

@@ -1,6 +1,6 @@
 /*
- * What stands beside a checkpoint: Hugging Face's config.json and preprocessor_config.json, timm's config.json, a
- * list of class names.
+ * The side files of a checkpoint: Hugging Face's config.json and preprocessor_config.json, timm's
+ * config.json, a list of class names.
  */
 #ifndef GN_CHECKPOINT_CONFIG_H
 #define GN_CHECKPOINT_CONFIG_H
@@ -9,7 +9,7 @@
 
 #define GN_SIDE_FILE_LIMIT ((size_t)4 << 20)
 
-/* Everything that side files may say. 0, -1, NAN and NULL mean that they do not. */
+/* Everything that side files may state. 0, -1, NAN and NULL mean "not stated". */
 struct gn_side {
 	int dim, depth, heads, mlp_dim, patch_size;
 	int image_size;        /* Hugging Face: must be that of the tensors */
@@ -22,17 +22,17 @@ struct gn_side {
 	int pos_resample;      /* -1 */
 	char **labels;
 	int label_count;
-	bool labels_given; /* by the user, not by a config */
+	bool labels_given; /* given by the user, not by a config */
 };
 
-/* A side that says nothing. */
+/* Sets all members to "not stated". */
 void gn_side_init(struct gn_side *side);
-/* Adds the side files of the options; where of an error is "config.FIELD", "preprocessor.FIELD" or "labels". The
- * caller releases side, also after an error. */
+/* Adds the facts of the side files in the options. On an error, where is "config.FIELD",
+ * "preprocessor.FIELD" or "labels". The caller releases side, also after an error. */
 int gn_side_read(struct gn_side *side, const struct gn_import_options *options, struct gn_error *err);
 void gn_side_release(struct gn_side *side);
 
-/* "gelu", "quick_gelu" and the libraries' other words for them; -1 for another function. */
+/* "gelu", "quick_gelu" and the libraries' other names for them; -1 for any other function. */
 int gn_activation_from_name(const char *name);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * The architecture and the preprocessing of a foreign file: see gn_recipe_make in detect.h. What tensors can tell is
- * read from their shapes; what they cannot (heads, epsilon, activation, pixels' mean) comes from the options, then
- * the side files, then the habits of the library whose names the file has. Where habits differ, the user is asked.
+ * The architecture and the preprocessing of a foreign file: see gn_recipe_make in detect.h. Facts
+ * that the tensors show are read from their shapes. The others (heads, epsilon, activation, mean of
+ * the pixels) come from the options, then from the side files, then from the defaults of the
+ * library whose names the file has. If these defaults differ, the user must state the fact.
  */
 #include "checkpoint/detect.h"
 
@@ -27,7 +28,7 @@ static int wrong_shape(const struct gn_source_tensor *t, const char *wanted, str
 	               gn_st_shape_text(shape, sizeof shape, t->tensor->shape, t->tensor->rank), wanted);
 }
 
-/* ---------------------------------------------------------------- sizes from shapes ------------------------------ */
+/* ---------------------------------------------------------------- sizes from shapes ----------- */
 
 static int read_patch(struct gn_arch *arch, const struct gn_source *source, struct gn_error *err)
 {
@@ -53,7 +54,8 @@ static int read_blocks(struct gn_arch *arch, const struct gn_source *source, con
 	for (int i = 0; i < source->count; i++)
 		if (source->tensors[i].known && source->tensors[i].match.block >= arch->depth)
 			arch->depth = source->tensors[i].match.block + 1;
-	/* A config that knows of more blocks makes the lost ones missing tensors. */
+	/* If the config states more blocks than the file has, the lost blocks are missing
+	 * tensors. */
 	if (side->depth > arch->depth && side->depth <= GN_BLOCK_LIMIT)
 		arch->depth = side->depth;
 	if (!fc1)
@@ -64,7 +66,8 @@ static int read_blocks(struct gn_arch *arch, const struct gn_source *source, con
 	return 0;
 }
 
-/* What an architecture has. Where a library always has a part, its tensors are required rather than looked for. */
+/* Sets the switches of the architecture. A part that a library always has is required, not
+ * detected. */
 static int read_switches(struct gn_arch *arch, const struct gn_source *source, struct gn_error *err)
 {
 	enum gn_spelling s = source->spelling;
@@ -89,7 +92,7 @@ static int read_switches(struct gn_arch *arch, const struct gn_source *source, s
 	return 0;
 }
 
-/* ---------------------------------------------------------------- positions -------------------------------------- */
+/* ---------------------------------------------------------------- positions ------------------- */
 
 static int square_root(int64_t n)
 {
@@ -103,7 +106,8 @@ struct position_form {
 	bool on_prefix;
 };
 
-/* Every way to read rows of positions: for prefix and patches, for patches only, for prefix, registers and patches. */
+/* The possible meanings of the rows of positions: for prefix and patches; for patches only; for
+ * prefix, registers and patches. */
 static int position_forms(struct position_form forms[3], const struct gn_source *source, const struct gn_arch *arch,
                           int64_t rows)
 {
@@ -153,7 +157,7 @@ static int read_positions(struct gn_recipe *recipe, const struct gn_source *sour
 	return 0;
 }
 
-/* ---------------------------------------------------------------- head and pooling ------------------------------- */
+/* ---------------------------------------------------------------- head and pooling ------------ */
 
 static bool all_zero(const struct gn_st_tensor *t, int64_t first_column, int64_t columns)
 {
@@ -173,7 +177,8 @@ static bool all_zero(const struct gn_st_tensor *t, int64_t first_column, int64_t
 	return true;
 }
 
-/* Dinov2ForImageClassification's classifier reads [class token; mean of patches]; ours reads one of them. */
+/* Dinov2ForImageClassification's classifier reads [class token; mean of patches]; ours reads one of
+ * them. */
 static int read_double_head(struct gn_recipe *recipe, const struct gn_source_tensor *head,
                             const struct gn_import_options *options, struct gn_error *err)
 {
@@ -233,11 +238,11 @@ static void choose_pool(struct gn_arch *arch, const struct gn_source *source, co
 		arch->pool = (enum gn_pool)side->pool;
 	else
 		arch->pool = !arch->class_token || has_fc_norm(source) ? GN_POOL_MEAN : GN_POOL_CLS;
-	/* A norm after taking the class token is the norm before it. */
+	/* A norm after taking the class token is equal to a norm before it. */
 	arch->norm_after_pool = has_fc_norm(source) && arch->pool == GN_POOL_MEAN;
 }
 
-/* ---------------------------------------------------------------- what tensors cannot tell ----------------------- */
+/* ---------------------------------------------------------------- what tensors cannot tell ---- */
 
 static int choose_heads(struct gn_arch *arch, const struct gn_side *side, const struct gn_import_options *options,
                         struct gn_error *err)
@@ -287,12 +292,12 @@ static void choose_eps(struct gn_arch *arch, const struct gn_source *source, con
 	else if (!isnan(side->norm_eps))
 		arch->norm_eps = (float)side->norm_eps;
 	else if (arch->norm_pre)
-		arch->norm_eps = 1e-5f; /* CLIP, whoever saved it */
+		arch->norm_eps = 1e-5f; /* CLIP, from any library */
 	else
 		arch->norm_eps = s == GN_SPELL_HF_VIT || s == GN_SPELL_HF_VIT5 ? 1e-12f : 1e-6f;
 }
 
-/* The image size that the model is to have; positions are resized when it is not the file's. */
+/* The image size of the model. The positions are resized if it differs from the file's. */
 static int choose_image_size(struct gn_arch *arch, const struct gn_side *side, const struct gn_import_options *options,
                              struct gn_error *err)
 {
@@ -317,9 +322,9 @@ static int agree(const char *what, int config, int tensors, struct gn_error *err
 	return gn_fail(err, GN_INVALID, where, "config.json says %s %d, the tensors say %d", what, config, tensors);
 }
 
-/* ---------------------------------------------------------------- preprocessing ---------------------------------- */
+/* ---------------------------------------------------------------- preprocessing --------------- */
 
-/* What the library that wrote the file does to its pictures by default. */
+/* The default preprocessing of the library that wrote the file. */
 static struct gn_preprocess habits(const struct gn_source *source, const struct gn_arch *arch)
 {
 	static const float half[3] = {0.5f, 0.5f, 0.5f}, imagenet_mean[3] = {0.485f, 0.456f, 0.406f},
@@ -339,7 +344,8 @@ static struct gn_preprocess habits(const struct gn_source *source, const struct 
 	} else if (s == GN_SPELL_TORCHVISION) {
 		p.crop_pct = 0.875f;
 		p.interpolation = GN_BILINEAR;
-	} else if (hf && (!hf_vit || arch->distilled)) { /* Dinov2, DeiT: 256, then the middle 224 */
+	} else if (hf && (!hf_vit || arch->distilled)) {
+		/* Dinov2, DeiT: 256, then the middle 224 */
 		p.crop_pct = 0.875f;
 	} else if (hf) { /* ViTImageProcessor: the whole picture */
 		mean = std = half;
@@ -349,8 +355,9 @@ static struct gn_preprocess habits(const struct gn_source *source, const struct 
 		mean = std = half;
 		p.crop_pct = 0.95f;
 	} else if (source->dinov2 || (arch->layer_scale && (arch->pos_on_prefix || arch->registers))) {
-		p.crop_pct = 1.0f;                           /* DINOv2, also under timm's names */
-	} else if (!arch->layer_scale && !arch->distilled) { /* timm's augreg; with layer scale it is DeiT-3 */
+		p.crop_pct = 1.0f; /* DINOv2, also under timm's names */
+	} else if (!arch->layer_scale && !arch->distilled) {
+		/* timm's augreg; with layer scale it is DeiT-3 */
 		mean = std = half;
 	}
 	memcpy(p.mean, mean, sizeof p.mean);
@@ -396,7 +403,7 @@ static int choose_preprocess(struct gn_recipe *recipe, const struct gn_source *s
 	return check_preprocess(p, err);
 }
 
-/* ---------------------------------------------------------------- the whole -------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static void choose_scheme(struct gn_recipe *recipe, const struct gn_source *source, const struct gn_side *side,
                           bool from_gonio, const struct gn_import_options *options)
@@ -408,12 +415,14 @@ static void choose_scheme(struct gn_recipe *recipe, const struct gn_source *sour
 	if (s == GN_SPELL_TORCHVISION) {
 		recipe->scheme = GN_SCHEME_TORCHVISION;
 		recipe->pos_resample = GN_POS_TORCHVISION;
-	} else if (s == GN_SPELL_TIMM || s == GN_SPELL_OPENAI_CLIP) { /* OpenCLIP resamples as timm does */
+	} else if (s == GN_SPELL_TIMM || s == GN_SPELL_OPENAI_CLIP) {
+		/* OpenCLIP resamples as timm does */
 		recipe->scheme = from_gonio ? GN_SCHEME_GONIO : source->dinov2 ? GN_SCHEME_DINOV2 : GN_SCHEME_TIMM;
 		recipe->pos_resample = source->dinov2 ? GN_POS_DINOV2 : GN_POS_TIMM;
 	}
+	/* all libraries use antialiasing for models with registers */
 	if (recipe->arch.registers && recipe->pos_resample != GN_POS_TORCHVISION)
-		recipe->pos_resample = GN_POS_TIMM; /* all libraries antialias where there are registers */
+		recipe->pos_resample = GN_POS_TIMM;
 	if (side->pos_resample >= 0)
 		recipe->pos_resample = (enum gn_pos_resample)side->pos_resample;
 	if (options->pos_resample)

@@ -1,6 +1,7 @@
 /*
- * The spelling of a foreign file: see detect.h. Detection goes by a few names that each library's ViT must have, in a
- * fixed order; every other name is then looked up in that spelling's table only.
+ * The spelling of a foreign file: see detect.h. Detection looks for a few names that each library's
+ * ViT must have, in a fixed order. All other names are then looked up only in the table of that
+ * spelling.
  */
 #include "checkpoint/detect.h"
 
@@ -9,7 +10,7 @@
 
 #include "base/files.h"
 
-/* ---------------------------------------------------------------- names ------------------------------------------ */
+/* ---------------------------------------------------------------- names ----------------------- */
 
 static int strip_names(struct gn_source *source, const struct gn_st_file *file, struct gn_error *err)
 {
@@ -49,7 +50,7 @@ static bool has(const struct gn_source *source, const char *name)
 	return false;
 }
 
-/* Whether a name begins with start and has part somewhere behind. */
+/* Whether a name begins with start and later contains part. */
 static bool has_like(const struct gn_source *source, const char *start, const char *part)
 {
 	size_t length = strlen(start);
@@ -60,7 +61,7 @@ static bool has_like(const struct gn_source *source, const char *start, const ch
 	return false;
 }
 
-/* ---------------------------------------------------------------- spelling --------------------------------------- */
+/* ---------------------------------------------------------------- spelling -------------------- */
 
 static int hf_spelling(const struct gn_source *source)
 {
@@ -89,7 +90,7 @@ static int find_spelling(const struct gn_source *source)
 	return -1;
 }
 
-/* The spelling that knows most of the names, for the message of a refusal. */
+/* The spelling that knows most of the names, for an error message. */
 static const char *nearest(const struct gn_source *source)
 {
 	static const char *const names[GN_SPELLING_COUNT] = {
@@ -135,7 +136,7 @@ static int refuse_unknown(const struct gn_source *source, struct gn_error *err)
 	               nearest(source), source->count ? list : "(none)");
 }
 
-/* ---------------------------------------------------------------- the whole -------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static int identify(struct gn_source *source, struct gn_error *err)
 {

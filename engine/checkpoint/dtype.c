@@ -1,7 +1,7 @@
 /*
- * 16-bit floats: binary16 (1 sign, 5 exponent, 10 mantissa bits) and bfloat16 (the upper half of a float32), by their
- * bits. Byte order is the machine's, which is little-endian on every machine that gonio is built for, as in
- * safetensors.
+ * 16-bit floats: binary16 (1 sign, 5 exponent, 10 mantissa bits) and bfloat16 (the upper half of a
+ * float32), by their bits. Byte order is the machine's, which is little-endian on every machine
+ * that gonio is built for, as in safetensors.
  */
 #include "checkpoint/dtype.h"
 
@@ -38,7 +38,8 @@ static float widen_f16(uint16_t half)
 
 	if (exponent == 31)
 		return from_bits(sign | 0x7f800000 | mantissa << 13);
-	if (exponent == 0) /* a subnormal is mantissa * 2^-24, which float32 holds as a normal number */
+	/* a subnormal is mantissa * 2^-24, which float32 holds as a normal number */
+	if (exponent == 0)
 		return from_bits(sign | to_bits((float)mantissa * 0x1p-24f));
 	return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }

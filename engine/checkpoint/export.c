@@ -1,7 +1,7 @@
 /*
- * Exports: the header is made at once, the tensors are converted while they are read, so that an export of any size
- * costs the memory of its header. Reading changes nothing in the object: any number of threads may read different
- * ranges.
+ * Exports. The header is made first, and the tensors are converted while they are read, so that an
+ * export of any size needs only the memory of its header. Reading does not change the object: any
+ * number of threads may read different ranges.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ struct gn_export {
 	uint64_t bytes;
 };
 
-/* ---------------------------------------------------------------- opening --------------------------------------- */
+/* ---------------------------------------------------------------- opening --------------------- */
 
 static json_t *make_metadata(const struct gn_model *model, const struct gn_export_options *options,
                              struct gn_error *err)
@@ -103,10 +103,10 @@ uint64_t gn_export_bytes(const struct gn_export *e)
 	return e->bytes;
 }
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
-/* out[size] = bytes at .. at + size of a piece. Elements that the range cuts are converted aside. Zero is zero in every
- * dtype. */
+/* out[size] = bytes at .. at + size of a piece. Elements that are only partly in the range are
+ * converted separately. Zero is zero in every dtype. */
 static void read_piece(uint8_t *out, const struct piece *piece, enum gn_dtype dtype, uint64_t at, size_t size)
 {
 	size_t each = gn_dtype_bytes(dtype);
@@ -134,7 +134,7 @@ static void read_piece(uint8_t *out, const struct piece *piece, enum gn_dtype dt
 	}
 }
 
-/* The piece that holds offset, which lies past the header and before the end. */
+/* The piece at offset, which is after the header and before the end. */
 static const struct piece *find_piece(const struct gn_export *e, uint64_t offset)
 {
 	int low = 0, high = e->count - 1;

@@ -1,6 +1,7 @@
 /*
- * The files beside an export's weights: config.json as timm or as transformers reads it, and preprocessor_config.json. Whatever
- * decides the function and the pictures' preparation stands in them, so that the folder needs nothing of gonio's.
+ * The files beside an export's weights: config.json for timm or transformers, and
+ * preprocessor_config.json. They have all facts that decide the function and the preprocessing, so
+ * that the folder works without gonio.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "checkpoint/export_plan.h"
 #include "checkpoint/json.h"
 
-/* ---------------------------------------------------------------- values ------------------------------------------ */
+/* ---------------------------------------------------------------- values ---------------------- */
 
 static json_t *json_floats(const float values[3])
 {
@@ -16,7 +17,7 @@ static json_t *json_floats(const float values[3])
 	                 json_real(gn_decimal(values[2])));
 }
 
-/* The name of a class: transformers' own placeholder where the model has no names. */
+/* The name of a class, or transformers' placeholder if the model has no names. */
 static void label(char *text, size_t size, const struct gn_model *model, int index)
 {
 	if (model->label_count)
@@ -46,7 +47,7 @@ static json_t *id2label(const struct gn_model *model)
 	return map;
 }
 
-/* {"cat": 0, ...}; of classes with one name the first. */
+/* {"cat": 0, ...}; of classes with the same name, the first. */
 static json_t *label2id(const struct gn_model *model)
 {
 	json_t *map = json_object();
@@ -64,7 +65,7 @@ static json_t *label2id(const struct gn_model *model)
 	return map;
 }
 
-/* Adds the members of `more`, which is taken; the object itself, or NULL. */
+/* Adds the members of `more`, which is stolen. Returns the object, or NULL. */
 static json_t *with(json_t *object, json_t *more)
 {
 	int failed = !object || !more || json_object_update(object, more);
@@ -77,7 +78,7 @@ static json_t *with(json_t *object, json_t *more)
 	return object;
 }
 
-/* *out = the text of config, which is taken. */
+/* *out = the text of config, which is stolen. */
 static int finish(char **out, json_t *config, struct gn_error *err)
 {
 	char *text = gn_json_dump_pretty(config, err);
@@ -89,7 +90,7 @@ static int finish(char **out, json_t *config, struct gn_error *err)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- transformers ------------------------------------ */
+/* ---------------------------------------------------------------- transformers ---------------- */
 
 static const char *const dtype_names[] = {[GN_F32] = "float32", [GN_F16] = "float16", [GN_BF16] = "bfloat16"};
 
@@ -119,7 +120,8 @@ int gn_export_preprocessor(char **out, const struct gn_model *model, struct gn_e
 	int side = model->arch.image_size,
 	    resample = p->interpolation == GN_BILINEAR ? PILLOW_BILINEAR : PILLOW_BICUBIC;
 
-	/* the processor of transformers that resizes the shorter side and then crops, as gonio and timm do */
+	/* the processor of transformers that resizes the shorter side and then crops, as gonio and
+	 * timm do */
 	return finish(out,
 	              json_pack("{s:s,s:b,s:{s:i},s:i,s:b,s:{s:i,s:i},s:b,s:f,s:b,s:o,s:o,s:b}", "image_processor_type",
 	                        "BitImageProcessor", "do_resize", 1, "size", "shortest_edge",
@@ -130,10 +132,10 @@ int gn_export_preprocessor(char **out, const struct gn_model *model, struct gn_e
 	              err);
 }
 
-/* ---------------------------------------------------------------- timm --------------------------------------------- */
+/* ---------------------------------------------------------------- timm ------------------------ */
 
-/* The hidden width as a multiple of the width, such that timm's int(width * ratio) is the hidden width however the ratio is
- * rounded. */
+/* The ratio of hidden width to width. timm's int(width * ratio) is the hidden width for any
+ * rounding of the ratio. */
 static double mlp_ratio(const struct gn_arch *a)
 {
 	return a->mlp_dim % a->dim ? (a->mlp_dim + 0.25) / a->dim : a->mlp_dim / a->dim;
@@ -148,7 +150,7 @@ static json_t *timm_model_args(const struct gn_arch *a)
 	              "embed_dim", a->dim, "depth", a->depth, "num_heads", a->heads, "mlp_ratio", mlp_ratio(a),
 	              "qkv_bias", a->qkv_bias, "act_layer", activations[a->activation]);
 
-	if (a->layer_scale) /* the value is overwritten by the weights; that there is one counts */
+	if (a->layer_scale) /* the weights overwrite the value; it only has to be there */
 		args = with(args, json_pack("{s:f}", "init_values", 1.0));
 	if (a->distilled)
 		return args;
@@ -195,7 +197,7 @@ static json_t *timm_config(const struct gn_model *model, const char *name)
 	return model->label_count ? with(config, json_pack("{s:o}", "label_names", label_names(model))) : config;
 }
 
-/* ---------------------------------------------------------------- the whole --------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 int gn_export_config(char **out, const struct gn_model *model, enum gn_export_format format, enum gn_dtype dtype,
                      struct gn_error *err)

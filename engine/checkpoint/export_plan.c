@@ -1,7 +1,7 @@
 /*
- * The plan of an export. Nothing is copied: a tensor under another library's names is made of spans of our own tensors, and
- * of zeros where that library has room for more than we need (a classifier of double width, positions of tokens that
- * have none). Zeros there change no bit of what is computed.
+ * The plan of an export. Nothing is copied. A tensor of another library consists of spans of our
+ * own tensors, and of zeros for values that we do not have: a classifier of double width, positions
+ * of tokens without positions. These zeros do not change any bit of the result.
  */
 #include "checkpoint/export_plan.h"
 
@@ -13,7 +13,7 @@
 #include "checkpoint/dtype.h"
 #include "base/files.h"
 
-/* ---------------------------------------------------------------- which class ------------------------------------ */
+/* ---------------------------------------------------------------- which class ----------------- */
 
 static const struct gn_hf_class hf_vit = {"ViTForImageClassification", "vit", "vit.", GN_SPELL_HF_VIT, false, false};
 static const struct gn_hf_class hf_deit = {
@@ -34,7 +34,7 @@ static int no_class(struct gn_error *err, const char *why)
 	return gn_fail(err, GN_INVALID, "format", "no classifier of transformers computes this model: %s", why);
 }
 
-/* What no class of transformers has. */
+/* Fails for features that no class of transformers has. */
 static int check_hf(const struct gn_arch *a, struct gn_error *err)
 {
 	if (a->classes == 0)
@@ -113,7 +113,7 @@ const char *gn_export_class(const struct gn_model *model, enum gn_export_format 
 	return hf ? hf->name : NULL;
 }
 
-/* ---------------------------------------------------------------- the plan's parts -------------------------------- */
+/* ---------------------------------------------------------------- the plan's parts ------------ */
 
 struct planner {
 	const struct gn_model *model;
@@ -145,7 +145,7 @@ static void add_span(struct planner *p, const float *values, size_t numel)
 		plan->spans[plan->span_count++] = (struct gn_export_span){values, numel};
 }
 
-/* Whether numel values of a tensor, from first on, belong to the export. */
+/* Whether numel values of a tensor, beginning with first, belong to the export. */
 static bool wanted(const struct planner *p, int index, size_t first, size_t numel)
 {
 	const struct gn_model *model = p->model;
@@ -187,9 +187,9 @@ static void hf_name(char *name, size_t size, const struct planner *p, const stru
 	snprintf(name, size, "%s%s", prefix, own);
 }
 
-/* ---------------------------------------------------------------- tensors of another form ------------------------- */
+/* ---------------------------------------------------------------- tensors of another form ----- */
 
-/* q, k and v apart: thirds of the rows. */
+/* Adds q, k and v separately: thirds of the rows. */
 static int add_thirds(struct planner *p, int index, struct gn_error *err)
 {
 	static const enum gn_part parts[3] = {GN_PART_Q, GN_PART_K, GN_PART_V};
@@ -209,7 +209,8 @@ static int add_thirds(struct planner *p, int index, struct gn_error *err)
 	return 0;
 }
 
-/* The classifier that reads [class token; mean of patches]: ours fills the half of what it reads. */
+/* The classifier that reads [class token; mean of patches]. Our head fills the half for the
+ * features that it reads; the other half is zeros. */
 static int add_double_head(struct planner *p, int index, const char *name, struct gn_error *err)
 {
 	const struct gn_tensor *t = &p->model->layout.tensors[index];
@@ -229,8 +230,8 @@ static int add_double_head(struct planner *p, int index, const char *name, struc
 	return 0;
 }
 
-/* Rows of positions that a library wants and the model has not: before all (tokens without a position) and behind those
- * of the prefix (registers). */
+/* Rows of positions that a library needs but the model does not have: before all others (tokens
+ * without a position), and after those of the prefix (registers). */
 static void missing_rows(const struct planner *p, int *front, int *middle)
 {
 	const struct gn_arch *a = &p->model->arch;
@@ -258,7 +259,8 @@ static int add_positions(struct planner *p, int index, const char *name, struct 
 	return 0;
 }
 
-/* Dinov2's classes have a mask token that classification never reads; a file without it makes them warn. */
+/* Dinov2's classes have a mask token that classification never reads; a file without it makes them
+ * warn. */
 static int add_mask_token(struct planner *p, struct gn_error *err)
 {
 	char name[128];
@@ -272,7 +274,7 @@ static int add_mask_token(struct planner *p, struct gn_error *err)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- the whole --------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static int add_tensor(struct planner *p, int index, struct gn_error *err)
 {

@@ -1,4 +1,5 @@
-/* What goes into an export: which class of a library takes the model, and from which pieces of ours its tensors are made. */
+/* The plan of an export: the class of a library that loads the model, and the pieces of our tensors
+ * that make its tensors. */
 #ifndef GN_CHECKPOINT_EXPORT_PLAN_H
 #define GN_CHECKPOINT_EXPORT_PLAN_H
 
@@ -14,21 +15,22 @@ struct gn_hf_class {
 	bool two_heads;   /* cls_classifier and distillation_classifier */
 	bool double_head; /* the classifier reads [class token; mean of patches] */
 };
-/* The one that computes what a model of this architecture computes; NULL with GN_INVALID "format" when none does. */
+/* The class that computes the function of this architecture; NULL with GN_INVALID "format" if there
+ * is none. */
 const struct gn_hf_class *gn_hf_class_of(const struct gn_arch *arch, struct gn_error *err);
 
-/* The model of timm whose arguments a config changes, for what JSON cannot say of a model: the norms' epsilon, two heads. NULL with
- * GN_INVALID "format" when timm has no such model. */
+/* The model of timm from which the config starts. It has the facts that JSON cannot express: the
+ * epsilon of the norms, two heads. NULL with GN_INVALID "format" if timm has no such model. */
 const char *gn_timm_model_of(const struct gn_arch *arch, struct gn_error *err);
 
-/* Values that stand together in memory; NULL: so many zeros. */
+/* Consecutive values in memory; NULL: that number of zeros. */
 struct gn_export_span {
 	const float *values;
 	size_t numel;
 };
 struct gn_export_plan {
 	struct gn_st_entry *entries;  /* [entry_count] */
-	struct gn_export_span *spans; /* [span_count]: the values of all entries, one behind the other */
+	struct gn_export_span *spans; /* [span_count]: the values of all entries, in order */
 	int entry_count, span_count, entry_room, span_room;
 };
 int gn_export_plan_make(struct gn_export_plan *plan, const struct gn_model *model,

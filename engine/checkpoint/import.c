@@ -1,8 +1,9 @@
 /*
- * Importing a foreign checkpoint: a plan first, bytes afterwards. Every tensor of the model gets its source tensors
- * (one, or the three thirds of qkv), with shapes and types checked; anything missing, doubled, wrongly shaped or left
- * over ends the import before a byte is written. Then the model file is written tensor by tensor from the mapped
- * source, so that memory holds no more than one tensor.
+ * Imports a foreign checkpoint in two steps. First it makes a plan: every tensor of the model gets
+ * its source tensors (one, or the three thirds of qkv), and their shapes and types are checked. A
+ * tensor that is missing, duplicate, left over or of the wrong shape is an error before a byte is
+ * written. Then the model file is written tensor by tensor from the mapped source, so that only one
+ * tensor is in memory.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@
 #include "base/files.h"
 #include "gonio.h"
 
-/* Where a tensor of ours comes from: part[0] alone, or the rows of q, k and v. All NULL: a bias of zeros. */
+/* The source of a tensor of ours: only part[0], or the rows of q, k and v. All NULL: a bias of
+ * zeros. */
 struct slot {
 	const struct gn_source_tensor *part[3];
 };
@@ -35,9 +37,9 @@ struct import {
 	struct slot *slots; /* [layout.count] */
 };
 
-/* ---------------------------------------------------------------- reading the source ---------------------------- */
+/* ---------------------------------------------------------------- reading the source ---------- */
 
-/* Formats that people upload by mistake, by their first bytes. */
+/* Recognises formats that are often uploaded by mistake, by their first bytes. */
 static int refuse_other_formats(const struct gn_file_map *map, struct gn_error *err)
 {
 	static const struct {
@@ -57,7 +59,7 @@ static int refuse_other_formats(const struct gn_file_map *map, struct gn_error *
 	return 0;
 }
 
-/* A file that gonio wrote tells by its metadata what others tell in side files. */
+/* A file that gonio wrote has in its metadata what other files have in side files. */
 static int side_from_metadata(struct gn_side *side, const struct gn_st_file *file, struct gn_error *err)
 {
 	struct gn_metadata m;
@@ -94,7 +96,7 @@ static int read_source(struct import *in, const char *path, struct gn_error *err
 	return gn_recipe_make(&in->recipe, &in->source, &in->side, from_gonio, in->options, err);
 }
 
-/* ---------------------------------------------------------------- the plan: who goes where ----------------------- */
+/* ---------------------------------------------------------------- the plan: who goes where ---- */
 
 static int wanted_shape(int64_t shape[4], const struct import *in, const struct gn_tensor *t, enum gn_part part)
 {
@@ -149,7 +151,7 @@ static int check_tensor(const struct import *in, const struct gn_tensor *t, cons
 	return 0;
 }
 
-/* A Dinov2 classifier that cannot be kept is as good as unknown. */
+/* A Dinov2 classifier that gonio cannot use is treated as an unknown tensor. */
 static bool is_dropped(const struct import *in, const struct gn_source_tensor *source)
 {
 	return in->recipe.head == GN_HEAD_FROM_NONE &&
@@ -175,7 +177,8 @@ static int place(struct import *in, const struct gn_source_tensor *source, struc
 	return 0;
 }
 
-/* Whether everything is there that a tensor of ours is made of: one tensor, or the thirds of a split qkv. */
+/* Checks that all sources of a tensor of ours are there: one tensor, or the thirds of a split
+ * qkv. */
 static int check_filled(const struct import *in, int index, struct gn_error *err)
 {
 	static const enum gn_part thirds[3] = {GN_PART_Q, GN_PART_K, GN_PART_V};
@@ -251,7 +254,7 @@ static int check_labels(const struct import *in, struct gn_error *err)
 	               "%d class names for a head of %d classes", side->label_count, classes);
 }
 
-/* ---------------------------------------------------------------- values ----------------------------------------- */
+/* ---------------------------------------------------------------- values ---------------------- */
 
 /* out[numel] = the tensor as float32; every value must be finite. */
 static int load(float *out, const struct gn_source_tensor *source, struct gn_error *err)
@@ -295,7 +298,7 @@ static int fill_positions(float *out, const struct import *in, const struct gn_s
 	return result;
 }
 
-/* Registers; their rows of the positions, if the file has such, are added for good. */
+/* Fills the registers. If the file has rows of positions for them, adds these rows. */
 static int fill_registers(float *out, const struct import *in, const struct gn_source_tensor *registers,
                           struct gn_error *err)
 {
@@ -357,7 +360,7 @@ static int fill(float *out, const struct import *in, int index, struct gn_error 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 static int write_tensors(struct gn_file_writer *writer, const struct import *in, struct gn_error *err)
 {
@@ -421,9 +424,9 @@ static int write_model(const char *path, const struct import *in, struct gn_erro
 	return result ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- the whole -------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
-/* What the report says beyond the plan. */
+/* Adds the members of the report that are not in the plan. */
 static int finish_report(const struct import *in, struct gn_error *err)
 {
 	struct gn_import_report *report = in->report;

@@ -1,4 +1,4 @@
-/* Listing the tensors of any safetensors file. */
+/* Lists the tensors of any safetensors file. */
 #include "checkpoint/safetensors.h"
 #include "base/files.h"
 #include "gonio.h"

@@ -1,6 +1,7 @@
 /*
- * Bounded JSON: see json.h. Depth and number of objects are measured before jansson sees the text: jansson recurses, with
- * a bound that is a compile-time constant of the distribution, and its objects take much more memory than their text.
+ * Bounded JSON: see json.h. Depth and number of objects are measured before jansson parses the
+ * text, for two reasons: jansson recurses up to a bound that the distribution sets at compile time,
+ * and its objects need much more memory than their text.
  */
 #include "checkpoint/json.h"
 
@@ -9,11 +10,12 @@
 
 #include "base/files.h"
 
-/* An empty object takes jansson some 250 bytes, three letters of text. The longest header of a safetensors file opens
- * 3 x 80,000 of them: a tensor's entry, its shape and its offsets. */
+/* An empty object is three characters of text, but some 250 bytes in jansson. The longest header of
+ * a safetensors file has 3 x 80,000 objects and lists: a tensor's entry, its shape and its
+ * offsets. */
 enum { BRACKETS_LIMIT = 300000 };
 
-/* Brackets outside of strings; what is not JSON at all is left for jansson to say. */
+/* Counts brackets outside of strings. If the text is not JSON, jansson will report it. */
 static int measure(int *depth, const char *text, size_t size)
 {
 	int open = 0, brackets = 0;
@@ -63,7 +65,7 @@ int gn_json_parse(json_t **out, const char *text, size_t size, size_t max_bytes,
 	               problem.position);
 }
 
-/* The member, or NULL where it is missing or null. */
+/* The member, or NULL if it is missing or null. */
 static const json_t *member(const json_t *object, const char *name)
 {
 	const json_t *value = json_object_get(object, name);
@@ -176,8 +178,8 @@ void gn_text_list_free(char **list, int count)
 
 static char *dump(const json_t *json, size_t flags, struct gn_error *err)
 {
-	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is ours and large
-	 * enough. */
+	/* json_dumps loses an object's key when its buffer cannot grow (2.14), so the buffer is
+	 * ours and large enough. */
 	size_t size = json ? json_dumpb(json, NULL, 0, flags) : 0;
 	char *text = size > 0 ? gn_alloc(size + 1, 1, err) : NULL;
 

@@ -1,6 +1,7 @@
 /*
- * Our own metadata: safetensors allows strings only, so the architecture, the preprocessing and the labels are JSON
- * texts inside of strings. Reading trusts nothing: the same file can be uploaded by anybody.
+ * Our own metadata: safetensors allows strings only, so the architecture, the preprocessing and the
+ * labels are JSON texts inside of strings. The reader trusts nothing, because anyone can upload
+ * such a file.
  */
 #include "checkpoint/metadata.h"
 
@@ -13,7 +14,7 @@
 
 enum { DEPTH = 2, TEXT_LIMIT = 4 << 20 };
 
-/* ---------------------------------------------------------------- enums as words -------------------------------- */
+/* ---------------------------------------------------------------- enums as words -------------- */
 
 struct words {
 	const char *const *names;
@@ -52,7 +53,7 @@ static int read_word(int *out, const json_t *object, const char *name, struct wo
 	return find_word(out, json_string_value(json_object_get(object, name)), words, name, err);
 }
 
-/* ---------------------------------------------------------------- the architecture, field by field -------------- */
+/* ------------------------------------------------------- the architecture, member by member --- */
 
 static json_t *field_value(const struct gn_arch *arch, const struct gn_arch_field *field)
 {
@@ -127,7 +128,7 @@ static int arch_read(struct gn_arch *arch, const json_t *object, struct gn_error
 	return gn_arch_check(arch, err);
 }
 
-/* ---------------------------------------------------------------- preprocessing ---------------------------------- */
+/* ---------------------------------------------------------------- preprocessing --------------- */
 
 static json_t *triple(const float *values)
 {
@@ -173,7 +174,7 @@ static int preprocess_read(struct gn_preprocess *p, const json_t *object, struct
 	return 0;
 }
 
-/* ---------------------------------------------------------------- the whole -------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static json_t *label_array(const struct gn_model_parts *parts)
 {
@@ -279,7 +280,7 @@ static int read_labels(struct gn_metadata *out, const struct gn_st_file *file, s
 	return result;
 }
 
-/* Files of former versions do not name their base. */
+/* Files of older versions do not state their base. */
 static int read_base(struct gn_metadata *out, const struct gn_st_file *file, struct gn_error *err)
 {
 	const char *hash = gn_st_metadata(file, "gonio.base");

@@ -1,4 +1,4 @@
-/* What a file of gonio's own says about itself: __metadata__ under gonio.*. */
+/* The metadata of gonio's own files: __metadata__ under gonio.*. */
 #ifndef GN_CHECKPOINT_METADATA_H
 #define GN_CHECKPOINT_METADATA_H
 
@@ -14,13 +14,13 @@ struct gn_metadata {
 	enum gn_pos_resample pos_resample;
 	char **labels; /* [label_count] */
 	int label_count;
-	char base[65]; /* the hash of its base; "": not said */
+	char base[65]; /* the hash of its base; "" if not stated */
 };
 /* A new __metadata__ object of strings; the caller owns it. NULL with *err. */
 json_t *gn_metadata_make(const struct gn_model_parts *parts, struct gn_error *err);
-/* Whether a file has what gn_metadata_read reads. */
+/* Whether a file has gonio's metadata. */
 bool gn_metadata_there(const struct gn_st_file *file);
-/* Reads and checks it. where of an error is the member ("gonio.architecture.heads"). */
+/* Reads and checks the metadata. On an error, where is the member ("gonio.architecture.heads"). */
 int gn_metadata_read(struct gn_metadata *out, const struct gn_st_file *file, struct gn_error *err);
 void gn_metadata_release(struct gn_metadata *metadata);
 

@@ -1,6 +1,6 @@
 /*
- * gonio's own model files: opening them (alone, or as a delta on a base) and writing them. The file is mapped and
- * stays so as long as the model is open; nothing is copied but names and labels.
+ * Opens gonio's own model files (alone, or as a delta on a base) and writes them. The file stays
+ * mapped as long as the model is open. Only names and labels are copied.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,9 +19,10 @@ struct gn_model_map {
 	char hash[65];        /* "": not computed yet */
 };
 
-/* ---------------------------------------------------------------- hashing --------------------------------------- */
+/* ---------------------------------------------------------------- hashing --------------------- */
 
-/* Tensor by tensor, which then leave the memory: the whole of a large model need not fit in. */
+/* Hashes tensor by tensor, and then drops its pages, so that a large model need not fit in
+ * memory. */
 static int compute_hash(char hash[65], const struct gn_model *model, struct gn_error *err)
 {
 	struct gn_sha256 state;
@@ -55,7 +56,7 @@ int gn_model_hash(char hash[65], const struct gn_model *model, struct gn_error *
 	return result;
 }
 
-/* ---------------------------------------------------------------- opening --------------------------------------- */
+/* ---------------------------------------------------------------- opening --------------------- */
 
 static int take_own(struct gn_model *model, const struct gn_st_tensor *s, struct gn_error *err)
 {
@@ -77,7 +78,7 @@ static int take_own(struct gn_model *model, const struct gn_st_tensor *s, struct
 	return 0;
 }
 
-/* A tensor that the file leaves out is the base's, if that has it in the same shape. */
+/* A tensor that is not in the file is the base's, if the base has it in the same shape. */
 static int take_from_base(struct gn_model *model, int index, struct gn_error *err)
 {
 	const struct gn_tensor *t = &model->layout.tensors[index];
@@ -221,7 +222,7 @@ int gn_model_is_own(bool *own, const char *path, struct gn_error *err)
 	return result;
 }
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 static int make_header(uint8_t **header, size_t *size, const struct gn_model_parts *parts, const bool *has,
                        struct gn_error *err)
@@ -312,7 +313,7 @@ int gn_model_write(const char *path, const struct gn_model_parts *parts, struct 
 	return result;
 }
 
-/* ---------------------------------------------------------------- memory ---------------------------------------- */
+/* ---------------------------------------------------------------- memory ---------------------- */
 
 void gn_model_forget(const struct gn_model *model, int tensor, size_t at, size_t n)
 {

@@ -1,6 +1,7 @@
 /*
- * The name tables. '#' in a pattern stands for the block number. Sources: the published checkpoints and the
- * state_dict()s of timm 1.0, transformers 4 and 5, torchvision 0.29, facebookresearch/dinov2 and deit, openai/CLIP.
+ * The name tables. '#' in a pattern stands for the block number. Sources: the published checkpoints
+ * and the state_dict()s of timm 1.0, transformers 4 and 5, torchvision 0.29,
+ * facebookresearch/dinov2 and deit, openai/CLIP.
  */
 #include "checkpoint/names.h"
 
@@ -54,7 +55,8 @@ static const struct rule timm[] = {
     PAIR("norm", GN_NORM),
     PAIR("fc_norm", GN_NORM),
     PAIR("head", GN_HEAD),
-    {"visual.head.proj.weight", GN_HEAD_W, GN_PART_PROJECTION}, /* OpenCLIP's towers built on timm */
+    /* OpenCLIP's towers built on timm */
+    {"visual.head.proj.weight", GN_HEAD_W, GN_PART_PROJECTION},
     PAIR("head_dist", GN_HEAD_DIST),
     END,
 };
@@ -124,7 +126,7 @@ static const struct rule torchvision[] = {
     PAIR(TV "self_attention.out_proj", GN_PROJ),
     PAIR(TV "ln_2", GN_NORM2),
     PAIR(TV "mlp.0", GN_FC1),
-    PAIR(TV "mlp.linear_1", GN_FC1), /* files of before torchvision 0.12 */
+    PAIR(TV "mlp.linear_1", GN_FC1), /* files from before torchvision 0.12 */
     PAIR(TV "mlp.3", GN_FC2),
     PAIR(TV "mlp.linear_2", GN_FC2),
     PAIR("encoder.ln", GN_NORM),
@@ -177,7 +179,7 @@ static const struct rule *const tables[GN_SPELLING_COUNT] = {
     [GN_SPELL_HF_CLIP] = hf_clip,
 };
 
-/* ---------------------------------------------------------------- matching --------------------------------------- */
+/* ---------------------------------------------------------------- matching -------------------- */
 
 /* Reads a block number of up to three digits; returns what follows it, or NULL. */
 static const char *read_block(int *block, const char *text)
@@ -199,7 +201,8 @@ static bool match_pattern(int *block, const char *pattern, const char *name)
 		if (*pattern == '#') {
 			const char *after = read_block(block, name);
 
-			/* DINOv2's sharded training names: blocks.CHUNK.BLOCK, where BLOCK counts over all chunks. */
+			/* DINOv2's sharded training names: blocks.CHUNK.BLOCK, where BLOCK counts
+			 * over all chunks. */
 			if (after && *after == '.' && after[1] >= '0' && after[1] <= '9')
 				after = read_block(block, after + 1);
 			name = after;
@@ -252,7 +255,7 @@ bool gn_spelling_splits_qkv(enum gn_spelling spelling)
 	return rule->pattern != NULL;
 }
 
-/* ---------------------------------------------------------------- prefixes --------------------------------------- */
+/* ---------------------------------------------------------------- prefixes -------------------- */
 
 static bool starts_with(const char *text, const char *start)
 {
@@ -261,8 +264,8 @@ static bool starts_with(const char *text, const char *start)
 
 size_t gn_name_common_prefix(const char *const *names, int count)
 {
-	/* DataParallel, torch.compile, Lightning and friends, heads on a backbone, transformers' timm wrapper,
-	 * I-JEPA. */
+	/* DataParallel, torch.compile, Lightning and similar, heads on a backbone, transformers'
+	 * timm wrapper, I-JEPA. */
 	static const char *const wrappers[] = {"module.",     "_orig_mod.",      "model.",       "backbone.",
 	                                       "timm_model.", "encoder.module.", "visual.trunk."};
 	size_t length = 0, found;
@@ -293,7 +296,7 @@ const char *gn_name_strip(const char *name)
 	return name;
 }
 
-/* ---------------------------------------------------------------- left out, refused ------------------------------ */
+/* ---------------------------------------------------------------- left out, refused ----------- */
 
 bool gn_name_is_silent(const char *name)
 {
@@ -323,7 +326,8 @@ const char *gn_name_refusal(const char *name)
 	    {"mlp.w12.", "a SwiGLU FFN (DINOv2 g) is not supported"},
 	    {"mlp.weights_in.", "a SwiGLU FFN (Dinov2 g) is not supported"},
 	    {"mlp.fc1_g.", "a gated FFN (SwiGLU) is not supported"},
-	    {"mlp.gate_proj.", "a gated FFN (SwiGLU) is not supported"}, /* Dinov2 g in memory of transformers 5 */
+	    /* Dinov2 g in memory of transformers 5 */
+	    {"mlp.gate_proj.", "a gated FFN (SwiGLU) is not supported"},
 	    {"attn.norm.", "a norm inside of the attention is not supported"},
 	    {"mlp.norm.", "a norm inside of the FFN is not supported"},
 	    {".attns.", "parallel blocks are not supported"},

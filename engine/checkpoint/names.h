@@ -1,13 +1,13 @@
 /*
- * Tensor names: which name of which scheme means which parameter of ours, as data. A spelling is one way of naming a
- * whole ViT; the tables hold the names that are left when wrapper prefixes are stripped.
+ * Tensor names: tables that map the names of each scheme to our parameters. A spelling is one way
+ * to name all tensors of a ViT. The tables have the names without wrapper prefixes.
  */
 #ifndef GN_CHECKPOINT_NAMES_H
 #define GN_CHECKPOINT_NAMES_H
 
 #include "gonio.h"
 
-#define GN_BLOCK_LIMIT 128 /* block numbers are below it, as gn_arch_check's bound */
+#define GN_BLOCK_LIMIT 128 /* block numbers are below it, as in gn_arch_check */
 
 enum gn_spelling {
 	GN_SPELL_TIMM,        /* timm, facebookresearch's DeiT, DeiT-3, MAE, DINOv2 */
@@ -35,24 +35,27 @@ struct gn_name_match {
 	enum gn_part part;
 	int block; /* -1 outside of the blocks */
 };
-/* What name, stripped of prefixes, means in a spelling; false: nothing. */
+/* The meaning of a name without prefixes in a spelling; false if it has none. */
 bool gn_name_match(struct gn_name_match *match, enum gn_spelling spelling, const char *name);
-/* The first name of a role and part in a spelling, written into text; "" when the spelling has none. */
+/* Writes the first name of a role and part in a spelling into text; "" if the spelling has none. */
 const char *gn_name_write(char *text, size_t size, enum gn_spelling spelling, enum gn_role role, enum gn_part part,
                           int block);
 
-/* Whether a spelling has q, k and v apart. */
+/* Whether a spelling has q, k and v as separate tensors. */
 bool gn_spelling_splits_qkv(enum gn_spelling spelling);
 
-/* Length of the wrapper prefixes that all names share ("module._orig_mod."); 0 when there are none. */
+/* Length of the wrapper prefixes that all names share ("module._orig_mod."); 0 if there are
+ * none. */
 size_t gn_name_common_prefix(const char *const *names, int count);
-/* A name without the optional prefix that base models and classifiers differ in ("vit.", "vision_model."). */
+/* A name without its optional prefix ("vit.", "vision_model."), which classifiers have and base
+ * models do not. */
 const char *gn_name_strip(const char *name);
 
-/* Tensors that no classifier needs: left out without asking, only listed in the report. Stripped name. */
+/* Whether no classifier needs this tensor. It is then ignored and only listed in the report. The
+ * name is stripped. */
 bool gn_name_is_silent(const char *name);
-/* Why a tensor of this (stripped or whole) name cannot be taken: the architecture that it stands for; NULL: nothing is
- * known against it. */
+/* Why a tensor of this name (stripped or whole) cannot be imported: its architecture is not
+ * supported. NULL if there is no reason. */
 const char *gn_name_refusal(const char *name);
 
 #endif

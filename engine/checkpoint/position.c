@@ -1,8 +1,9 @@
 /*
- * Bicubic resampling of a position map, as PyTorch computes it (aten/src/ATen/native/cpu/UpSampleKernel.cpp): the
- * weights of both axes are equal, so one table of (first, count, weights) per output coordinate serves both passes,
- * along x and then along y. Sample points and weights are computed in float32 where PyTorch does, so that the taps
- * are the same.
+ * Bicubic resampling of a position map, as PyTorch computes it
+ * (aten/src/ATen/native/cpu/UpSampleKernel.cpp): the weights of both axes are equal, so one table
+ * of (first, count, weights) per output coordinate serves both passes, along x and then along y.
+ * Sample points and weights are computed in float32 where PyTorch does, so that the taps are the
+ * same.
  */
 #include "checkpoint/position.h"
 
@@ -30,7 +31,7 @@ static float keys(float x, float a)
 	return 0.0f;
 }
 
-/* Four taps round each sample point; the border repeats. */
+/* Four taps around each sample point; border values repeat. */
 static void plain_taps(struct taps *taps, int out, int in, enum gn_pos_resample how)
 {
 	float scale = (float)in / (float)out;
@@ -53,7 +54,8 @@ static void plain_taps(struct taps *taps, int out, int in, enum gn_pos_resample 
 	}
 }
 
-/* The kernel stretched by the scale when the map shrinks; taps outside the map are left out and the rest sums to 1. */
+/* The kernel stretched by the scale when the map shrinks; taps outside the map are left out and the
+ * rest sums to 1. */
 static void antialiased_taps(struct taps *taps, int out, int in)
 {
 	float scale = (float)in / (float)out, stretch = scale >= 1.0f ? scale : 1.0f, support = 2.0f * stretch;

@@ -1,5 +1,6 @@
-/* Untrained models: timm's initialisation from named Philox streams, one per tensor, so that the file depends on the
- * seed only. The values are drawn while they are written: memory does not grow with the model. */
+/* Untrained models: timm's initialisation from named Philox streams, one per tensor, so that the
+ * file depends on the seed only. The values are drawn while they are written: memory does not grow
+ * with the model. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static const float *piece(void *user, int index, size_t at, size_t n, struct gn_
 static int write_layout(const char *path, const struct gn_arch *arch, struct drawing *drawing,
                         const char *const *labels, struct gn_error *err)
 {
-	/* Nothing was trained yet that could ask for other pixels; the whole picture is seen. */
+	/* An untrained model needs no particular preprocessing; it uses the whole picture. */
 	static const struct gn_preprocess preprocess = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}, 1.0f, GN_BICUBIC};
 	const struct gn_layout *layout = drawing->layout;
 	bool *has = gn_alloc((size_t)layout->count, sizeof *has, err);

@@ -1,7 +1,7 @@
 /*
- * The safetensors reader and the writer of its header: see safetensors.h. One pass over the header makes a table
- * entry per tensor, each checked alone; then the entries are sorted by their place in the file, and neighbours must
- * meet.
+ * The safetensors reader and the writer of its header: see safetensors.h. One pass over the header
+ * makes a table entry for each tensor and checks it. Then the entries are sorted by their place in
+ * the file, and each must begin where the one before ends.
  */
 #include "checkpoint/safetensors.h"
 
@@ -40,7 +40,7 @@ const char *gn_st_shape_text(char *text, size_t size, const int64_t *shape, int 
 	return text;
 }
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 static int read_dtype(struct gn_st_tensor *t, const json_t *info, struct gn_error *err)
 {
@@ -243,9 +243,9 @@ const char *gn_st_metadata(const struct gn_st_file *file, const char *key)
 	return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
 }
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
-/* Appends count whole numbers; jansson's appending functions take care of a NULL value and of their own failure. */
+/* Appends count whole numbers. jansson's functions accept NULL and pass on failures. */
 static json_t *integers(const int64_t *values, int count)
 {
 	json_t *array = json_array();

@@ -1,7 +1,8 @@
 /*
- * The safetensors format: 8 bytes of little-endian header length, a JSON object {name: {dtype, shape, data_offsets}},
- * the raw tensors. The reader takes (buffer, size) and believes nothing: lengths, offsets, shapes and names are all
- * checked before a pointer is formed, and tensors must tile the data without a gap or an overlap.
+ * The safetensors format: 8 bytes of little-endian header length, a JSON object {name: {dtype,
+ * shape, data_offsets}}, the raw tensors. The reader gets (buffer, size) and trusts nothing.
+ * Lengths, offsets, shapes and names are all checked before a pointer is formed, and the tensors
+ * must cover the data without a gap or an overlap.
  */
 #ifndef GN_CHECKPOINT_SAFETENSORS_H
 #define GN_CHECKPOINT_SAFETENSORS_H
@@ -10,9 +11,10 @@
 
 #include "gonio.h"
 
-#define GN_ST_HEADER_LIMIT ((size_t)4 << 20) /* bytes of JSON; a ViT-H with a thousand class names needs 80 KB */
+/* bytes of JSON; a ViT-H with a thousand class names needs 80 KB */
+#define GN_ST_HEADER_LIMIT ((size_t)4 << 20)
 #define GN_ST_RANK_LIMIT   8
-#define GN_ST_ALIGN        128 /* our own files' data starts at a multiple of this */
+#define GN_ST_ALIGN        128 /* the data of our own files starts at a multiple of this */
 
 enum gn_st_dtype {
 	GN_ST_F32,
@@ -48,8 +50,9 @@ struct gn_st_file {
 	int count;
 	json_t *header; /* private: owns the names */
 };
-/* Reads the header of a whole file in memory, which must outlive it. Errors: GN_MALFORMED, where = the tensor's name
- * if one is to blame; GN_TOO_LARGE for a header past GN_ST_HEADER_LIMIT. */
+/* Reads the header of a whole file in memory, which must outlive it. Errors: GN_MALFORMED, with
+ * where = the name of the wrong tensor, if there is one; GN_TOO_LARGE for a header larger than
+ * GN_ST_HEADER_LIMIT. */
 int gn_st_parse(struct gn_st_file *file, const void *buffer, size_t size, struct gn_error *err);
 void gn_st_release(struct gn_st_file *file);
 /* A value of __metadata__, or NULL; borrowed from the file. */
@@ -63,8 +66,9 @@ struct gn_st_entry {
 	int rank;
 	int64_t shape[4];
 };
-/* The bytes before the data of a new file: the entries in their order, all of one dtype, and __metadata__ from an
- * object of strings. Padded with spaces so that the data starts at a multiple of GN_ST_ALIGN. *bytes is malloc'd. */
+/* The bytes before the data of a new file: the entries in their order, all of one dtype, and
+ * __metadata__ from an object of strings. Padded with spaces so that the data starts at a multiple
+ * of GN_ST_ALIGN. *bytes is malloc'd. */
 int gn_st_write_entries(uint8_t **bytes, size_t *size, const struct gn_st_entry *entries, int count,
                         enum gn_dtype dtype, json_t *metadata, struct gn_error *err);
 /* The same for the tensors of the layout for which has[i], under their own names. */

@@ -1,6 +1,7 @@
 /*
- * A checkpoint's folder out of an archive, read once from front to back. Where the checkpoint lies is not known before it comes, so
- * the config files of every folder are kept until the end; they are few and small, or the archive is refused.
+ * Reads a checkpoint's folder from an archive, once from front to back. The folder of the
+ * checkpoint is not known in advance, so the config files of every folder are kept until the end.
+ * An archive with many or large config files is an error.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +25,14 @@ struct unpack {
 	const struct gn_unpack_options *options;
 	const char *checkpoint_path;
 	struct gn_archive *archive;
-	char checkpoint[GN_PATH_MAX + 1]; /* its path in the archive; "" none yet */
-	const char *foreign; /* what else the archive holds that somebody could take for weights; NULL nothing */
-	struct side *sides;  /* [SIDES_MAX] */
+	char checkpoint[GN_PATH_MAX + 1]; /* its path in the archive; "" before it was found */
+	/* a file in the archive that could be meant as weights, or NULL */
+	const char *foreign;
+	struct side *sides; /* [SIDES_MAX] */
 	int side_count, entries;
 };
 
-/* ---------------------------------------------------------------- names ------------------------------------------- */
+/* ---------------------------------------------------------------- names ----------------------- */
 
 static const char *file_of(const char *path)
 {
@@ -53,7 +55,8 @@ static bool ends_with(const char *text, const char *end)
 	return n >= m && !strcmp(text + n - m, end);
 }
 
-/* Weights in a form that is not taken, by a file's name: for the message when nothing better is found. */
+/* Recognises weights in an unsupported format by a file's name, for the error message if no
+ * checkpoint is found. */
 static const char *foreign_weights(const char *file)
 {
 	if (!strcmp(file, "data.pkl") || ends_with(file, ".bin") || ends_with(file, ".pth") || ends_with(file, ".pt"))
@@ -81,7 +84,8 @@ bool gn_archive_sniff(const void *bytes, size_t size)
 	    {"ustar", 5, 257},
 	};
 
-	if (size > 8 && ((const char *)bytes)[8] == '{') /* where a safetensors file's header begins */
+	/* the header of a safetensors file begins here */
+	if (size > 8 && ((const char *)bytes)[8] == '{')
 		return false;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (size >= kinds[i].at + kinds[i].length &&
@@ -90,9 +94,10 @@ bool gn_archive_sniff(const void *bytes, size_t size)
 	return false;
 }
 
-/* ---------------------------------------------------------------- one entry --------------------------------------- */
+/* ---------------------------------------------------------------- one entry ------------------- */
 
-/* The next piece of the present entry; 1, 0 at its end, -1. Damage is an error here: half a checkpoint is none. */
+/* Reads the next piece of the current entry: 1, 0 at its end, -1 on an error. Damage is an error,
+ * because half a checkpoint is useless. */
 static int next_piece(struct unpack *u, const char *path, const void **bytes, size_t *size, struct gn_error *err)
 {
 	const char *damage;
@@ -175,7 +180,7 @@ static int append(struct side *side, const char *path, const void *bytes, size_t
 	grown = realloc(side->text, side->size + size + 1);
 	if (!grown)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for a config");
-	if (size) /* the archive's last piece may be of nothing, at no address */
+	if (size) /* the archive's last piece may be empty, with a NULL address */
 		memcpy(grown + side->size, bytes, size);
 	side->text = grown;
 	side->size += size;
@@ -225,7 +230,7 @@ static int take_entry(struct unpack *u, const struct gn_archive_entry *entry, st
 	return pass_over(u, path, err);
 }
 
-/* ---------------------------------------------------------------- the whole --------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static int read_entries(struct unpack *u, struct gn_error *err)
 {
@@ -245,7 +250,7 @@ static int read_entries(struct unpack *u, struct gn_error *err)
 	return gn_fail(err, GN_INVALID, "", "the archive holds no *.safetensors file");
 }
 
-/* The texts beside the checkpoint go to the caller. */
+/* Gives the texts beside the checkpoint to the caller. */
 static void give_sides(struct gn_unpacked *out, struct unpack *u)
 {
 	for (int preprocessor = 0; preprocessor < 2; preprocessor++) {
