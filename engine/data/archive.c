@@ -19,36 +19,37 @@
 
 const struct gn_archive_budget gn_archive_budget_default = {
     .total_bytes = (uint64_t)64 << 30,
-    .ratio = 200, /* photographs hardly shrink; zeros shrink a thousandfold */
+    .ratio = 200, /* photographs hardly shrink, but zeros shrink by a factor of a thousand */
     .entry_seconds = 5,
-    .memory = (uint64_t)136 << 20, /* zstd --ultra -22 and xz -9 stay below */
+    .memory = (uint64_t)136 << 20, /* zstd --ultra -22 and xz -9 need less */
 };
 
 struct gn_archive {
 	const struct gn_archive_source *source;
 	struct gn_archive_budget budget;
-	struct gn_decompressor *decompressor; /* NULL: not compressed as a whole */
+	/* NULL if the archive is not compressed as a whole */
+	struct gn_decompressor *decompressor;
 	struct archive *reader;
-	struct archive_entry *entry; /* libarchive's, of the present entry */
-	struct gn_error failure;     /* what ended reading from within a callback */
+	struct archive_entry *entry; /* libarchive's, of the current entry */
+	struct gn_error failure;     /* the error of a callback, which ended the reading */
 	locale_t utf8, before;       /* names are converted to the thread's character set */
-	bool ended;                  /* the source has no more */
-	bool peeked;                 /* the buffer holds the first piece, which nobody has taken yet */
+	bool ended;                  /* the source has ended */
+	bool peeked;                 /* the buffer has the first piece, which was not used yet */
 	ssize_t peeked_size;
-	uint64_t packed;   /* bytes that came */
-	uint64_t stream;   /* bytes of the zip or tar that they hold */
+	uint64_t packed;   /* bytes that have arrived */
+	uint64_t stream;   /* bytes of the zip or tar in them */
 	uint64_t unpacked; /* bytes of entries */
-	uint64_t data_end; /* of the entry before, in the stream */
+	uint64_t data_end; /* end of the entry before, in the stream */
 	int entries;
 	struct gn_work work; /* since the last entry was finished ... */
-	bool work_begun;     /* ... or, to be exact, since the first look after it */
-	unsigned pieces;     /* since the clock was last looked at */
+	bool work_begun;     /* ... or, more precisely, since the first check after it */
+	unsigned pieces;     /* since the clock was last read */
 	size_t tail_size;
-	uint8_t tail[TAIL_BYTES]; /* the last bytes that came */
+	uint8_t tail[TAIL_BYTES]; /* the last bytes that have arrived */
 	uint8_t buffer[BUFFER_BYTES];
 };
 
-/* ---------------------------------------------------------------- budgets ---------------------------------------- */
+/* ---------------------------------------------------------------- budgets --------------------- */
 
 static int check_time(struct gn_archive *archive, struct gn_error *err)
 {
@@ -67,7 +68,8 @@ static int check_time(struct gn_archive *archive, struct gn_error *err)
 	return 0;
 }
 
-/* Called for every piece of the stream and of an entry, of which there may be millions: clocks are for every few of them. */
+/* Called for every piece of the stream and of an entry. There may be millions of pieces, so the
+ * clock is read only for some of them. */
 static int check_budget(struct gn_archive *archive, struct gn_error *err)
 {
 	enum { PIECES_A_LOOK = 16 };
@@ -86,7 +88,7 @@ static int check_budget(struct gn_archive *archive, struct gn_error *err)
 	return check_time(archive, err);
 }
 
-/* ---------------------------------------------------------------- the source ------------------------------------- */
+/* ---------------------------------------------------------------- the source ------------------ */
 
 static void keep_tail(struct gn_archive *archive, const uint8_t *bytes, size_t size)
 {
@@ -98,7 +100,8 @@ static void keep_tail(struct gn_archive *archive, const uint8_t *bytes, size_t s
 	archive->tail_size = old + fresh;
 }
 
-/* Fills the buffer with one piece, the first time with enough to see what it is: how many bytes, or -1. */
+/* Fills the buffer with one piece; the first piece is long enough to recognise the format. Returns
+ * the number of bytes, or -1. */
 static ssize_t fill(struct gn_archive *archive)
 {
 	enum { ENOUGH = 256 };
@@ -118,7 +121,7 @@ static ssize_t fill(struct gn_archive *archive)
 	return size;
 }
 
-/* The next packed bytes: how many, 0 at the end, -1. */
+/* Reads the next packed bytes. Returns their number, 0 at the end, or -1. */
 static ssize_t next_packed(void *user, const uint8_t **bytes)
 {
 	struct gn_archive *archive = user;
@@ -130,7 +133,8 @@ static ssize_t next_packed(void *user, const uint8_t **bytes)
 	return archive->peeked_size;
 }
 
-/* What a compressed upload may hold is a tar. Anything that is packed again could hide a bomb in a bomb. */
+/* A compressed upload must be a tar. A second layer of compression could hide an archive bomb in
+ * another. */
 static int check_one_layer(const struct gn_archive *archive, const uint8_t *bytes, size_t size, struct gn_error *err)
 {
 	enum gn_compression inner = gn_compression_sniff(bytes, size);
@@ -143,7 +147,7 @@ static int check_one_layer(const struct gn_archive *archive, const uint8_t *byte
 	               zip ? "a zip" : gn_compression_name(inner));
 }
 
-/* The next bytes of the zip or tar. 1, 0 at the end, -1. */
+/* Reads the next bytes of the zip or tar. Returns 1, 0 at the end, or -1. */
 static int next_bytes(struct gn_archive *archive, const uint8_t **bytes, size_t *size, struct gn_error *err)
 {
 	if (archive->decompressor) {
@@ -209,7 +213,7 @@ static struct gn_archive_budget complete(const struct gn_archive_budget *given)
 	};
 }
 
-/* Looks at the first piece, and sets up what its form asks for. */
+/* Recognises the format in the first piece, and sets up its reader. */
 static int set_up(struct gn_archive *archive, struct gn_error *err)
 {
 	enum gn_compression kind;
@@ -262,9 +266,9 @@ void gn_archive_close(struct gn_archive *archive)
 	free(archive);
 }
 
-/* ---------------------------------------------------------------- the end --------------------------------------- */
+/* ---------------------------------------------------------------- the end --------------------- */
 
-/* A zip ends with a record that nothing but a comment of the stated length may follow (APPNOTE 4.3.16). */
+/* A zip ends with a record. Only a comment of the stated length may follow it (APPNOTE 4.3.16). */
 static bool zip_has_end(const struct gn_archive *archive)
 {
 	enum { RECORD = 22 };
@@ -278,8 +282,8 @@ static bool zip_has_end(const struct gn_archive *archive)
 	return false;
 }
 
-/* Reads what follows the last entry: a zip's directory, a tar's padding. A compressed stream is unpacked to its end, where its checksum
- * lies. */
+/* Reads what follows the last entry: a zip's directory, a tar's padding. A compressed stream is
+ * unpacked to its end, because its checksum is there. */
 static int drain(struct gn_archive *archive, struct gn_error *err)
 {
 	const uint8_t *bytes;
@@ -296,7 +300,8 @@ static int drain(struct gn_archive *archive, struct gn_error *err)
 	return 0;
 }
 
-/* libarchive takes the end of the bytes for the end of the archive; a cut between two entries must not pass for a whole one. */
+/* libarchive accepts the end of the bytes as the end of the archive. An archive that is cut between
+ * two entries must not be accepted as complete. */
 static int check_end(struct gn_archive *archive, struct gn_error *err)
 {
 	bool zip = (archive_format(archive->reader) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_ZIP;
@@ -315,9 +320,10 @@ static int check_end(struct gn_archive *archive, struct gn_error *err)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- entries ---------------------------------------- */
+/* ---------------------------------------------------------------- entries --------------------- */
 
-/* A zip's entries stored or deflated: what every zip tool writes. Others (lzma, ppmd, ...) may ask for any amount of memory. */
+/* Whether a zip's entry is stored or deflated, as every zip tool writes it. Other methods (lzma,
+ * ppmd, ...) may need any amount of memory. */
 static bool plainly_packed(struct gn_archive *archive)
 {
 	const char *name = archive_format_name(archive->reader); /* "ZIP 2.0 (deflation)" */
@@ -375,7 +381,7 @@ int gn_archive_next(struct gn_archive *archive, struct gn_archive_entry *entry, 
 	gn_name_show(shown, sizeof shown, entry->path);
 	if (archive_entry_is_encrypted(archive->entry))
 		return gn_fail(err, GN_UNSUPPORTED, shown, "the archive is encrypted (entry \"%s\")", shown);
-	/* the data comes without the holes */
+	/* libarchive returns the data without the holes */
 	return gn_fail(err, GN_UNSUPPORTED, shown, "the entry is stored with holes: pack without --sparse");
 }
 

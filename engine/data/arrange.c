@@ -1,13 +1,15 @@
 /*
  * See arrange.h. The rules:
- *   - Leading folders that all images share are dropped, as long as an image still has a folder behind them. A folder named as a split is
- *     not dropped when it holds class folders.
- *   - If a top folder is named train, val, valid, validation or test (in any case) and every image in it lies in a class folder of its
- *     own, the archive comes split: top folder, then class. Images outside of such top folders are rejected. Otherwise the top folder is
- *     the class. Folders below a class belong to it.
- *   - The same bytes under two classes: every copy is rejected, for nobody knows which class is right.
- *   - The same bytes in train and held out: the copy in train is rejected, so that the published test stays whole. Where we
- *     split ourselves, copies stay together.
+ *   - Leading folders that all images share are dropped, as long as an image still has a folder
+ *     behind them. A folder named as a split is not dropped when it holds class folders.
+ *   - If a top folder is named train, val, valid, validation or test (in any case) and every image
+ *     in it lies in a class folder of its own, the archive comes split: top folder, then class.
+ *     Images outside of such top folders are rejected. Otherwise the top folder is the class.
+ *     Folders below a class belong to it.
+ *   - The same bytes under two classes: every copy is rejected, for nobody knows which class is
+ *     right.
+ *   - The same bytes in train and held out: the copy in train is rejected, so that the published
+ *     test stays whole. Where we split ourselves, copies stay together.
  *   - Copies within one class and split stay.
  */
 #include "data/arrange.h"
@@ -21,7 +23,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---------------------------------------------------------------- layout ---------------------------------------- */
+/* ---------------------------------------------------------------- layout ---------------------- */
 
 static size_t folder_length(const char *path)
 {
@@ -30,7 +32,7 @@ static size_t folder_length(const char *path)
 	return slash ? (size_t)(slash - path) : 0;
 }
 
-/* The split that a folder's name stands for, or -1. */
+/* The split that a folder's name means, or -1. */
 static int split_of_name(const char *name, size_t length)
 {
 	static const struct {
@@ -50,7 +52,8 @@ static bool same_folder(const char *a, const char *b, size_t length)
 	return folder_length(a) == length && folder_length(b) == length && !memcmp(a, b, length);
 }
 
-/* The length of the folder that all images with a folder share, if one of them has another folder behind it; else 0. */
+/* The length of the folder that all images with a folder share, if one of them has another folder
+ * behind it; else 0. */
 static size_t common_folder(const struct gn_item *items, int count)
 {
 	const char *first = NULL;
@@ -73,7 +76,7 @@ static size_t common_folder(const struct gn_item *items, int count)
 	return deeper ? length : 0;
 }
 
-/* Bit s is set when top folders of split s are there and hold class folders only. */
+/* Bit s is set if there are top folders of split s, and they have class folders only. */
 static unsigned splits_present(const struct gn_item *items, int count)
 {
 	unsigned seen = 0, flat = 0;
@@ -91,7 +94,7 @@ static unsigned splits_present(const struct gn_item *items, int count)
 	return seen & ~flat;
 }
 
-/* Moves every path past the common folders; what lies outside of them has no class. */
+/* Removes the common folders from every path. Images outside of them have no class. */
 static void drop_common_folders(struct gn_item *items, int count)
 {
 	size_t length;
@@ -133,7 +136,7 @@ static void assign_classes(struct gn_item *items, int count, unsigned splits)
 	}
 }
 
-/* ---------------------------------------------------------------- copies ----------------------------------------- */
+/* ---------------------------------------------------------------- copies ---------------------- */
 
 static int compare_class(const struct gn_item *a, const struct gn_item *b)
 {
@@ -194,7 +197,8 @@ static void reject_copy(struct gn_item *item, const struct gn_item *twin, const 
 /* The copies of one image. */
 static void settle_copies(struct gn_item **copies, int count)
 {
-	const struct gn_item *held_out = NULL, *rival = NULL; /* rival: the first of another class than copies[0] */
+	/* rival: the first of another class than copies[0] */
+	const struct gn_item *held_out = NULL, *rival = NULL;
 
 	for (int i = 0; i < count; i++) {
 		if (!rival && compare_class(copies[i], copies[0]) != 0)
@@ -234,7 +238,7 @@ static int reject_same_paths(struct gn_item **list, int count)
 	return keep_good(list, count);
 }
 
-/* ---------------------------------------------------------------- classes ---------------------------------------- */
+/* ---------------------------------------------------------------- classes --------------------- */
 
 static int by_class(const void *a, const void *b)
 {
@@ -244,7 +248,8 @@ static int by_class(const void *a, const void *b)
 	return order ? order : compare_path(p, q);
 }
 
-/* Collects the class names, rejected images' included: a class that lost all of its images must not vanish without a word. */
+/* Collects the class names, also those of rejected images: a class that lost all of its images must
+ * not disappear silently. */
 static int name_classes(struct gn_arrangement *out, struct gn_item *items, int count, struct gn_error *err)
 {
 	struct gn_item **list = gn_alloc((size_t)count, sizeof *list, err);
@@ -279,7 +284,7 @@ static int fail_class(struct gn_error *err, const char *name, const char *what)
 	return gn_fail(err, GN_INVALID, shown, "class \"%s\" %s", shown, what);
 }
 
-/* Every class needs two images to learn from and to be tested with, and one of them to learn from. */
+/* Every class needs two images, and at least one of them in train. */
 static int check_classes(const struct gn_arrangement *a, struct gn_error *err)
 {
 	struct tally {
@@ -310,9 +315,9 @@ static int check_classes(const struct gn_arrangement *a, struct gn_error *err)
 	return bad < 0 ? 0 : -1;
 }
 
-/* ---------------------------------------------------------------- splitting -------------------------------------- */
+/* ---------------------------------------------------------------- splitting ------------------- */
 
-/* Images of one class, sorted by hash; copies of one image (a group) are drawn together. */
+/* Images of one class, sorted by hash; copies of one image (a group) go to the same split. */
 static int split_class(struct gn_item **list, int count, const char *name, double fraction, struct gn_random *random,
                        struct gn_error *err)
 {
@@ -364,7 +369,7 @@ static int split_all(struct gn_arrangement *a, double fraction, uint64_t seed, s
 	return 0;
 }
 
-/* ---------------------------------------------------------------- everything ------------------------------------- */
+/* ---------------------------------------------------------------- everything ------------------ */
 
 /* With test folders but none for val, test serves as val. */
 static void let_test_serve(struct gn_arrangement *a)

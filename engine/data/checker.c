@@ -1,6 +1,7 @@
 /*
- * See checker.h. One ring of images in order of arrival, between three positions that only grow: taken <= started <= put.
- * The caller moves put and taken, decoders move started. One lock guards the ring; decoding is done outside of it.
+ * See checker.h. One ring of images in order of arrival, between three positions that only grow:
+ * taken <= started <= put. The caller moves put and taken, decoders move started. One lock guards
+ * the ring; decoding is done outside of it.
  */
 #include "data/checker.h"
 
@@ -16,8 +17,9 @@
 #include <openssl/sha.h>
 
 #define RING             256
-#define LOOK_NANOSECONDS 100000000          /* between two looks whether the client has gone */
-#define BYTES_MAX        ((size_t)32 << 20) /* of files in the ring, unless one alone is larger */
+#define LOOK_NANOSECONDS 100000000 /* between two checks whether the client has gone */
+/* of files in the ring, unless a single one is larger */
+#define BYTES_MAX ((size_t)32 << 20)
 
 struct slot {
 	struct gn_check check;
@@ -30,9 +32,9 @@ struct gn_checker {
 	struct slot ring[RING];
 	uint64_t put, started, taken;
 	size_t bytes;
-	atomic_bool stop; /* decoders end, in the middle of an image too */
+	atomic_bool stop; /* decoders end, also in the middle of an image */
 	struct gn_image_limits limits;
-	struct gn_image_limits decoding; /* the same, with stop for gone */
+	struct gn_image_limits decoding; /* the same, but gone checks stop */
 	struct gn_gate *own;             /* the gate of limits, if the caller gave none */
 	int threads;
 	pthread_t *ids;
@@ -149,7 +151,8 @@ void gn_checker_put(struct gn_checker *checker, const struct gn_check *check)
 	pthread_mutex_unlock(&checker->lock);
 }
 
-/* Decoding may take seconds; it ends at once when nobody waits for it any more. With the lock. */
+/* Waits for an image. Decoding may take seconds, but it ends at once when nobody waits for it any
+ * more. Needs the lock. */
 static void wait_for_image(struct gn_checker *checker)
 {
 	const struct gn_image_limits *limits = &checker->limits;
@@ -173,7 +176,7 @@ bool gn_checker_take(struct gn_checker *checker, struct gn_check *check)
 	pthread_mutex_lock(&checker->lock);
 	while (!slot->done && !atomic_load(&checker->stop))
 		wait_for_image(checker);
-	if (!slot->done) { /* a decoder may still hold it */
+	if (!slot->done) { /* a decoder may still use it */
 		*check = (struct gn_check){.err = {.code = GN_CANCELLED, .text = "nobody waits for it any more"}};
 		pthread_mutex_unlock(&checker->lock);
 		return true;

@@ -1,4 +1,4 @@
-/* An opened data set: two memory maps and the tables that the index gives. */
+/* An open data set: two memory maps and the tables of the index. */
 #include "data/index.h"
 #include "base/files.h"
 #include "gonio.h"

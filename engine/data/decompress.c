@@ -1,4 +1,5 @@
-/* See decompress.h. Each format is a row of a table: how its library starts, takes a step, and ends. */
+/* See decompress.h. Each format is a row of a table: how its library starts, takes a step, and
+ * ends. */
 #include "data/decompress.h"
 
 #include "base/files.h"
@@ -12,12 +13,12 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-/* What a step came to. */
+/* The result of a step. */
 enum step {
-	STEP_ON,      /* it took or gave bytes, or wants more */
+	STEP_ON,      /* it has read or written bytes, or needs more */
 	STEP_END,     /* a member is complete; another may follow */
-	STEP_DAMAGED, /* the reason is in text, or none is known */
-	STEP_MEMORY,  /* the file asks for more than the limit */
+	STEP_DAMAGED, /* the reason is in text, if it is known */
+	STEP_MEMORY,  /* the file needs more memory than the limit */
 	STEP_NO_MEMORY
 };
 
@@ -47,7 +48,7 @@ struct codec {
 	void (*end)(struct gn_decompressor *d);
 };
 
-/* ---------------------------------------------------------------- gzip ------------------------------------------- */
+/* ---------------------------------------------------------------- gzip ------------------------ */
 
 static bool gzip_begin(struct gn_decompressor *d)
 {
@@ -60,7 +61,8 @@ static enum step gzip_step(struct gn_decompressor *d, size_t *made)
 	uInt given = d->in_size < UINT_MAX ? (uInt)d->in_size : UINT_MAX;
 	int rc;
 
-	z->next_in = (Bytef *)(uintptr_t)d->in; /* zlib does not write there; its type has no const by default */
+	/* zlib does not write there; its type has no const by default */
+	z->next_in = (Bytef *)(uintptr_t)d->in;
 	z->avail_in = given;
 	z->next_out = d->out;
 	z->avail_out = sizeof d->out;
@@ -81,9 +83,10 @@ static void gzip_end(struct gn_decompressor *d)
 	inflateEnd(&d->state.gzip);
 }
 
-/* ---------------------------------------------------------------- xz --------------------------------------------- */
+/* ---------------------------------------------------------------- xz -------------------------- */
 
-/* The decoder takes streams that follow each other for one, and knows their padding; so it alone says where the end is. */
+/* The decoder reads consecutive streams as one and knows their padding, so only the decoder can
+ * find the end. */
 static bool xz_begin(struct gn_decompressor *d)
 {
 	d->state.xz = (lzma_stream)LZMA_STREAM_INIT;
@@ -123,7 +126,7 @@ static void xz_end(struct gn_decompressor *d)
 	lzma_end(&d->state.xz);
 }
 
-/* ---------------------------------------------------------------- zstd ------------------------------------------- */
+/* ---------------------------------------------------------------- zstd ------------------------ */
 
 static int log2_floor(uint64_t value)
 {
@@ -172,7 +175,7 @@ static void zstd_end(struct gn_decompressor *d)
 	ZSTD_freeDCtx(d->state.zstd);
 }
 
-/* ---------------------------------------------------------------- any format ------------------------------------- */
+/* ---------------------------------------------------------------- any format ------------------ */
 
 static const struct codec codecs[] = {
     [GN_PLAIN] = {"none", "", 0, NULL, NULL, NULL},
@@ -256,8 +259,8 @@ static int refill(struct gn_decompressor *d, struct gn_error *err)
 }
 
 /*
- * Between members: whether another one begins. What else follows a gzip member is padding, which gzip itself ignores. A zstd frame
- * may be followed by frames of other kinds, which the library knows.
+ * Whether another member begins. Other bytes after a gzip member are padding, which gzip itself
+ * ignores. Frames of other kinds may follow a zstd frame; the library knows them.
  */
 static bool another_member(const struct gn_decompressor *d)
 {

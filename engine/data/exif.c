@@ -1,6 +1,7 @@
 /*
- * The orientation of an EXIF block: tag 0x0112 of the first directory of a TIFF file (EXIF 2.32, 4.6.2 and 4.6.4). Everything
- * else in the block is passed over; a block that makes no sense means "as stored", as in every viewer.
+ * The orientation of an EXIF block: tag 0x0112 of the first directory of a TIFF file (EXIF 2.32,
+ * 4.6.2 and 4.6.4). All other tags are ignored. An invalid block means "as stored", as in every
+ * viewer.
  */
 #include "data/image.h"
 

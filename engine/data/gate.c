@@ -1,4 +1,5 @@
-/* The account of memory for decoding: see gonio.h. One lock; who waits is woken by every give-back. */
+/* The limit on memory for decoding: see gonio.h. There is one lock. Each leave wakes all that
+ * wait. */
 #include "base/files.h"
 #include "gonio.h"
 

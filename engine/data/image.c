@@ -1,6 +1,6 @@
 /*
- * Pictures of any format: what the bytes are, how large, decoding to upright RGB. The formats themselves are in jpeg.c, png.c
- * and webp.c.
+ * Pictures of any format: recognises the format, reads the size, and decodes to upright RGB. The
+ * formats are in jpeg.c, png.c and webp.c.
  */
 #include "data/image.h"
 
@@ -150,7 +150,8 @@ int gn_image_verify(const void *bytes, size_t size, const struct gn_image_info *
 	return gn_image_decode_rows(&(struct gn_rows){.limits = limits}, bytes, size, info, 1, err);
 }
 
-/* The stored pixel (x, y) goes to pixel number origin + x * right + y * down of the upright image. */
+/* The stored pixel (x, y) goes to pixel number origin + x * right + y * down of the upright
+ * image. */
 int gn_image_orient(struct gn_image *image, int orientation, struct gn_error *err)
 {
 	ptrdiff_t w = image->width, h = image->height;

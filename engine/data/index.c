@@ -27,7 +27,7 @@ struct record {
 
 static const char magic[8] = {'G', 'N', 'I', 'N', 'D', 'E', 'X', '\n'};
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 /* Gathers the many small writes. */
 struct gatherer {
@@ -139,7 +139,7 @@ int gn_index_write(const char *folder, const struct gn_arrangement *arrangement,
 	return rc;
 }
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 struct parser {
 	const uint8_t *classes, *records;

@@ -1,9 +1,11 @@
 /*
- * From an archive that arrives to a packed data set.
+ * Makes a packed data set from an archive that arrives.
  *
- * The calling thread reads the archive, entry by entry, and hands images to the checker's decoders; checked images come back in order of
- * arrival and are appended to images.pack. Only when the archive has ended are its leading folders known: then gn_arrange decides classes
- * and splits and index.bin is written. What is kept in memory is a table of the images (about 150 bytes each), not the images.
+ * The calling thread reads the archive, entry by entry, and hands images to the checker's decoders;
+ * checked images come back in order of arrival and are appended to images.pack. Only when the
+ * archive has ended are its leading folders known: then gn_arrange decides classes and splits and
+ * index.bin is written. Memory has only a table of the images (about 150 bytes each), not the
+ * images.
  */
 #include "data/archive.h"
 #include "data/arrange.h"
@@ -34,15 +36,16 @@ struct ingest {
 	struct gn_archive *archive;
 	struct gn_checker *checker;
 	struct gn_file_writer pack;
-	struct gn_item *items; /* [count] in order of arrival; those from settled on are with the checker */
+	/* [count] in order of arrival; those from settled on are in the checker */
+	struct gn_item *items;
 	int count, room, settled;
 	int entries;
 	struct names_block *names;
 	size_t names_bytes;
-	uint64_t unasked; /* bytes packed since room was asked for */
+	uint64_t unasked; /* bytes packed since the last call of room */
 };
 
-/* ---------------------------------------------------------------- tables ----------------------------------------- */
+/* ---------------------------------------------------------------- tables ---------------------- */
 
 static const char *keep_name(struct ingest *in, const char *path, struct gn_error *err)
 {
@@ -117,9 +120,9 @@ static int list_rejected(struct ingest *in, const char *path, const char *reason
 	return 0;
 }
 
-/* ---------------------------------------------------------------- images ----------------------------------------- */
+/* ---------------------------------------------------------------- images ---------------------- */
 
-/* Appends an image to the pack. Now and then asks whether the disk has room for more. */
+/* Appends an image to the pack. Checks now and then that the disk has room for more. */
 static int pack_image(struct ingest *in, const struct gn_check *check, struct gn_error *err)
 {
 	const struct gn_ingest_options *o = in->options;
@@ -133,7 +136,8 @@ static int pack_image(struct ingest *in, const struct gn_check *check, struct gn
 	return gn_file_write(&in->pack, check->bytes, check->size, err);
 }
 
-/* Takes the oldest image from the checker: into the pack, or onto the list of the rejected. */
+/* Takes the oldest image from the checker, and adds it to the pack or to the list of rejected
+ * images. */
 static int settle_one(struct ingest *in, struct gn_error *err)
 {
 	struct gn_item *item = &in->items[in->settled];
@@ -181,13 +185,13 @@ failed:
 	return -1;
 }
 
-/* ---------------------------------------------------------------- entries ---------------------------------------- */
+/* ---------------------------------------------------------------- entries --------------------- */
 
 enum fate { KEEP, SKIP, REJECT };
 
 /* An entry while it is read. */
 struct reading {
-	char path[GN_PATH_MAX + 1]; /* cleaned, or as it is where it is unsafe */
+	char path[GN_PATH_MAX + 1]; /* cleaned, or unchanged if it is unsafe */
 	bool candidate;             /* a file with a safe name */
 	uint8_t *bytes;
 	size_t size, room;
@@ -227,7 +231,7 @@ static int append(struct reading *r, const void *bytes, size_t size, struct gn_e
 	return 0;
 }
 
-/* What the first bytes and the name say together. */
+/* Decides by the first bytes and the name. */
 static void judge_content(struct reading *r)
 {
 	if (gn_image_sniff(r->bytes, r->size) != GN_IMAGE_UNKNOWN)
@@ -309,7 +313,8 @@ static int take_entry(struct ingest *in, const struct gn_archive_entry *entry, s
 		return -1;
 	if (!r.candidate)
 		return 0;
-	item = add_item(in, r.path, err); /* a picture that is none still stands for its class folder */
+	/* an invalid picture still shows that its folder is a class */
+	item = add_item(in, r.path, err);
 	if (item)
 		item->rejected = "not an image";
 	return item ? 0 : -1;
@@ -337,9 +342,10 @@ static int read_archive(struct ingest *in, struct gn_error *err)
 	return more;
 }
 
-/* ---------------------------------------------------------------- the data set ----------------------------------- */
+/* ---------------------------------------------------------------- the data set ---------------- */
 
-/* Over every sample in order: split, class, path, each with a NUL behind, and the SHA-256 of its bytes. */
+/* Hashes for every sample in order: split, class and path, each followed by a NUL, and the SHA-256
+ * of its bytes. */
 static int hash_content(const struct gn_arrangement *a, char hex[65], struct gn_error *err)
 {
 	struct gn_sha256 hash;
@@ -386,7 +392,8 @@ static int arrange(struct ingest *in, struct gn_arrangement *a, struct gn_error 
 	for (int i = 0; i < in->count; i++)
 		known[i] = in->items[i].rejected != NULL;
 	rc = gn_arrange(a, in->items, in->count, in->options->val_fraction, in->options->seed, err);
-	if (list_arranged(in, known, err)) /* after a failure too: it may be why */
+	/* also after a failure: these images may be the reason */
+	if (list_arranged(in, known, err))
 		rc = -1;
 	free(known);
 	return rc;
@@ -429,7 +436,8 @@ static void release(struct ingest *in)
 	free(in->items);
 }
 
-/* A failure that names no entry says what happened to the first image that was rejected: it is often the reason. */
+/* An error that names no entry gets the reason of the first rejected image, which is often the
+ * cause. */
 static int fail_with_hint(struct ingest *in, const struct gn_error *own, struct gn_error *err)
 {
 	const struct gn_ingest_report *report = &in->report;

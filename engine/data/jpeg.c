@@ -1,8 +1,10 @@
 /*
- * JPEG through libjpeg-turbo. Its errors come back by longjmp to the one setjmp of each entry point; everything that outlives
- * the jump lies in the job, so that nothing leaks and no local is clobbered. A warning that means lost data is an error here.
+ * JPEG through libjpeg-turbo. Its errors return by longjmp to the one setjmp of each entry point.
+ * All data that outlives the jump is in the job, so that nothing leaks and no local variable is
+ * lost. A warning about lost data is an error here.
  *
- * Colours as Pillow's convert("RGB"). Four channels: Adobe's files (the only ones seen) hold the complement of the ink.
+ * Colours as Pillow's convert("RGB"). Four channels: Adobe's files (the only ones seen) hold the
+ * complement of the ink.
  */
 #include "data/image.h"
 
@@ -23,8 +25,9 @@ enum message {
 };
 
 /*
- * A progressive file may ask for any number of scans, each a few bytes long, and each scan visits every block of its components. The
- * ten scans of libjpeg's own script add up to about five visits of each block. Small pictures may have more, for they cost little.
+ * A progressive file may have any number of scans of a few bytes each, and each scan visits every
+ * block of its components. The ten scans of libjpeg's own script visit each block about five times.
+ * Small pictures may have more, because they cost little.
  */
 #define SCANS_MAX   100
 #define VISITS_MAX  12
@@ -41,8 +44,9 @@ struct job {
 	char message[JMSG_LENGTH_MAX];
 	struct jpeg_decompress_struct in;
 	struct jpeg_compress_struct out;
-	uint8_t *ink;   /* decoding: a row of four channels ... */
-	uint8_t *strip; /* ... and rows that lie in no whole picture; encoding: the buffer that made must stay in */
+	uint8_t *ink; /* decoding: a row of four channels ... */
+	/* ... and rows that lie in no whole picture; encoding: the buffer that made must stay in */
+	uint8_t *strip;
 	unsigned char *made;
 	unsigned long made_size;
 };
@@ -55,7 +59,8 @@ static void on_error(j_common_ptr codec)
 	longjmp(job->failed, 1);
 }
 
-/* level < 0: a warning about the data. Those that mean that pixels are made up end the decoding. */
+/* level < 0: a warning about the data. Decoding ends if the warning means that pixels are
+ * invented. */
 static void on_message(j_common_ptr codec, int level)
 {
 	if (level >= 0)
@@ -128,7 +133,8 @@ static void job_open(struct job *job, const uint8_t *bytes, size_t size)
 	jpeg_read_header(&job->in, TRUE);
 }
 
-/* The first EXIF segment before the picture's data. Segments are 0xFF, a marker, a big-endian length that counts itself. */
+/* The first EXIF segment before the picture's data. Segments are 0xFF, a marker, a big-endian
+ * length that counts itself. */
 static int find_orientation(const uint8_t *bytes, size_t size)
 {
 	size_t at = 2;
@@ -193,7 +199,8 @@ static void ink_to_rgb(uint8_t *rgb, const uint8_t *cmyk, int width, bool comple
 	}
 }
 
-/* Reads up to count rows from the present one on into rgb; returns how many. By longjmp on any fault. */
+/* Reads up to count rows from the present one on into rgb; returns how many. By longjmp on any
+ * fault. */
 static JDIMENSION read_rows(struct job *job, uint8_t *rgb, JDIMENSION count)
 {
 	struct jpeg_decompress_struct *in = &job->in;
@@ -321,7 +328,7 @@ static void encode(struct job *job, const struct gn_image *image, int quality)
 	jpeg_finish_compress(out);
 }
 
-/* No baseline JPEG of ours is longer: libjpeg-turbo's own bound (tjBufSize) for 4:4:4. */
+/* The largest size of our baseline JPEGs: libjpeg-turbo's own bound (tjBufSize) for 4:4:4. */
 static size_t encoded_bound(const struct gn_image *image)
 {
 	return 6 * ((size_t)image->width + 16) * ((size_t)image->height + 16) + 2048;

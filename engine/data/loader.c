@@ -1,7 +1,9 @@
 /*
- * See loader.h. Threads and locks: the caller's thread (one at a time) and the decoders share one lock, which guards every field below
- * "shared". A decoder claims one position of the order under the lock, makes that image outside of it, and reports under it. Batch b lies
- * in buffer b % 2; positions are claimed only up to the end of the second batch after those that the caller has given back.
+ * See loader.h. Threads and locks: the caller's thread (one at a time) and the decoders share one
+ * lock, which guards every field below "shared". A decoder claims one position of the order under
+ * the lock, decodes that image without the lock, and reports under the lock. Batch b is in buffer b
+ * % 2. Positions are claimed only up to the end of the second batch after those that the caller has
+ * returned.
  */
 #include "data/loader.h"
 
@@ -23,7 +25,7 @@ struct buffer {
 	uint8_t *images; /* [room, S, S, 3] */
 	int32_t *labels;
 	int room;      /* images */
-	int remaining; /* shared: of the batch that is made in it */
+	int remaining; /* shared: of the batch that is being made in it */
 };
 
 struct gn_loader {
@@ -46,7 +48,7 @@ struct gn_loader {
 	bool quit, running;
 	bool holding;  /* the caller has the batch number `returned` */
 	int returned;  /* batches that the caller has given back */
-	int next;      /* the first position that nobody has claimed */
+	int next;      /* the first unclaimed position */
 	int active;    /* decoders at work */
 	int failed_at; /* the lowest position that failed, INT_MAX if none */
 	struct gn_error failure;
@@ -59,7 +61,7 @@ struct gn_loader {
 	pthread_t *ids;
 };
 
-/* One image on its way: what a decoder took down under the lock. */
+/* One claimed image: the facts that a decoder copied under the lock. */
 struct task {
 	int position;
 	int32_t sample;
@@ -67,7 +69,7 @@ struct task {
 	const uint8_t *kept_at; /* where they are kept already, or NULL */
 };
 
-/* ---------------------------------------------------------------- decoders --------------------------------------- */
+/* ---------------------------------------------------------------- decoders -------------------- */
 
 static bool cropped(const struct gn_loader *loader)
 {
@@ -151,7 +153,7 @@ static void perform(struct gn_loader *loader, const struct task *task)
 	report(loader, task, &err);
 }
 
-/* The first position behind the two batches that may exist. */
+/* The first position after the two batches that may exist. */
 static int claim_limit(const struct gn_loader *loader)
 {
 	int64_t limit = ((int64_t)loader->returned + 2) * loader->batch_size;
@@ -177,7 +179,7 @@ static void *decoder(void *user)
 	return NULL;
 }
 
-/* ---------------------------------------------------------------- the caller's side ------------------------------ */
+/* ---------------------------------------------------------------- the caller's side ----------- */
 
 /* Images in batch b. */
 static int batch_images(const struct gn_loader *loader, int b)
@@ -299,7 +301,7 @@ void gn_loader_stop(struct gn_loader *loader)
 	pthread_mutex_unlock(&loader->lock);
 }
 
-/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+/* ---------------------------------------------------------------- life cycle ------------------ */
 
 static int start_threads(struct gn_loader *loader, int threads, struct gn_error *err)
 {

@@ -4,7 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-/* The length of the printable character at p, 0 if the bytes there are none: RFC 3629, without C0, DEL and C1 controls. */
+/* The length of the printable character at p, 0 if the bytes there are none: RFC 3629, without C0,
+ * DEL and C1 controls. */
 static size_t character_length(const unsigned char *p)
 {
 	uint32_t c = p[0], least;
@@ -50,7 +51,7 @@ bool gn_name_escapes(const char *path)
 	return false;
 }
 
-/* NULL, or why one component cannot be taken. */
+/* NULL, or why one component is not allowed. */
 static const char *check_component(const char *name, size_t length)
 {
 	if (length > GN_NAME_MAX)

@@ -1,9 +1,9 @@
 /*
- * PNG through libpng. Its errors come back by longjmp to the one setjmp of each entry point; everything that outlives the jump
- * lies in the job. A wrong checksum is an error, in any chunk.
+ * PNG through libpng. Its errors return by longjmp to the one setjmp of each entry point. All data
+ * that outlives the jump is in the job. A wrong checksum is an error, in any chunk.
  *
- * Colours as Pillow's convert("RGB"): alpha and transparency are dropped, a palette is looked up, of 16 bits the high byte counts
- * (for grey too, where Pillow would clip).
+ * Colours as Pillow's convert("RGB"): alpha and transparency are dropped, a palette is looked up,
+ * of 16 bits the high byte counts (for grey too, where Pillow would clip).
  */
 #include "data/image.h"
 
@@ -16,7 +16,8 @@
 
 #include <png.h>
 
-/* Packed bytes after the last row's that libpng may read to find the end; they unpack to a thousand times as many. */
+/* Packed bytes after the last row's that libpng may read to find the end; they unpack to a thousand
+ * times as many. */
 #define TRAILING_MAX ((size_t)64 << 10)
 
 struct job {
@@ -29,7 +30,7 @@ struct job {
 	size_t left;
 	bool decoding;
 	size_t trailing; /* bytes read after the last row */
-	uint8_t *buffer; /* rows that lie in no picture of the caller's */
+	uint8_t *buffer; /* for rows that do not go into the caller's picture */
 };
 
 static _Noreturn void on_error(png_structp png, png_const_charp text)
@@ -46,7 +47,7 @@ static void on_warning(png_structp png, png_const_charp text)
 	(void)text;
 }
 
-/* Every row of every pass has been given out; libpng then counts as said here. */
+/* Whether every row of every pass was returned; libpng then counts like this. */
 static bool past_last_row(const struct job *job)
 {
 	enum { PASSES = 7 };
@@ -95,8 +96,9 @@ static int job_failed(struct job *job, struct gn_error *err)
 	return gn_fail(err, job->why ? job->why : GN_MALFORMED, "", "the PNG cannot be decoded: %s", job->message);
 }
 
-/* Chunks that say nothing about RGB (text, profiles, EXIF, ...) are skipped: libpng would allocate whatever length an eXIf chunk claims.
- * Our own limit on pixels is checked between probe and decode. */
+/* Chunks without information about RGB (text, profiles, EXIF, ...) are skipped, because libpng
+ * would allocate any length that an eXIf chunk states. Our own limit on pixels is checked between
+ * probe and decode. */
 static void read_header(struct job *job)
 {
 	png_set_read_fn(job->png, job, on_read);
@@ -108,7 +110,8 @@ static void read_header(struct job *job)
 	png_read_info(job->png, job->info);
 }
 
-/* The payload of the eXIf chunk, wherever it stands. A chunk is a big-endian length, four letters, the payload, a checksum. */
+/* Finds the payload of the eXIf chunk, anywhere in the file. A chunk is a big-endian length, four
+ * letters, the payload, a checksum. */
 static int find_orientation(const uint8_t *bytes, size_t size)
 {
 	size_t at = 8;
@@ -149,7 +152,7 @@ int gn_png_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size, 
 	return 0;
 }
 
-/* Asks libpng for 8-bit RGB, whatever is stored. */
+/* Requests 8-bit RGB from libpng, for any stored format. */
 static void set_transforms(struct job *job)
 {
 	png_byte colour = png_get_color_type(job->png, job->info);
@@ -190,7 +193,8 @@ static void read_row_of_whole(struct job *job, const struct gn_rows *to, uint8_t
 		look_for_client(job, to);
 }
 
-/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. When nobody wants the rows, there may be more passes. */
+/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. When nobody wants
+ * the rows, there may be more passes. */
 static void read_strips(struct job *job, const struct gn_rows *to, const struct gn_image_info *info, int passes)
 {
 	size_t stride = (size_t)info->width * 3;

@@ -1,7 +1,8 @@
 /*
- * Pillow's resampling (libImaging/Resample.c): each output pixel is a weighted mean of the input pixels under the kernel, the kernel
- * is stretched by the factor of reduction, the weights are rounded to 22 bits, each pass rounds to 8 bits. The horizontal pass
- * comes first and covers only the rows that the vertical one reads.
+ * Pillow's resampling (libImaging/Resample.c): each output pixel is a weighted mean of the input
+ * pixels under the kernel, the kernel is stretched by the factor of reduction, the weights are
+ * rounded to 22 bits, each pass rounds to 8 bits. The horizontal pass comes first and covers only
+ * the rows that the vertical one reads.
  */
 #include "data/resample.h"
 
@@ -48,7 +49,8 @@ static void weights_release(struct weights *w)
 	*w = (struct weights){0};
 }
 
-/* One axis: length input pixels from start become size output pixels, of which [from, from + count) are wanted. */
+/* One axis: length input pixels from start become size output pixels, of which [from, from + count)
+ * are wanted. */
 struct axis {
 	int in_size, count;
 	int64_t size, from;
@@ -72,8 +74,9 @@ static double axis_support(const struct axis *axis, enum gn_interpolation how)
 }
 
 /*
- * The centre lies inside of the picture, because the box does and because a float holds every coordinate up to GN_IMAGE_SIDE_MAX to
- * 1/256. The support is at least 1. So there is always a tap, and never more than the row has room for.
+ * The centre lies inside of the picture, because the box does and because a float holds every
+ * coordinate up to GN_IMAGE_SIDE_MAX to 1/256. The support is at least 1. So there is always a tap,
+ * and never more than the row has room for.
  */
 static void weigh_position(struct weights *w, int i, const struct axis *axis, enum gn_interpolation how, double *row)
 {
@@ -123,7 +126,8 @@ static const int32_t *weights_of(const struct weights *w, int i)
 	return w->values + (size_t)i * (size_t)w->room;
 }
 
-/* The input positions that any output position reads: [*low, *high). Both ends of a position's span grow with it. */
+/* The input positions that any output position reads: [*low, *high). Both ends of a position's span
+ * grow with it. */
 static void weights_span(const struct weights *w, int *low, int *high)
 {
 	*low = w->first[0];
@@ -142,8 +146,9 @@ static int most_taps(const struct weights *w)
 enum { PIXEL = 3 * GROUP }; /* a pixel of GROUP rows, transposed */
 
 /*
- * Rows that have been through the horizontal pass wait in `middle` until the last output row that needs them is done; then the later ones
- * move up. Nothing but these few rows is kept, so that a picture goes from decoder to square within the processor's cache.
+ * Rows after the horizontal pass stay in `middle` until the last output row that needs them is
+ * done; then the later ones move up. Only these few rows are kept, so that a picture goes from the
+ * decoder to the square within the processor's cache.
  */
 struct gn_resampler {
 	uint8_t *out;
@@ -168,7 +173,7 @@ static int reserve(struct gn_resampler *r, struct gn_error *err)
 	return r->columns && r->sums && r->middle ? 0 : -1;
 }
 
-/* What the arithmetic of weigh_position relies on. */
+/* Checks the conditions that the arithmetic of weigh_position needs. */
 static int check_axis(const struct axis *axis, struct gn_error *err)
 {
 	if (axis->in_size < 1 || axis->in_size > GN_IMAGE_SIDE_MAX)
@@ -215,7 +220,8 @@ void gn_resampler_free(struct gn_resampler *r)
 	free(r);
 }
 
-/* The horizontal pass of up to GROUP rows, whose columns are transposed so that neighbours in a row become rows. */
+/* The horizontal pass of up to GROUP rows, whose columns are transposed so that neighbours in a row
+ * become rows. */
 static void horizontal(struct gn_resampler *r, const uint8_t *rgb, int count)
 {
 	const struct weights *w = &r->across;

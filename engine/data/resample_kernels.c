@@ -1,10 +1,12 @@
 /*
- * The inner loops of resample.c. Both passes are one loop, a weighted sum of rows: for the horizontal pass 32 rows of the image are
- * transposed first, so that neighbours in a row become rows.
+ * The inner loops of resample.c. Both passes are one loop, a weighted sum of rows: for the
+ * horizontal pass 32 rows of the image are transposed first, so that neighbours in a row become
+ * rows.
  *
- * A weight has 23 bits and a sign, one more than the 16-bit products of SIMD take. It is split as high * 2^12 + low, both halves are
- * summed by themselves, and the sum is put together at the end: exact, since 32-bit arithmetic is modular and the result fits.
- * x86-64 with AVX2 has that loop in intrinsics; elsewhere the compiler vectorises the plain one.
+ * A weight has 23 bits and a sign, one more than the 16-bit products of SIMD take. It is split as
+ * high * 2^12 + low, both halves are summed by themselves, and the sum is put together at the end:
+ * exact, since 32-bit arithmetic is modular and the result fits. x86-64 with AVX2 has that loop in
+ * intrinsics; elsewhere the compiler vectorises the plain one.
  */
 #include "data/resample.h"
 
@@ -27,7 +29,7 @@ static inline uint8_t clamp_level(int32_t sum)
 	return (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
 }
 
-/* ---------------------------------------------------------------- portable --------------------------------------- */
+/* ---------------------------------------------------------------- portable -------------------- */
 
 static void prepare_portable(int32_t *weights, int count)
 {
@@ -56,12 +58,13 @@ static void rows_portable(uint8_t *out, const uint8_t *rows, size_t stride, cons
 	}
 }
 
-/* ---------------------------------------------------------------- AVX2 ------------------------------------------- */
+/* ---------------------------------------------------------------- AVX2 ------------------------ */
 
 const struct gn_weigh gn_weigh_portable = {prepare_portable, rows_portable};
 
 #if HAVE_AVX2_KERNEL
-/* A pair of weights (a, b) becomes two words: their high halves, then their low halves, a in the lower 16 bits. */
+/* A pair of weights (a, b) becomes two words: their high halves, then their low halves, a in the
+ * lower 16 bits. */
 static void prepare_avx2(int32_t *weights, int count)
 {
 	for (int i = 0; i < count; i += 2) {
@@ -76,7 +79,8 @@ struct sums {
 	__m256i high[4], low[4];
 };
 
-/* Adds 32 pixels of two rows, each times its weight. Pixels stay in the order that the unpacking gives them. */
+/* Adds 32 pixels of two rows, each times its weight. Pixels stay in the order that the unpacking
+ * gives them. */
 __attribute__((target("avx2"))) static inline void add_pair(struct sums *s, const uint8_t *first, const uint8_t *second,
                                                             const int32_t *pair)
 {
@@ -159,7 +163,7 @@ const struct gn_weigh *gn_weigh_best(void)
 	return &gn_weigh_portable;
 }
 
-/* ---------------------------------------------------------------- transposing ------------------------------------ */
+/* ---------------------------------------------------------------- transposing ----------------- */
 
 #define SIDE 16 /* bytes are transposed in squares of 16 x 16 */
 
@@ -173,7 +177,8 @@ static inline row16 load_row(const uint8_t *from)
 	return row;
 }
 
-/* Four rounds of interleaving the upper with the lower half of the rows move every byte to its mirror place. */
+/* Four rounds of interleaving the upper with the lower half of the rows move every byte to its
+ * mirror place. */
 static inline void transpose_square(row16 square[SIDE])
 {
 	for (int round = 0; round < 4; round++) {

@@ -1,4 +1,4 @@
-/* Small JPEGs of data-set pictures, for the dashboard. */
+/* Makes small JPEGs of data-set pictures, for the dashboard. */
 #include "data/transform.h"
 #include "base/files.h"
 
@@ -15,7 +15,8 @@ static void fit(int *to_width, int *to_height, int width, int height, int side)
 	*to_height = (int)fmax(1.0, rint(height * shrink));
 }
 
-/* The largest power of two up to 8 by which a JPEG may be decoded smaller and still be no smaller than the thumbnail. */
+/* The largest power of two up to 8 by which a JPEG may be decoded smaller and still be no smaller
+ * than the thumbnail. */
 static int choose_denominator(const struct gn_image_info *info, int side)
 {
 	int longer = info->width > info->height ? info->width : info->height, denominator = 1;

@@ -1,6 +1,7 @@
 /*
- * Preprocessing as timm's and torchvision's transforms define it, roundings included; only what ends up in the square is computed.
- * A JPEG is decoded at a smaller DCT scale where both sides still cover the target.
+ * Preprocessing as in timm's and torchvision's transforms, with the same rounding. Only pixels of
+ * the square are computed. A JPEG is decoded at a smaller DCT scale if both sides still cover the
+ * target.
  */
 #include "data/transform.h"
 
@@ -9,7 +10,8 @@
 
 int gn_image_eval_side(int image_size, float crop_pct)
 {
-	/* the fraction was written in decimal: 0.8f is a little more than 0.8, and 224 / 0.8 must be 280 */
+	/* the fraction was written in decimal: 0.8f is a little more than 0.8, and 224 / 0.8 must
+	 * be 280 */
 	double fraction = round((double)crop_pct * 1e6) / 1e6;
 	int side = fraction > 0 ? (int)floor(image_size / fraction) : image_size;
 
@@ -21,7 +23,7 @@ static void take_rows(void *resampler, const uint8_t *rgb, int y, int count)
 	gn_resampler_take(resampler, rgb, y, count);
 }
 
-/* Rows go from the decoder to the square as they come. */
+/* Resamples rows while they come from the decoder. */
 static int resample_rows(uint8_t *out, const void *bytes, size_t size, const struct gn_image_info *info,
                          int denominator, const struct gn_resample *job, const struct gn_image_limits *limits,
                          struct gn_error *err)
@@ -70,7 +72,8 @@ int gn_image_decode_resampled(uint8_t *out, const void *bytes, size_t size, cons
 	return rc;
 }
 
-/* torchvision's Resize(int) and CenterCrop: the longer side is cut to whole pixels, the crop's corner is rounded half to even. */
+/* torchvision's Resize(int) and CenterCrop: the longer side is cut to whole pixels, the crop's
+ * corner is rounded half to even. */
 int gn_image_eval(uint8_t *out, const void *bytes, size_t size, const struct gn_image_limits *limits, int image_size,
                   const struct gn_preprocess *preprocess, struct gn_error *err)
 {
@@ -96,7 +99,8 @@ struct crop {
 	int x, y, width, height;
 };
 
-/* torchvision's RandomResizedCrop.get_params: ten tries, then the largest centred crop of an allowed shape. */
+/* torchvision's RandomResizedCrop.get_params: ten tries, then the largest centred crop of an
+ * allowed shape. */
 static struct crop draw_crop(int width, int height, struct gn_random *random)
 {
 	const double scale_low = 0.25, ratio_low = 3.0 / 4.0, ratio_high = 4.0 / 3.0;

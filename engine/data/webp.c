@@ -1,6 +1,6 @@
 /*
- * WebP through libwebp: one picture, lossy or lossless; alpha is dropped as Pillow's convert("RGB") does. The EXIF chunk is
- * found by reading the RIFF container ourselves.
+ * WebP through libwebp: one picture, lossy or lossless; alpha is dropped as Pillow's convert("RGB")
+ * does. The EXIF chunk is found by reading the RIFF container ourselves.
  */
 #include "data/image.h"
 
@@ -11,7 +11,8 @@
 
 #include <webp/decode.h>
 
-/* Chunks are four letters, a little-endian length, the payload, and a byte of padding where the length is odd. */
+/* Chunks are four letters, a little-endian length, the payload, and a byte of padding where the
+ * length is odd. */
 static int find_orientation(const uint8_t *bytes, size_t size)
 {
 	size_t at = 12;
@@ -41,7 +42,8 @@ int gn_webp_probe(struct gn_image_info *info, const uint8_t *bytes, size_t size,
 	info->height = features.height;
 	info->orientation = find_orientation(bytes, size);
 	info->whole = true;
-	info->verify_bytes = (uint64_t)info->width * (uint64_t)info->height * 8; /* RGB, and ARGB inside */
+	/* RGB, and ARGB inside */
+	info->verify_bytes = (uint64_t)info->width * (uint64_t)info->height * 8;
 	return 0;
 }
 
