@@ -1,7 +1,7 @@
 /*
- * Models ready to classify. The way from the images to the features runs in buffers that all models of one shape share
- * (resident.h); each model has a head's buffers of its own. Models tuned from one base whose first blocks are the same memory
- * compute them once for an image.
+ * Models that are ready to classify. All models of one shape share the buffers from the images to
+ * the features (resident.h); each model has its own buffers for the head. If models of one base
+ * have the same memory for their first blocks, these blocks are computed once for an image.
  */
 #include "inference/resident.h"
 
@@ -10,7 +10,7 @@
 
 #include "base/files.h"
 
-#define USEFUL_ROWS 2048 /* as in training: past this, a pass gets no faster on a CPU */
+#define USEFUL_ROWS 2048 /* as in training: beyond this, a pass gets no faster on a CPU */
 
 struct gn_infer {
 	struct gn_device *device;
@@ -65,7 +65,7 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
 	return 0;
 }
 
-/* ---------------------------------------------------------------- running ----------------------------------------- */
+/* ---------------------------------------------------------------- running --------------------- */
 
 static void run_body(const struct gn_infer *infer, int B, int from, int to)
 {
@@ -149,7 +149,7 @@ static bool one_body(struct gn_infer *const *infers, int count)
 	return true;
 }
 
-/* How many images all take at once. */
+/* The largest batch that all models support. */
 static int piece_of(struct gn_infer *const *infers, int count)
 {
 	int piece = infers[0]->body->pass->batch;
@@ -261,7 +261,7 @@ void gn_infer_free(struct gn_infer *infer)
 	free(infer);
 }
 
-/* ---------------------------------------------------------------- what models share ------------------------------- */
+/* ---------------------------------------------------------------- what models share ----------- */
 
 /* Whether tensor i is the same memory in all models. */
 static bool is_shared(const struct gn_model *const *models, int count, int i)

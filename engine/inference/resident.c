@@ -5,7 +5,7 @@
 
 #include "base/files.h"
 
-/* ---------------------------------------------------------------- bodies ------------------------------------------ */
+/* ---------------------------------------------------------------- bodies ---------------------- */
 
 bool gn_same_body(const struct gn_arch *a, const struct gn_arch *b)
 {
@@ -90,14 +90,15 @@ void gn_body_drop(struct gn_body *body, struct gn_device *device)
 	close_body(body);
 }
 
-/* ---------------------------------------------------------------- weights ----------------------------------------- */
+/* ---------------------------------------------------------------- weights --------------------- */
 
 static bool has_mat(const struct gn_device *device, const struct gn_tensor *tensor)
 {
 	return device->backend->mat_bytes != sizeof(float) && gn_role_is_mat(tensor->role);
 }
 
-/* Where each tensor lies: in the model's mapped file, in the base's part of the device, or in a part of its own. */
+/* Places each tensor: in the model's mapped file, in the base's device memory, or in its own device
+ * memory. */
 static void place(struct gn_weights *w, const struct gn_device *device)
 {
 	const struct gn_model *model = w->model;
@@ -196,7 +197,7 @@ void gn_weights_drop(struct gn_weights *w, struct gn_device *device)
 	close_weights(w, device);
 }
 
-/* ---------------------------------------------------------------- sizes ------------------------------------------- */
+/* ---------------------------------------------------------------- sizes ----------------------- */
 
 uint64_t gn_device_resident_bytes(const struct gn_device *device)
 {

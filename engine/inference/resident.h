@@ -1,7 +1,8 @@
 /*
- * What the models on one device share. Models of one shape compute in one set of buffers, a *body*, because they take turns; on a device
- * with a memory of its own the weights of a base model lie there once, however many models are tuned from it. Both are counted, and
- * go with their last holder. One thread at a time, as for everything on a device.
+ * Memory that the models on one device share. Models of one shape compute one after the other, so
+ * they use one set of buffers, called a *body*. A device with its own memory has the weights of a
+ * base model once, however many models are tuned from it. Both have a reference count, and the last
+ * user frees them. Only one thread at a time, as for all work on a device.
  */
 #ifndef GN_RESIDENT_H
 #define GN_RESIDENT_H
@@ -16,22 +17,27 @@ struct gn_body {
 	struct gn_arch arch; /* classes: 0 */
 	struct gn_arena memory, stash_memory;
 	struct gn_pass *pass;
-	void *stash; /* content of any stage but the first, where models share a prefix; NULL until gn_body_stash */
+	/* a kept copy of the content of a cut other than the first, for models that share a prefix;
+	 * NULL before gn_body_stash */
+	void *stash;
 };
-/* Whether models of two architectures compute in the same buffers in the same way, heads apart. */
+/* Whether models of two architectures can share buffers and compute in the same way, except for
+ * their heads. */
 bool gn_same_body(const struct gn_arch *a, const struct gn_arch *b);
 int gn_body_hold(struct gn_body **out, struct gn_device *device, const struct gn_arch *arch, int batch,
                  struct gn_error *err);
 int gn_body_stash(struct gn_body *body, struct gn_device *device, struct gn_error *err);
 void gn_body_drop(struct gn_body *body, struct gn_device *device);
 
-/* A model's tensors as a pass reads them: [layout.count] pointers. On a device that reads host memory they are the model's own. */
+/* The tensors that a pass reads: [layout.count] pointers. On a device that reads host memory they
+ * point to the model's own weights. */
 struct gn_weights {
 	struct gn_weights *next;
 	int holders;
 	const struct gn_model *model;
-	struct gn_weights *base; /* held by this one; NULL for a base model and on a device that reads host memory */
-	struct gn_arena memory;  /* of the tensors that the model does not take from its base */
+	/* held by these weights; NULL for a base model and on a device that reads host memory */
+	struct gn_weights *base;
+	struct gn_arena memory; /* for the tensors that the model does not share with its base */
 	void **tensors;
 };
 int gn_weights_hold(struct gn_weights **out, struct gn_device *device, const struct gn_model *model,

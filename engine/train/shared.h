@@ -4,8 +4,9 @@
 
 #include "train/trainer.h"
 
-/* Takes the outputs of the run's stage from the folder that options->shared names, and makes what is missing there. *shared: t->prefix holds
- * them; false where nothing is shared, or the disk has no room. GN_CANCELLED when the run was stopped. */
+/* Takes the outputs at the run's cut from the folder of options->shared, and computes those that
+ * are missing there. *shared is true if t->prefix has them, and false if nothing is shared or the
+ * disk has no room. GN_CANCELLED if the run was stopped. */
 int gn_shared_prefix(struct gn_trainer *t, bool *shared, struct gn_error *err);
 
 #endif

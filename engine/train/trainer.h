@@ -9,7 +9,7 @@
  *   resume.c     checkpoint.bin
  *   step.c       one optimiser step
  *   train.c      the loop
- * Everything belongs to the thread that called gn_train; the loader's threads touch only their own.
+ * All data belongs to the thread that called gn_train; the loader's threads use only their own.
  */
 #ifndef GN_TRAINER_H
 #define GN_TRAINER_H
@@ -19,8 +19,8 @@
 #include "tune/plan.h"
 #include "vit/vit.h"
 
-/* What a resumed run must find again, beside weights and moments. Written to checkpoint.bin as it is: no pointers,
- * no padding that matters. */
+/* The state of a run that is saved beside weights and moments. Written to checkpoint.bin unchanged:
+ * it has no pointers, and its padding does not matter. */
 struct gn_progress {
 	int64_t step;        /* optimiser steps done */
 	int64_t epoch_steps; /* of them in the current epoch */
@@ -36,22 +36,23 @@ struct gn_progress {
 	int32_t stopped; /* early stopping has ended the run */
 };
 
-/* The kept outputs of the frozen prefix: one row per training and validation sample, in the data set's order. */
+/* The kept outputs of the frozen prefix: one row per training and validation sample, in the data
+ * set's order. */
 struct gn_prefix {
 	char *rows;
 	size_t row_bytes, bytes;
-	void *map; /* what is unmapped in the end: rows, or the file that they lie in */
+	void *map; /* the memory to unmap at the end: rows, or their file */
 	size_t map_bytes;
 };
 
 struct gn_step {
 	double loss, lr, grad_norm; /* grad_norm before clipping */
-	double weight;              /* what the sum of the losses is divided by */
+	double weight;              /* the divisor of the sum of the losses */
 	int images;
 };
 
-/* Steps that may be queued on an asynchronous device before the result of the first is asked for, beside the one
- * being queued. */
+/* Steps that may be queued on an asynchronous device, beside the current one, before the result of
+ * the first is fetched. */
 enum { GN_TRAINER_LAG = 1 };
 
 struct gn_trainer {
@@ -65,19 +66,24 @@ struct gn_trainer {
 	struct gn_layout layout;
 	bool *tuned;
 	struct gn_gradplan grad;
-	int stage; /* where passes start once the prefix is cached, else 0 */
+	int stage; /* the cut where passes start if the prefix is cached, else 0 */
 
-	struct gn_arena memory; /* everything below that is marked "device", taken once */
+	struct gn_arena memory; /* all memory below that is marked "device", allocated once */
 
 	/* weights.c */
-	size_t tuned_floats;  /* of each of the four buffers below; tensors are padded to 128 bytes */
+	/* of each of the four buffers below; tensors are padded to 128 bytes */
+	size_t tuned_floats;
 	float *w, *g, *m, *v; /* device; v is NULL for SGD */
-	void **tensors;       /* [layout.count] what passes read; device, or the mapped model where that is the same */
-	float **values;       /* [layout.count] float32 form of what the run holds itself (tuned, resized); else NULL */
-	void **gradients;     /* [layout.count] NULL where frozen */
+	/* [layout.count] weights that passes read; device, or the mapped model if that is the
+	 * same */
+	void **tensors;
+	/* [layout.count] float32 values of tensors that the run owns (tuned, resized); else NULL */
+	float **values;
+	void **gradients; /* [layout.count] NULL for frozen tensors */
 	struct gn_bind weights, grads;
 	struct gn_opt_list *opt;
-	float *angle_base[2]; /* device: a layer's two base matrices, where the device cannot read the model's */
+	/* device: a layer's two base matrices, if the device cannot read the model's */
+	float *angle_base[2];
 
 	struct gn_pass *pass;
 	size_t pass_bytes;
@@ -99,8 +105,8 @@ struct gn_trainer {
 
 uint64_t gn_peak_memory(void); /* the process's largest resident size so far, from the kernel's own account */
 
-/* With options, config, backend, ctx and dataset set: everything but the pass, the prefix cache and the loader. All
- * device memory is taken here. Release in any case. */
+/* Needs options, config, backend, ctx and dataset. Makes all but the pass, the prefix cache and the
+ * loader. Allocates all device memory. Release it in all cases. */
 int gn_trainer_init(struct gn_trainer *t, struct gn_error *err);
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err);
 void gn_trainer_release(struct gn_trainer *t);
@@ -112,18 +118,20 @@ void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t
  * is kept. At most GN_TRAINER_LAG steps may be queued already. */
 int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                     struct gn_error *err);
-/* Waits for the oldest queued step when more than `most` are queued: 1 with its result, progress.step then counting
- * it; 0 when not so many are queued; -1 on a failure, a loss that is no number included. */
+/* If more than `most` steps are queued, waits for the oldest one, counts it in progress.step, and
+ * returns 1 with its result. Returns 0 if there are not so many. -1 on a failure, also for a loss
+ * that is not a number. */
 int gn_trainer_collect(struct gn_step *out, struct gn_trainer *t, int most, struct gn_error *err);
 
 void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Host tables; then the tensors' places in t->memory; then the tuned tensors filled from the model (new head, resized
- * position embedding), the frozen ones where the device has a memory of its own, and all tensors bound. */
+/* In this order: makes the host tables; places the tensors in t->memory; fills the tuned tensors
+ * from the model (new head, resized position embedding), and the frozen ones if the device has its
+ * own memory; binds all tensors. */
 int gn_weights_init(struct gn_trainer *t, struct gn_error *err);
 void gn_weights_place(struct gn_trainer *t);
 int gn_weights_fill(struct gn_trainer *t, struct gn_error *err);
-/* Makes what products read of the tuned tensors from their float32 values. */
+/* Converts the float32 values of the tuned tensors to the type that products read. */
 void gn_weights_refresh(struct gn_trainer *t);
 void gn_weights_release(struct gn_trainer *t);
 /* Writes folder/model.safetensors: the tuned tensors, and a resized position embedding. */
@@ -133,31 +141,31 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 
 /* The rate of optimiser step `step` (from 0), before layer decay: docs/method.md, "Recipe". */
 double gn_schedule_lr(const struct gn_run_config *config, const struct gn_plan *plan, int64_t step);
-/* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with the final norm
- * in the last, head. */
+/* Layer decay's factor for a tensor: decay^(layers above it), with timm's layers: stem, blocks with
+ * the final norm in the last, head. */
 double gn_layer_scale(const struct gn_tensor *tensor, const struct gn_arch *arch, double decay);
 
-/* Computes the kept outputs with the current weights. Does nothing when the plan keeps none. */
+/* Computes the kept outputs with the current weights. Does nothing if the plan keeps none. */
 int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err);
-/* Runs every training and validation sample from the stage `from`, whose rows are in source (0: from the images), to
- * the stage `to`; rows and row_bytes of out are set. */
+/* Runs every training and validation sample from the cut `from`, whose rows are in source (0: from
+ * the images), to the cut `to`. Sets rows and row_bytes of out. */
 int gn_prefix_compute(struct gn_trainer *t, const struct gn_prefix *out, int to, int from,
                       const struct gn_prefix *source, struct gn_error *err);
-/* Puts the kept rows of n samples into the pass's input. */
+/* Copies the kept rows of n samples to the pass's input. */
 void gn_prefix_load(struct gn_trainer *t, const int32_t *samples, int n);
 void gn_prefix_release(struct gn_trainer *t);
 
 struct gn_evaluation {
 	double accuracy, macro_f1, loss;
 };
-/* The validation split with the current weights. All NAN when it is empty. */
+/* Measures the current weights on the validation split. All results are NAN if it is empty. */
 int gn_evaluate(struct gn_evaluation *out, struct gn_trainer *t, struct gn_error *err);
 
-/* The caller has asked the run to stop. */
+/* Whether the caller has requested the run to stop. */
 bool gn_train_stopped(const struct gn_trainer *t);
 
 int gn_resume_save(struct gn_trainer *t, struct gn_error *err);
-/* Sets *found; without a checkpoint nothing is touched. */
+/* Sets *found; changes nothing if there is no checkpoint. */
 int gn_resume_load(struct gn_trainer *t, bool *found, struct gn_error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * The fine-tuned angle (arXiv:2312.15681; docs/method.md, "Angles"). Angles of 1e-4 rad make the cosine round to 1, so
- * it is never formed: Kahan's form 2 atan2(|u - v|, |u + v|) on the normalised vectors, with every sum formed by a
- * backend, in double and in a fixed order.
+ * The fine-tuned angle (arXiv:2312.15681; docs/method.md, "Angles"). The cosine of an angle of 1e-4
+ * rad rounds to 1, so the cosine is not computed. Kahan's formula 2 atan2(|u - v|, |u + v|) is used
+ * on the normalised vectors. A backend computes every sum, in double and in a fixed order.
  */
 #include "tune/angles.h"
 
@@ -26,7 +26,7 @@ static void add_sums(double total[2], const struct gn_angle_weights *w, const st
 	total[1] += sums[1];
 }
 
-/* Degrees between the concatenations of all a and all b; NAN where one of them is zero. */
+/* Degrees between the concatenations of all a and all b; NAN if one of them is zero. */
 static double parts_angle(const struct part *parts, int count, const struct gn_angle_weights *w)
 {
 	double norm[2] = {0, 0}, form[2] = {0, 0};
@@ -57,9 +57,10 @@ double gn_angle(const float *a, const float *b, size_t n)
 	return degrees;
 }
 
-/* ---------------------------------------------------------------- layers ----------------------------------------- */
+/* ---------------------------------------------------------------- layers ---------------------- */
 
-/* Both forms of a tensor, where the backend can read them; place: which of a layer's two tensors it is. */
+/* Both versions of a tensor, in memory that the backend can read. place: which of a layer's two
+ * tensors it is. */
 static struct part whole(const struct gn_angle_weights *w, int tensor, int place)
 {
 	struct part part = {w->tuned[tensor], w->base[tensor], w->layout->tensors[tensor].numel};
@@ -75,7 +76,8 @@ static void add_tensor(struct gn_layer_angle *layer, const char *name, const cha
 	layer->tensors[layer->tensor_count++].degrees = degrees;
 }
 
-/* qkv is measured whole and as its q, k and v rows, so that fused and split checkpoints give the same numbers. */
+/* qkv is measured as a whole and separately by its q, k and v rows, so that fused and split
+ * checkpoints give the same numbers. */
 static void add_qkv_rows(struct gn_layer_angle *layer, const struct gn_angle_weights *w, const char *name,
                          const struct part *all)
 {
@@ -106,7 +108,8 @@ static void measure_layer(struct gn_layer_angle *layer, const struct gn_angle_we
 	add_tensor(layer, names[1], "", parts_angle(&parts[1], 1, w));
 }
 
-/* Rank 1 is the largest of its group. Ties go to the lower block; an angle that does not exist comes last. */
+/* Rank 1 is the largest of its group. Of equal angles the lower block comes first; NAN comes
+ * last. */
 static void rank_layers(struct gn_angles *angles)
 {
 	for (int i = 0; i < angles->count; i++) {

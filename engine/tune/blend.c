@@ -1,8 +1,9 @@
 /*
- * Averages of models, added up on a device. Every value is read once, where its file is mapped, and let go: the memory is
- * that of one piece of a tensor, however many models there are; a piece is on its way to a GPU while the one before it is
- * added. Sums are in double; float32 values times 1 lose nothing there unless their magnitudes lie far apart, so that the
- * average of one model, or of copies of one, is that model bit for bit. All devices give the same bits.
+ * Averages of models, computed on a device. Every value is read once from its mapped file, and its
+ * page is then dropped: the memory is that of one piece of a tensor, for any number of models. A
+ * piece is copied to a GPU while the one before it is added. Sums are in double. Sums of float32
+ * values are exact there unless their magnitudes differ much, so that the average of one model, or
+ * of copies of one model, has the bits of that model. All devices give the same bits.
  */
 #include "tune/blend.h"
 
@@ -23,11 +24,14 @@ struct blend {
 	int count;
 	double total;
 	const struct gn_backend *backend;
-	struct gn_ctx *ctx, *own; /* own: opened for this average alone */
+	struct gn_ctx *ctx, *own; /* own: opened only for this average */
 	struct gn_arena memory;   /* of the device */
 	double *sum;              /* [GN_MODEL_PIECE] in memory */
-	float *piece;  /* [GN_MODEL_PIECE] in memory: a model's values, where they must be brought there; the average */
-	float *values; /* [GN_MODEL_PIECE] the average, for the file: piece where the host can read it */
+	/* [GN_MODEL_PIECE] on the device: a model's values, if they must be copied there; the
+	 * average */
+	float *piece;
+	/* [GN_MODEL_PIECE] the average, for the file; equal to piece if the host can read that */
+	float *values;
 	const volatile int *stop;
 };
 
@@ -36,7 +40,7 @@ static int check_stop(const volatile int *stop, struct gn_error *err)
 	return stop && *stop ? gn_fail(err, GN_CANCELLED, "", "stopped while models were averaged") : 0;
 }
 
-/* ---------------------------------------------------------------- hashes ----------------------------------------- */
+/* ---------------------------------------------------------------- hashes ---------------------- */
 
 int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct gn_error *err)
 {
@@ -66,7 +70,7 @@ void gn_blend_forget(const struct gn_model *model)
 		gn_model_forget(model, i, 0, model->layout.tensors[i].numel);
 }
 
-/* ---------------------------------------------------------------- what the delta holds --------------------------- */
+/* ---------------------------------------------------------------- what the delta holds -------- */
 
 /* The base's tensor of this name and size, or NULL. */
 static const float *base_tensor(const struct gn_model *base, const struct gn_tensor *t)
@@ -76,7 +80,7 @@ static const float *base_tensor(const struct gn_model *base, const struct gn_ten
 	return i >= 0 && base->layout.tensors[i].numel == t->numel ? base->tensors[i] : NULL;
 }
 
-/* Whether some model's tensor is another than the base's. */
+/* Whether the tensor of any model differs from the base's. */
 static bool is_tuned(const struct blend *b, int index)
 {
 	const struct gn_model *first = b->shares[0].input->model;
@@ -94,9 +98,9 @@ static bool is_tuned(const struct blend *b, int index)
 	return tuned;
 }
 
-/* ---------------------------------------------------------------- the average ------------------------------------ */
+/* ---------------------------------------------------------------- the average ----------------- */
 
-/* Counts, or places, what an average takes of a device's memory. */
+/* Counts or places the device memory of an average. */
 static void place(struct blend *b)
 {
 	b->sum = gn_arena_take(&b->memory, GN_MODEL_PIECE, sizeof *b->sum);
@@ -130,7 +134,7 @@ static const float *average_piece(void *user, int tensor, size_t at, size_t n, s
 			be->upload(b->ctx, b->piece, x, n * sizeof *x);
 			x = b->piece;
 		}
-		/* the first is not added to 0, which would turn -0 into 0 */
+		/* the first is not added to 0, because -0 would become 0 */
 		be->soup_add(b->ctx, b->sum, x, b->shares[i].weight, n, i == 0);
 		gn_model_forget(model, tensor, at, n);
 	}

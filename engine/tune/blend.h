@@ -1,4 +1,5 @@
-/* Weighted averages of tuned models of one base, written as a delta; see gn_soup_make in gonio.h. */
+/* Weighted averages of tuned models of one base, written as a delta; see gn_soup_make in
+ * gonio.h. */
 #ifndef GN_BLEND_H
 #define GN_BLEND_H
 
@@ -10,12 +11,12 @@ struct gn_blend_input {
 };
 /* Fills in the hash. */
 int gn_blend_hash(struct gn_blend_input *input, const volatile int *stop, struct gn_error *err);
-/* Writes the average, with these weights [count] (at least one above 0), as a delta on the models' base. The sums run in the
- * order of the hashes, so that the order of the inputs does not matter to a bit. device NULL: the CPU, all of its threads.
- * stop may be NULL. */
+/* Writes the average, with these weights [count] (at least one above 0), as a delta on the models'
+ * base. Adds in the order of the hashes, so that the bits do not depend on the order of the inputs.
+ * device NULL: the CPU with all threads. stop may be NULL. */
 int gn_blend_write(const char *path, const struct gn_blend_input *inputs, const double *weights, int count,
                    struct gn_device *device, const volatile int *stop, struct gn_error *err);
-/* The model's own tensors are not needed for now: their pages leave the memory. */
+/* Drops the pages of the model's own tensors from memory. */
 void gn_blend_forget(const struct gn_model *model);
 
 #endif

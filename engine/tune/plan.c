@@ -1,6 +1,6 @@
 /*
- * What a run would cost, before it runs. Memory is the sum of what gn_train will take, from the same carving code;
- * operations are counted by running the network on the counting backend.
+ * The costs of a run, computed before it runs. Memory is the sum of what gn_train will allocate, by
+ * the same placing code. Operations are counted by running the network on the counting backend.
  */
 #include "tune/plan.h"
 
@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Token rows of a micro-batch past which products get no faster, only memory larger. */
+/* Token rows of a micro-batch. With more, products get no faster and only need more memory. */
 #define USEFUL_ROWS     2048
 #define USEFUL_ROWS_GPU 65536
-#define PREFIX_FILE_MAX (64ull << 30) /* a cache past this is not worth its writing */
+#define PREFIX_FILE_MAX (64ull << 30) /* writing a larger cache takes longer than it saves */
 #define PIXEL_CACHE_MAX (512ull << 20)
-/* Code, libraries, the product kernels' packing, decoders: what a worker's peak holds beyond the rest, as gonio
- * bench shows. */
+/* Code, libraries, the packing of the product kernels, decoders: the part of a worker's peak beyond
+ * all other parts, as measured by gonio bench. */
 #define PROCESS_BYTES (40ull << 20)
 /* Step numbers, the optimiser's table and labels on a GPU. */
 #define SMALL_BYTES (1ull << 20)
@@ -72,9 +72,9 @@ uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augmen
 	return prefix_cached || bytes > PIXEL_CACHE_MAX ? 0 : bytes;
 }
 
-/* ---------------------------------------------------------------- counts ----------------------------------------- */
+/* ---------------------------------------------------------------- counts ---------------------- */
 
-struct draft { /* what the functions below share */
+struct draft { /* shared by the functions below */
 	const struct gn_arch *arch;
 	const struct gn_run_config *config;
 	const struct gn_layout *layout;
@@ -82,7 +82,8 @@ struct draft { /* what the functions below share */
 	struct gn_gradplan grad;
 	const struct gn_backend *backend; /* of the run */
 	int stage, train_images, val_images;
-	uint64_t host_limit, limit; /* the machine's memory; what the plan stands against: on a GPU, the GPU's */
+	/* the machine's memory; the memory that limits the plan: on a GPU, the GPU's */
+	uint64_t host_limit, limit;
 };
 
 static void count_parameters(struct gn_plan *plan, const struct draft *d)
@@ -96,8 +97,8 @@ static void count_parameters(struct gn_plan *plan, const struct draft *d)
 	}
 }
 
-/* One unit is a forward pass through a block, its input gradient, or all its weight gradients: docs/method.md,
- * "Costs". */
+/* One unit is a forward pass through a block, its input gradient, or all its weight gradients:
+ * docs/method.md, "Costs". */
 static void count_units(struct gn_plan *plan, const struct draft *d)
 {
 	int depth = d->arch->depth, lowest = d->grad.lowest_block < 0 ? depth : d->grad.lowest_block;
@@ -109,13 +110,14 @@ static void count_units(struct gn_plan *plan, const struct draft *d)
 
 		if (!d->tuned[i] || !t->matrix)
 			continue;
-		/* a block's matrix work: qkv 3, proj 1, fc1 4, fc2 4 of 12, for the usual mlp_dim of 4 dim */
+		/* a block's matrix work: qkv 3, proj 1, fc1 4, fc2 4 of 12, for the usual mlp_dim
+		 * of 4 dim */
 		plan->ideal_units += t->role == GN_QKV_W ? 3.0 / 12 : t->role == GN_PROJ_W ? 1.0 / 12 : 4.0 / 12;
 	}
 	plan->ideal_units_cached = plan->ideal_units - d->grad.frozen_blocks;
 }
 
-/* Operations of one pass over `images` images from stage `from`. */
+/* Operations of one pass over `images` images from cut `from`. */
 static int count_pass(struct gn_count *out, const struct draft *d, int images, int from, struct gn_error *err)
 {
 	const struct gn_backend *backend = &gn_backend_count;
@@ -123,7 +125,7 @@ static int count_pass(struct gn_count *out, const struct draft *d, int images, i
 	struct gn_pass *pass = NULL;
 	struct gn_bind weights = {0}, gradients = {0};
 	void **pointers = calloc((size_t)d->layout->count * 2, sizeof *pointers);
-	static char somewhere; /* never followed: only NULL or not NULL counts */
+	static char somewhere; /* never dereferenced: only NULL or not NULL matters */
 	int result = -1;
 
 	if (!pointers) {
@@ -153,7 +155,8 @@ done:
 	return result;
 }
 
-/* What norm, clearing and step of the optimiser read and write of each tuned number: weight, gradient and moments. */
+/* Bytes that the optimiser's norm, clearing and step read and write for each tuned number: weight,
+ * gradient and moments. */
 static double optimizer_bytes(const struct gn_plan *plan, const struct draft *d)
 {
 	int moments = d->config->optimizer == GN_ADAMW ? 2 : 1;
@@ -177,7 +180,7 @@ static int count_step(double *flops, double *bytes, const struct gn_plan *plan, 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- memory ----------------------------------------- */
+/* ---------------------------------------------------------------- memory ---------------------- */
 
 /* Device memory comes in pieces of 128 bytes: backend/arena.h. */
 static uint64_t padded(uint64_t bytes)
@@ -185,7 +188,8 @@ static uint64_t padded(uint64_t bytes)
 	return (bytes + 127) & ~(uint64_t)127;
 }
 
-/* All weights. A GPU keeps frozen ones as passes read them, tuned ones also in float32; a CPU reads the mapped model. */
+/* All weights. A GPU keeps frozen weights in the type that passes read, and tuned ones also in
+ * float32. A CPU reads the mapped model. */
 static uint64_t weight_bytes(const struct draft *d)
 {
 	uint64_t bytes = 0;
@@ -204,8 +208,8 @@ static uint64_t weight_bytes(const struct draft *d)
 	return bytes;
 }
 
-/* What a GPU holds beside weights, gradients, moments and the pass: the backend's own, a layer's two base matrices for
- * angles, and small things. */
+/* GPU memory beside weights, gradients, moments and the pass: the backend's own, a layer's two base
+ * matrices for angles, and small buffers. */
 static uint64_t gpu_extra_bytes(const struct draft *d)
 {
 	uint64_t C = (uint64_t)d->arch->dim, mlp = (uint64_t)d->arch->mlp_dim;
@@ -264,7 +268,7 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 
 		plan->memory.device = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
 		                      plan->memory.activations + extra;
-		plan->memory.process += extra + tuned; /* a checkpoint passes through a copy */
+		plan->memory.process += extra + tuned; /* a checkpoint is written from a copy */
 	}
 	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
 	                     plan->memory.activations + plan->memory.prefix_cache + plan->memory.process;
@@ -280,9 +284,9 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 	if (micro > batch)
 		micro = batch;
 	for (;; micro = (micro + 1) / 2) {
+		/* even shares */
 		if (!d->config->micro_batch_size)
-			micro =
-			    (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro); /* even shares */
+			micro = (batch + (batch + micro - 1) / micro - 1) / ((batch + micro - 1) / micro);
 		plan_memory(plan, d, micro);
 		plan->micro_batch_size = micro;
 		if (*needed <= d->limit)
@@ -322,7 +326,7 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->stage, err);
 }
 
-/* The device's memory where it has its own, else the machine's. */
+/* The device's memory if it has its own, else the machine's. */
 static uint64_t memory_of(const struct gn_device *device)
 {
 	struct gn_device_info info = {0};

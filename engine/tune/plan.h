@@ -1,5 +1,5 @@
-/* What a run's plan, its training loop and its resume must agree on: the tuned architecture and where the frozen
- * prefix ends. */
+/* Functions that a run's plan, its training loop and its resume share: the tuned architecture, and
+ * the cut where the frozen prefix ends. */
 #ifndef GN_PLAN_H
 #define GN_PLAN_H
 
@@ -9,7 +9,7 @@
 /* The model's architecture with the run's image size and number of classes. */
 int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
                 struct gn_error *err);
-/* The stage (vit.h) at which the frozen prefix ends: 0 .. depth + 1. */
+/* The cut (vit.h) where the frozen prefix ends: 0 .. depth + 1. */
 int gn_prefix_stage(const struct gn_gradplan *plan);
 /* The memory that computing a kept prefix takes, which ends at `stage`: its pass, and on a
  * device with a memory of its own a copy of the outputs, which travel while the next ones are

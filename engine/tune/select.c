@@ -1,8 +1,8 @@
 /*
- * Choosing layers by their fine-tuned angle (docs/method.md, "Choosing layers"). Ranking is done inside a group only,
- * because only layers of one structure and size can be compared. An angle of exactly 0 means that the layer was frozen
- * where the angles were measured: it says nothing about how far the layer would have turned, so its group cannot be
- * ranked.
+ * Choosing layers by their fine-tuned angle (docs/method.md, "Choosing layers"). Ranking is done
+ * inside a group only, because only layers of one structure and size can be compared. An angle of
+ * exactly 0 means that the layer was frozen when the angles were measured. How far it would have
+ * turned is unknown, so its group cannot be ranked.
  */
 #include "gonio.h"
 
@@ -32,7 +32,7 @@ static const char *field_of(enum gn_group group)
 	return group == GN_GROUP_ATTENTION ? "/strategy/attention_layers" : "/strategy/ffn_layers";
 }
 
-/* The group has k layers to choose, and all of its layers were tuned. */
+/* Checks that the group has at least k layers, and that all of its layers were tuned. */
 static int check_group(const struct gn_angles *angles, enum gn_group group, int k, struct gn_error *err)
 {
 	const struct gn_layer_angle *unusable = NULL;
@@ -70,7 +70,8 @@ static bool comes_before(const struct gn_layer_angle *a, const struct gn_layer_a
 	return order == GN_LARGEST ? a->degrees > b->degrees : a->degrees < b->degrees;
 }
 
-/* How many layers of its group come before layer i; of equal angles the lower block comes first. */
+/* The number of layers of the group that come before layer i; of equal angles the lower block comes
+ * first. */
 static int place_in_group(const struct gn_angles *angles, int i, enum gn_order order)
 {
 	const struct gn_layer_angle *layer = &angles->layers[i];

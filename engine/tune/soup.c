@@ -1,4 +1,4 @@
-/* Which models can be mixed, and how: the checks of a soup before any weight is read. */
+/* Checks whether models can be averaged, before any weight is read. */
 #include "gonio.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ int gn_soup_method_from_name(const char *name)
 	return -1;
 }
 
-/* ---------------------------------------------------------------- two models ------------------------------------- */
+/* ---------------------------------------------------------------- two models ------------------ */
 
 struct pair {
 	const struct gn_model *a, *b;
@@ -64,7 +64,7 @@ static int check_arch(const struct pair *p, struct gn_error *err)
 	return gn_fail(err, GN_INVALID, p->where, "%s and %s differ in %s", p->b_name, p->a_name, field->noun);
 }
 
-/* The tensors follow from the architecture; a file could still be another. */
+/* Compares the tensors, because the fields above do not cover tokens and biases. */
 static int check_tensors(const struct pair *p, struct gn_error *err)
 {
 	const struct gn_layout *a = &p->a->layout, *b = &p->b->layout;
@@ -120,7 +120,7 @@ static int check_model(const struct gn_soup_options *o, int i, struct gn_error *
 	                                                                                                           : 0;
 }
 
-/* ---------------------------------------------------------------- the whole -------------------------------------- */
+/* ---------------------------------------------------------------- the whole ------------------- */
 
 static int check_weights(const struct gn_soup_options *o, struct gn_error *err)
 {

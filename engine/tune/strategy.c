@@ -1,4 +1,4 @@
-/* Which tensors a strategy tunes: docs/method.md, "Layers and groups" and "Strategies". */
+/* The tensors that a strategy tunes: docs/method.md, "Layers and groups" and "Strategies". */
 #include "gonio.h"
 
 #include <stdio.h>
@@ -43,11 +43,11 @@ double gn_strategy_lr(enum gn_strategy_kind kind)
 	return kinds[kind].lr;
 }
 
-/* ---------------------------------------------------------------- patterns --------------------------------------- */
+/* ---------------------------------------------------------------- patterns -------------------- */
 
 enum { PATTERN_MAX = 128 };
 
-/* "{a..b}" at p: sets the bounds and returns its length, or 0 where it is not well formed. */
+/* Parses "{a..b}" at p: sets the bounds and returns its length, or 0 if it is malformed. */
 static size_t parse_range(const char *p, long *low, long *high)
 {
 	char *end;
@@ -61,7 +61,7 @@ static size_t parse_range(const char *p, long *low, long *high)
 	return *end == '}' && *low <= *high ? (size_t)(end + 1 - p) : 0;
 }
 
-/* A range takes the whole number that begins at *name. */
+/* Matches a range with the whole number that begins at *name. */
 static bool take_range(const char **pattern, const char **name)
 {
 	long low, high, value;
@@ -79,7 +79,8 @@ static bool take_range(const char **pattern, const char **name)
 	return true;
 }
 
-/* What is neither a star nor the end takes a part of the name. */
+/* Matches the next part of the pattern, which is neither a star nor the end, with the beginning of
+ * the name. */
 static bool take_one(const char **pattern, const char **name)
 {
 	if (**pattern == '{')
@@ -94,9 +95,9 @@ static bool take_one(const char **pattern, const char **name)
 /*
  * A pattern matches a whole name, or its leading components: "head" matches "head.weight".
  *
- * Where a pattern fails, only the last star takes one character more. Earlier stars need not: what stands between two
- * stars ends no later when it begins earlier, and so leaves all that could follow. The time is the product of the two
- * lengths at most, whatever the number of stars.
+ * If the match fails, only the last star takes one more character. Earlier stars need not, because
+ * the text between two stars was matched as early as possible, which leaves the most for the rest.
+ * The time is at most the product of the two lengths, for any number of stars.
  */
 static bool pattern_matches(const char *pattern, const char *name)
 {
@@ -156,7 +157,7 @@ static int select_custom(bool *tuned, const struct gn_layout *layout, const stru
 	return 0;
 }
 
-/* ---------------------------------------------------------------- the named strategies -------------------------- */
+/* ---------------------------------------------------------------- the named strategies -------- */
 
 static bool is_norm(enum gn_role role)
 {
@@ -204,7 +205,7 @@ static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int d
 	return false;
 }
 
-/* The block and group that a layer's name tells: "blocks.3.attn". */
+/* Reads the block and the group from a layer's name: "blocks.3.attn". */
 static bool read_layer(int *block, enum gn_group *group, const char *layer)
 {
 	char name[32];

@@ -1,4 +1,5 @@
-/* The architecture's bounds, and the one list of parameter tensors that everything else is indexed by. */
+/* The bounds of an architecture, and its list of parameter tensors, whose index all other code
+ * uses. */
 #include "gonio.h"
 
 #include <math.h>
@@ -6,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OFFSET_ALIGN 32 /* floats: 128 bytes, a cache-line pair, and what 16-byte device loads need */
+/* floats: 128 bytes, which is a pair of cache lines and enough for 16-byte device loads */
+#define OFFSET_ALIGN 32
 
 static int bound(const char *name, int64_t value, int64_t low, int64_t high, struct gn_error *err)
 {
@@ -67,7 +69,7 @@ const char *gn_group_name(enum gn_group group)
 	return names[group];
 }
 
-/* ---------------------------------------------------------------- the list of tensors --------------------------- */
+/* ---------------------------------------------------------------- the list of tensors --------- */
 
 /* %d is the block. norm_after_pool renames the final norm. */
 static const struct {

@@ -1,7 +1,8 @@
-/* The backward pass: from the heads down to the lowest tuned tensor, and only what the gradient plan asks for. */
+/* The backward pass, from the heads down to the lowest tuned tensor. It computes only the gradients
+ * in the gradient plan. */
 #include "vit/vit.h"
 
-/* d_logits -> heads' gradients, and d_features where something below is tuned. */
+/* d_logits -> the heads' gradients, and d_features if a tensor below is tuned. */
 static void heads_backward(struct gn_pass *p, void *const *t, void *const *g, int B)
 {
 	const struct gn_backend *be = p->backend;
@@ -50,7 +51,7 @@ static void final_norm_backward(struct gn_pass *p, void *const *t, void *const *
 	}
 }
 
-/* The gradient of a branch's output: through layer scale where the model has it. */
+/* The gradient of a branch's output, through layer scale if the model has it. */
 static const gn_act *branch_gradient(struct gn_pass *p, const float *gamma, float *d_gamma, const gn_act *branch,
                                      bool wanted, int M)
 {
@@ -70,7 +71,7 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 	gn_act *normed = g[GN_FC1_W] ? p->normed : NULL; /* fc1's input, for its weight gradient */
 	const gn_act *d_out = branch_gradient(p, t[GN_LS2], g[GN_LS2], p->fc2_out[i], n->d_fc2_out, M);
 
-	if (n->d_fc1_out) /* pre[i] becomes act(pre[i]) on the way, for fc2's gradient */
+	if (n->d_fc1_out) /* also replaces pre[i] by act(pre[i]), for fc2's gradient */
 		be->linear_dx(p->ctx, p->wide, d_out, t[GN_FC2_W], p->pre[i], s->arch.activation,
 		              g[GN_FC2_W] ? p->pre[i] : NULL, M, s->C, s->mlp);
 	if (g[GN_FC2_W] || g[GN_FC2_B])

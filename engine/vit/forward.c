@@ -1,4 +1,5 @@
-/* The forward pass. Formulas: Dosovitskiy et al., arXiv:2010.11929, section 3.1; pre-norm blocks. */
+/* The forward pass. Formulas: Dosovitskiy et al., arXiv:2010.11929, section 3.1; pre-norm
+ * blocks. */
 #include "vit/vit.h"
 
 static void embed(struct gn_pass *p, const struct gn_bind *w, int B)

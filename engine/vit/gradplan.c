@@ -1,5 +1,5 @@
-/* The gradient plan, from the bottom of the network up: a gradient is needed where something tuned lies at or
- * below it. */
+/* Makes the gradient plan from the bottom of the network up: a gradient is needed if a tuned tensor
+ * lies at or below it. */
 #include "vit/gradplan.h"
 
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static void plan_block(struct gn_block_need *n, const bool t[GN_ROLE_COUNT], boo
 	n->d_fc2_out = n->d_fc1_out || t[GN_FC2_W] || t[GN_FC2_B];
 	n->ffn = n->d_fc2_out || t[GN_LS2];
 
-	/* norm1's backward pass, or its output again for qkv's weight gradient */
+	/* for norm1's backward pass, or to compute its output again for qkv's weight gradient */
 	n->keep_in = n->d_norm1 || t[GN_QKV_W];
 	n->keep_qkv = n->d_qkv;
 	n->keep_attn = t[GN_PROJ_W];

@@ -1,6 +1,7 @@
 /*
- * The gradient plan: which gradients a set of tuned tensors asks for, and which activations must be kept to form them.
- * What is false here is neither computed nor stored (docs/method.md, "Costs").
+ * The gradient plan: the gradients that a set of tuned tensors needs, and the activations that must
+ * be kept for them. A gradient or activation that is false here is neither computed nor stored
+ * (docs/method.md, "Costs").
  */
 #ifndef GN_GRADPLAN_H
 #define GN_GRADPLAN_H
@@ -18,19 +19,22 @@ struct gn_block_need {
 	bool d_proj_out, d_qkv, d_norm1;
 	bool d_in; /* the block's input */
 	bool keep_in, keep_qkv, keep_attn, keep_proj_out, keep_mid, keep_pre, keep_fc2_out;
-	bool keep_act; /* the activation's output in place of its input: only fc2's weight gradient wants it */
+	/* the activation's output instead of its input: only fc2's weight gradient needs it */
+	bool keep_act;
 };
 
 struct gn_gradplan {
 	int depth;
 	struct gn_block_need *blocks;
-	bool d_out;           /* gradient of the last block's output */
-	bool d_norm;          /* final norm's parameters or d_out: the features' gradient is needed */
-	bool d_embedded;      /* gradient of the first block's input: embedding or norm_pre tuned */
-	bool d_tokens;        /* ... below norm_pre: embedding tensors are tuned */
-	int lowest_block;     /* lowest block with a tuned tensor, 0 when the embedding is tuned, -1 when no block is */
+	bool d_out; /* gradient of the last block's output */
+	/* final norm's parameters or d_out: the features' gradient is needed */
+	bool d_norm;
+	bool d_embedded; /* gradient of the first block's input: embedding or norm_pre tuned */
+	bool d_tokens;   /* ... below norm_pre: embedding tensors are tuned */
+	/* lowest block with a tuned tensor; 0 if the embedding is tuned; -1 if no block is tuned */
+	int lowest_block;
 	int frozen_blocks;    /* blocks whose output never changes, 0..depth */
-	bool frozen_features; /* all of them and the final norm: only heads are tuned */
+	bool frozen_features; /* all blocks and the final norm are frozen: only heads are tuned */
 };
 
 /* tuned[layout->count]. */

@@ -1,7 +1,8 @@
 /*
- * The buffers of a pass. What the gradient plan keeps gets memory of its own; everything else shares three scratch
- * buffers: `stream` for the residual stream (updated in place from block to block), `normed` for norm outputs and
- * attention outputs, and `wide` for qkv and the hidden layer of the FFN.
+ * The buffers of a pass. Activations that the gradient plan keeps have their own memory. All others
+ * share three scratch buffers: `stream` for the residual stream (updated in place from block to
+ * block), `normed` for norm outputs and attention outputs, and `wide` for qkv and the hidden layer
+ * of the FFN.
  */
 #include "vit/vit.h"
 
@@ -73,9 +74,9 @@ size_t gn_stage_floats(const struct gn_vit_shape *s, int stage)
 	return (size_t)(stage == s->L ? s->queries : s->T) * (size_t)s->C;
 }
 
-/* ---------------------------------------------------------------- carving ---------------------------------------- */
+/* ---------------------------------------------------------------- carving --------------------- */
 
-/* Hands out consecutive pieces of `base`; with base NULL it only counts. */
+/* Divides `base` into consecutive pieces; if base is NULL, it only counts. */
 struct carver {
 	const struct gn_pass *pass;
 	char *base;
@@ -195,7 +196,7 @@ static size_t carve_pass(struct gn_pass *p, char *base)
 	return c.used;
 }
 
-/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+/* ---------------------------------------------------------------- life cycle ------------------ */
 
 static int pass_prepare(struct gn_pass *p, const struct gn_backend *backend, const struct gn_arch *arch,
                         const struct gn_gradplan *plan, int batch, int from, int to)

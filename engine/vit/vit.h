@@ -1,13 +1,14 @@
 /*
  * The Vision Transformer, forward and backward, written once against the backend table.
  *
- * A *stage* is a point in the network where a pass may start: stage s <= depth is the residual stream before block s
- * (stage 0: the images), and stage depth + 1 is the features that the heads read. A frozen prefix ends at a stage;
- * its output can be kept and given to later passes.
+ * A *cut* is a point in the network where a pass may start or end; names in the code call it a
+ * stage. Cut s <= depth is the residual stream before block s (cut 0: the images). Cut depth + 1 is
+ * the features that the heads read. A frozen prefix ends at a cut. Its output can be kept, and
+ * later passes can start there.
  *
- * With class-token pooling nothing reads the other rows of the last block's output, so its projection, its FFN and
- * the final norm run on the `queries` rows of an image that the heads read (1, or 2 with a distillation head) and not
- * on all T.
+ * With class-token pooling the heads read only the first `queries` rows of an image (1, or 2 with a
+ * distillation head). So the last block's projection, its FFN and the final norm compute only these
+ * rows, not all T.
  */
 #ifndef GN_VIT_H
 #define GN_VIT_H
@@ -15,8 +16,8 @@
 #include "backend/backend.h"
 #include "vit/gradplan.h"
 
-/* One pointer per tensor, found by role: weights (matrices as gn_mat, the rest float) or gradients (float; NULL
- * where frozen). */
+/* One pointer per tensor, indexed by role: weights (matrices as gn_mat, the others as float) or
+ * gradients (float; NULL if frozen). */
 struct gn_bind {
 	void *outside[GN_ROLE_COUNT];
 	void *(*blocks)[GN_ROLE_COUNT]; /* [depth] */
@@ -33,17 +34,18 @@ struct gn_vit_shape {
 	int queries;  /* rows per image that leave the last block */
 	int features; /* feature vectors per image: 2 with a distillation head, else 1 */
 };
-/* Refuses what the backend has no kernel for. */
+/* Fails if the backend has no kernel for the model. */
 int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, struct gn_error *err);
-/* Products read the tensors of this role, as gn_mat. */
+/* Whether products read the tensors of this role, as gn_mat. */
 bool gn_role_is_mat(enum gn_role role);
 void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
-/* Floats per image of a stage's content; stage 0 has no content but the images. */
+/* Floats per image of the content of a cut; cut 0 has only the images. */
 size_t gn_stage_floats(const struct gn_vit_shape *shape, int stage);
 
 /*
- * The buffers of a pass over at most `batch` images, carved from one block of device memory. With a gradient plan
- * (borrowed) it can go backward too. The pass runs from stage `from` to stage `to`; `to` is depth + 2 for the logits.
+ * The buffers of a pass over at most `batch` images, carved from one block of device memory. With a
+ * gradient plan (borrowed) it can also run backward. The pass runs from cut `from` to cut `to`;
+ * `to` is depth + 2 for the logits.
  */
 struct gn_pass {
 	const struct gn_backend *backend;
@@ -54,11 +56,12 @@ struct gn_pass {
 	void *memory;
 	size_t bytes;
 	bool own_memory;
-	float *images;  /* [B, 3, S, S], where from is 0 */
+	float *images;  /* [B, 3, S, S], if from is 0 */
 	gn_act *tokens; /* [B, T, C] before norm_pre */
 	gn_act **x;     /* [L + 1]: x[i] enters block i; x[L] is [B, queries, C] */
 	gn_act **mid, **qkv, **attn, **proj_out, **pre, **fc2_out; /* [L] */
-	float **lse;                    /* [L]: [B, H, queries], where the backend's attention_backward reads it */
+	/* [L]: [B, H, queries], if the backend's attention_backward reads it */
+	float **lse;
 	gn_act *normed, *wide, *stream; /* scratch [B, T, C], [B, T, max(3C, mlp)], [B, T, C] */
 	gn_act *pooled, *features;      /* before and after the final norm, [B, features, C] */
 	gn_act *d, *d_branch, *d_norm;  /* gradients [B, T, C] */
@@ -68,28 +71,30 @@ struct gn_pass {
 	gn_act *d_logits;               /* [B, K] */
 };
 
-/* Device memory that gn_pass_new will take. */
+/* Device memory that gn_pass_new will allocate. */
 size_t gn_pass_bytes(const struct gn_backend *backend, const struct gn_arch *arch, const struct gn_gradplan *plan,
                      int batch, int from, int to);
 int gn_pass_new(struct gn_pass **out, const struct gn_backend *backend, struct gn_ctx *ctx, const struct gn_arch *arch,
                 const struct gn_gradplan *plan, int batch, int from, int to, struct gn_error *err);
-/* The same in device memory of the caller's, gn_pass_bytes() of it, which must outlive the pass. */
+/* The same in the caller's device memory of gn_pass_bytes(), which must outlive the pass. */
 int gn_pass_new_in(struct gn_pass **out, void *memory, const struct gn_backend *backend, struct gn_ctx *ctx,
                    const struct gn_arch *arch, const struct gn_gradplan *plan, int batch, int from, int to,
                    struct gn_error *err);
 void gn_pass_free(struct gn_pass *pass);
-/* Where the content of the pass's first stage is to be put (images for 0), and where that of its last stage is
- * found. */
+/* The memory for the content of the pass's first cut (images for cut 0), and the memory with the
+ * content of its last cut. */
 void *gn_pass_input(struct gn_pass *pass);
 void *gn_pass_output(struct gn_pass *pass);
 
-/* Runs B <= batch images from the pass's first stage to its last. keep: store what the plan wants for the backward
- * pass. */
+/* Runs B <= batch images from the pass's first cut to its last. keep: stores the activations that
+ * the plan needs for the backward pass. */
 void gn_vit_forward(struct gn_pass *pass, const struct gn_bind *weights, int B, bool keep);
-/* The same between two stages of the pass, where what enters the first one is in its place: images for 0, else pass->x[from]. */
+/* The same between two cuts of the pass. The content of the first one is already in its memory:
+ * images for cut 0, else pass->x[from]. */
 void gn_vit_forward_stages(struct gn_pass *pass, const struct gn_bind *weights, int B, int from, int to, bool keep);
-/* After a forward with keep, and with d_logits [B, K] set: adds every gradient that the plan wants to `gradients`.
- * With a distillation head both heads get d_logits as it is: the caller has halved it. */
+/* Call it after a forward pass with keep, and with d_logits [B, K] set. Adds each gradient in the
+ * plan to `gradients`. With a distillation head, both heads read the same d_logits, which the
+ * caller has halved. */
 void gn_vit_backward(struct gn_pass *pass, const struct gn_bind *weights, const struct gn_bind *gradients, int B);
 
 #endif
