@@ -1,6 +1,7 @@
 /*
- * Device memory taken in one piece and handed out in pieces of multiples of 128 bytes. The same placing code runs twice: on an arena
- * without memory it only counts (and gets NULL), after gn_arena_open it gets the memory that was counted.
+ * Device memory that is allocated as one block and divided into pieces of multiples of 128 bytes.
+ * The same code places the pieces twice. On an arena without memory it only counts and gets NULL;
+ * after gn_arena_open it gets the memory that was counted.
  */
 #ifndef GN_ARENA_H
 #define GN_ARENA_H
@@ -14,7 +15,7 @@ struct gn_arena {
 	size_t size, used;
 };
 
-/* What a piece takes of an allocation: a multiple of 128 bytes, and what keeps it apart from the next. */
+/* The bytes of a piece in an allocation: a multiple of 128, and the guard before the next piece. */
 static inline size_t gn_piece_span(const struct gn_backend *backend, size_t bytes)
 {
 	return bytes ? ((bytes + 127) & ~(size_t)127) + backend->guard : 0;
@@ -33,13 +34,13 @@ static inline void gn_arena_begin(struct gn_arena *arena, const struct gn_backen
 	*arena = (struct gn_arena){.backend = backend, .ctx = ctx};
 }
 
-/* The next piece of count * size bytes; NULL for an arena that counts, and for no bytes at all. */
+/* The next piece of count * size bytes; NULL if the arena only counts, or for 0 bytes. */
 static inline void *gn_arena_take(struct gn_arena *arena, size_t count, size_t size)
 {
 	size_t at = arena->used, bytes;
 
 	if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2 || at > SIZE_MAX / 2 - bytes) {
-		gn_assert(!arena->memory); /* what was counted fits the address space */
+		gn_assert(!arena->memory); /* the counted bytes fit in the address space */
 		arena->used = SIZE_MAX / 2;
 		return NULL;
 	}
@@ -51,7 +52,7 @@ static inline void *gn_arena_take(struct gn_arena *arena, size_t count, size_t s
 	return arena->memory + at;
 }
 
-/* Takes what was counted, zeroed, and starts again at its beginning. */
+/* Allocates the counted bytes, zeroed, and begins again with the first piece. */
 static inline int gn_arena_open(struct gn_arena *arena, struct gn_error *err)
 {
 	arena->size = arena->used ? arena->used : 128;

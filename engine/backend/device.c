@@ -1,6 +1,6 @@
 /*
- * Devices: a backend chosen by name, and its context. "auto" may end on the CPU, and then keeps why; a GPU that was asked
- * for by name is had or is an error.
+ * Devices: a backend chosen by name, and its context. "auto" may choose the CPU, and then keeps the
+ * reason. A GPU that spec names is opened, or is an error.
  */
 #include "backend/backend.h"
 #include "backend/plugin.h"
@@ -125,8 +125,9 @@ int gn_device_check(struct gn_device *device, struct gn_error *err)
 
 	be->enter(device->ctx);
 	memory = be->alloc(device->ctx, BYTES, err);
+	/* a device without free memory still works */
 	if (!memory)
-		return err && err->code == GN_NO_MEMORY ? 0 : -1; /* full is not broken */
+		return err && err->code == GN_NO_MEMORY ? 0 : -1;
 	be->free(device->ctx, memory, BYTES);
 	return be->sync(device->ctx, err);
 }

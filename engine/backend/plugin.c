@@ -58,14 +58,15 @@ int gn_plugin_load(gn_plugin_entry **out, struct gn_error *err)
 
 	if (find_library(path, err))
 		return -1;
-	/* Never unloaded: the CUDA runtime in it leaves threads and exit handlers behind. */
+	/* Never unloaded, because the CUDA runtime in it leaves threads and exit handlers. */
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 	if (!library)
 		return gn_fail(err, GN_UNSUPPORTED, "device", "the CUDA backend cannot be loaded: %.300s", dlerror());
 	symbol = dlsym(library, GN_CUDA_ENTRY);
 	if (!symbol)
 		return gn_fail(err, GN_UNSUPPORTED, "device", "%.200s is not a CUDA backend of gonio", path);
-	memcpy(&entry, &symbol, sizeof entry); /* ISO C has no conversion from an object to a function pointer */
+	/* ISO C has no conversion from an object to a function pointer */
+	memcpy(&entry, &symbol, sizeof entry);
 	if (!entry(GN_BACKEND_ABI, GN_PRECISION_FP32))
 		return gn_fail(err, GN_UNSUPPORTED, "device",
 		               "%.200s belongs to another version of gonio: install the two together", path);

@@ -1,7 +1,8 @@
-// Functions that no file of gonio may call. The build includes this header before every source file.
+// Functions that no file of gonio may call. The build includes this header before every source
+// file.
 //
-// They write past a buffer's end, keep hidden state, or cannot report an error. The system headers that declare them
-// come first, so that only a use, not the declaration, fails to compile.
+// They write past a buffer's end, keep hidden state, or cannot report an error. The system headers
+// that declare them come first, so that only a use, not the declaration, fails to compile.
 #ifndef GN_BANNED_H
 #define GN_BANNED_H
 

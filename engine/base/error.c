@@ -1,4 +1,4 @@
-/* How the engine reports what went wrong: see the three tiers in gonio.h. */
+/* Errors of the engine: see include/gonio/error.h. */
 #include "gonio.h"
 
 #include <errno.h>

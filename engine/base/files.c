@@ -14,7 +14,7 @@
 
 struct gn_sys_calls gn_sys = {write, fsync, rename, calloc};
 
-/* ---------------------------------------------------------------- memory ----------------------------------------- */
+/* ---------------------------------------------------------------- memory ---------------------- */
 
 void *gn_alloc(size_t count, size_t size, struct gn_error *err)
 {
@@ -34,7 +34,7 @@ char *gn_copy_text(const char *text, size_t length, struct gn_error *err)
 	return copy;
 }
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 static void release(struct gn_file_writer *writer)
 {
@@ -266,7 +266,7 @@ int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, str
 			free(buffer);
 			buffer = NULL;
 		} else if (n == 0) {
-			break; /* it was cut while we read: what is there counts */
+			break; /* it was truncated meanwhile: return what was read */
 		} else {
 			done += (size_t)n;
 		}
@@ -279,7 +279,7 @@ int gn_file_read(char **bytes, size_t *size, const char *path, size_t limit, str
 	return 0;
 }
 
-/* ---------------------------------------------------------------- hashing --------------------------------------- */
+/* ---------------------------------------------------------------- hashing --------------------- */
 
 int gn_sha256_begin(struct gn_sha256 *hash, struct gn_error *err)
 {

@@ -53,7 +53,8 @@ double gn_random_uniform(struct gn_random *r)
 
 uint32_t gn_random_below(struct gn_random *r, uint32_t limit)
 {
-	/* Lemire, "Fast random integer generation in an interval", 2019: redraw only what would be biased */
+	/* Lemire, "Fast random integer generation in an interval", 2019: draw again only if the
+	 * result would be biased */
 	uint64_t product = (uint64_t)gn_random_u32(r) * limit;
 
 	if ((uint32_t)product < limit) {

@@ -1,9 +1,9 @@
-/* How long a thread has computed for a client: see gonio.h. */
+/* The processor time that a thread has used for a client: see gonio.h. */
 #include "gonio.h"
 
 #include <time.h>
 
-#define EARNING_BYTES ((double)(8 << 20)) /* that earn one more second */
+#define EARNING_BYTES ((double)(8 << 20)) /* each allow one more second */
 
 static double thread_clock(void)
 {

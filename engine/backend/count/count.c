@@ -1,5 +1,5 @@
-/* The counting backend. Its memory is address space without pages: a pointer into it can be compared, never
- * followed. */
+/* The counting backend. Its memory is address space without pages: a pointer into it can be
+ * compared, but not dereferenced. */
 #include "backend/count/count.h"
 
 #include <stdlib.h>
@@ -95,7 +95,7 @@ static void count_cast(struct gn_ctx *ctx, gn_mat *out UNUSED, const float *in U
 	add(ctx, 0, 0, (double)n, (double)n);
 }
 
-/* ---------------------------------------------------------------- products --------------------------------------- */
+/* ---------------------------------------------------------------- products -------------------- */
 
 static double product(int M, int N, int K)
 {
@@ -131,7 +131,7 @@ static void count_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_a
 	    (dw ? 2 * times(N, K) : 0) + (db ? 2.0 * N : 0));
 }
 
-/* ---------------------------------------------------------------- attention -------------------------------------- */
+/* ---------------------------------------------------------------- attention ------------------- */
 
 /* q of Q tokens, k and v of all, and what lies beside the queries. */
 static double attention_acts(int B, int T, int Q, int H, int D, int beside)
@@ -154,7 +154,7 @@ static void count_attention_backward(struct gn_ctx *ctx, gn_act *dqkv UNUSED, co
 	    attention_acts(B, T, Q, H, D, 1 + (out != NULL)) + 3 * times(B * T, H * D), 0, lse ? times(B * H, Q) : 0);
 }
 
-/* ---------------------------------------------------------------- rows ------------------------------------------- */
+/* ---------------------------------------------------------------- rows ------------------------ */
 
 static void count_layernorm(struct gn_ctx *ctx, gn_act *out UNUSED, const gn_act *x UNUSED, const float *w UNUSED,
                             const float *b UNUSED, float eps UNUSED, int M, int C)
@@ -178,7 +178,7 @@ static void count_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dga
 	add(ctx, 0, (1 + (dbranch != NULL) + (dgamma != NULL)) * times(M, C), 0, times(1 + 2 * (dgamma != NULL), C));
 }
 
-/* ---------------------------------------------------------------- tokens ----------------------------------------- */
+/* ---------------------------------------------------------------- tokens ---------------------- */
 
 static void count_embed(struct gn_ctx *ctx, gn_act *hidden UNUSED, const float *images UNUSED, const gn_mat *w UNUSED,
                         const float *bias, const float *pos UNUSED, int pos_prefix, const float *const *tokens UNUSED,

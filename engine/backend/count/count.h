@@ -1,8 +1,9 @@
 /*
- * A backend that computes nothing and counts: floating-point operations of matrix products and attention (a multiply
- * and an add are two), as the real backends execute them, and the numbers that each operation reads and writes at least:
- * every operand once, nothing kept from one operation to the next. Plans run the network's own code on it, so that what
- * they promise cannot drift from what is done.
+ * A backend that only counts. It counts the floating-point operations of matrix products and
+ * attention, as the real backends execute them; a multiply and an add are two. It also counts the
+ * numbers that each operation reads and writes at least: every operand once, and nothing kept from
+ * one operation to the next. Plans run the network's own code on it, so that a plan always agrees
+ * with the run.
  */
 #ifndef GN_COUNT_H
 #define GN_COUNT_H
@@ -11,7 +12,7 @@
 
 extern const struct gn_backend gn_backend_count;
 
-/* Since open(). acts, mats, floats: numbers of the three types of backend.h. */
+/* Counts since open(). acts, mats, floats: numbers of the three types of backend.h. */
 struct gn_count {
 	double flops, acts, mats, floats;
 };

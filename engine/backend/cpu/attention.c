@@ -1,6 +1,7 @@
 /*
- * Attention over all heads of a batch. Forward, the query tiles of all heads are shared out evenly (a thread packs the keys
- * and values of each head that it touches), so that one image keeps every thread busy; backward goes by whole heads.
+ * Attention over all heads of a batch. Forward, the threads share the query tiles of all heads
+ * evenly, so that one image keeps every thread busy; a thread packs the keys and values of each
+ * head that it needs. Backward, the threads share whole heads.
  */
 #include <omp.h>
 
@@ -11,7 +12,7 @@ static const float *head_start(const float *qkv, ptrdiff_t index, int T, int H, 
 	return qkv + index / H * T * 3 * H * D + index % H * D;
 }
 
-/* Head `index` of a share that goes on to head `last`. */
+/* Head `index` of a share whose end is head `last`. */
 static struct gn_head take_head(const float *qkv, ptrdiff_t index, ptrdiff_t last, float *scratch, int T, int Q, int H,
                                 int D)
 {

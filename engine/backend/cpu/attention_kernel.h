@@ -1,7 +1,8 @@
 /*
- * Attention of one head, forward and backward, so that its scores never leave the cache: query rows go by tiles of MR (forward) or
- * blocks of a few tiles (backward) against all keys. Keys, values and, backward, queries and output gradients of the head are
- * packed into panels first. The backward pass recomputes the probabilities and needs neither the output nor its log-sum.
+ * Attention of one head, forward and backward, so that its scores never leave the cache: query rows
+ * go by tiles of MR (forward) or blocks of a few tiles (backward) against all keys. Keys, values
+ * and, backward, queries and output gradients of the head are packed into panels first. The
+ * backward pass recomputes the probabilities and needs neither the output nor its log-sum.
  *
  * Scratch widths: Tp and Dp are T and D rounded up to whole vectors.
  */
@@ -23,7 +24,8 @@ static inline int panel_width(int n, int j)
 	return n - j > VL ? NR : VL;
 }
 
-/* Panels of b with a last one of a single vector where that is enough; panel j (a multiple of NR) starts at out + j * K. */
+/* Panels of b with a last one of a single vector where that is enough; panel j (a multiple of NR)
+ * starts at out + j * K. */
 static void pack_panels(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
 {
 	for (int j = 0; j < cols; j += NR)
@@ -31,7 +33,8 @@ static void pack_panels(float *out, const float *b, ptrdiff_t ldb, bool transpos
 		           transposed, K, cols - j);
 }
 
-/* c[rows, cols rounded up] = (+=) a b, b packed by pack_panels with `K_all` rows, of which K from row k0 on take part. */
+/* c[rows, cols rounded up] = (+=) a b, b packed by pack_panels with `K_all` rows, of which K from
+ * row k0 on take part. */
 static inline void multiply(float *c, ptrdiff_t ldc, bool add, const float *a, ptrdiff_t a_row, ptrdiff_t a_k,
                             const float *b, int rows, int cols, int K_all, int k0, int K)
 {

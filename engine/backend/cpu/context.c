@@ -1,8 +1,8 @@
 /*
  * The CPU backend's table, its context and its memory.
  *
- * Large blocks come from mmap with transparent huge pages asked for: the kernel clears them when they are first touched, so that
- * memory nobody has written yet costs nothing. Device pointers are host pointers.
+ * Large blocks come from mmap with transparent huge pages. The kernel clears a page when it is
+ * first used, so that unused memory costs nothing. Device pointers are host pointers.
  */
 #include <errno.h>
 #include <omp.h>
@@ -16,8 +16,8 @@
 #include "backend/cpu/cpu.h"
 
 #define ALIGNMENT   128
-#define MAP_MINIMUM ((size_t)1 << 20) /* bytes from which a block has a mapping of its own */
-#define PARALLEL    ((size_t)1 << 20) /* bytes from which copies and clearing are shared among threads */
+#define MAP_MINIMUM ((size_t)1 << 20) /* blocks from this size on have their own mapping */
+#define PARALLEL    ((size_t)1 << 20) /* from this size on, threads share copies and clearing */
 #define MAX_THREADS 256
 
 static const struct gn_kernels *choose_kernels(void)
@@ -48,7 +48,7 @@ static int open_cpu(struct gn_ctx **out, int index, int threads, struct gn_error
 	return 0;
 }
 
-/* Zeroed memory, 128-byte aligned; NULL when there is none. */
+/* Zeroed memory, 128-byte aligned; NULL if memory is out. */
 static void *take_memory(size_t bytes)
 {
 	void *p;

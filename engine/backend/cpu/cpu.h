@@ -1,9 +1,10 @@
 /*
- * The CPU backend's context and what its operations share.
+ * The CPU backend's context, and functions that its operations share.
  *
- * Every operation is one OpenMP region: threads take fixed shares (gn_share) of rows, tiles or elements, so that a sum's order
- * depends on the number of threads at most. Work memory belongs to the context, grows when an operation needs more than any before
- * it, and is taken before the region starts; when that fails the operation does nothing and sync() reports it.
+ * Every operation is one OpenMP region: threads take fixed shares (gn_share) of rows, tiles or
+ * elements, so that a sum's order depends on the number of threads at most. Work memory belongs to
+ * the context, grows when an operation needs more than any before it, and is taken before the
+ * region starts; when that fails the operation does nothing and sync() reports it.
  */
 #ifndef GN_CPU_H
 #define GN_CPU_H
@@ -32,10 +33,11 @@ struct gn_ctx {
 	} work[GN_SLOT_COUNT];
 };
 
-/* Work memory of at least `floats`, 128-byte aligned, not cleared, valid until the slot's next call; NULL: the context remembers why. */
+/* Work memory of at least `floats`, 128-byte aligned, not cleared, valid until the slot's next
+ * call. NULL on a failure, which the context remembers. */
 float *gn_cpu_work(struct gn_ctx *ctx, enum gn_slot slot, size_t floats);
 
-/* 128 bytes in floats: what shares of work memory are rounded up to. */
+/* Rounds up to 128 bytes, in floats: shares of work memory have this size. */
 static inline size_t gn_pad32(size_t floats)
 {
 	return (floats + 31) & ~(size_t)31;

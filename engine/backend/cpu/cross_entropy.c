@@ -1,10 +1,10 @@
-/* Softmax cross-entropy, in double inside: a few thousand numbers a step. */
+/* Softmax cross-entropy, internally in double: only a few thousand numbers a step. */
 #include <math.h>
 
 #include "backend/cpu/cpu.h"
 
-/* One sample. With nll_k = log sum exp - z_k, the loss is sum_k weight_k nll_k for weight_k = s / K cw_k, plus (1 - s) cw_y at y; so its
- * gradient is (sum of the weights) softmax - weight. */
+/* One sample. With nll_k = log sum exp - z_k, the loss is sum_k weight_k nll_k for weight_k = s / K
+ * cw_k, plus (1 - s) cw_y at y; so its gradient is (sum of the weights) softmax - weight. */
 static void one_sample(float *loss, float *dlogits, const float *z, int label, const float *cw, double smoothing,
                        double scale, int K)
 {

@@ -1,6 +1,7 @@
 /*
- * Patch embedding: an image's patches are laid out as rows [G * G, 3 * P * P], and one linear layer an image turns them into tokens,
- * with the positions as its residual. Backward, the same rows meet the tokens' gradients.
+ * Patch embedding: an image's patches are laid out as rows [G * G, 3 * P * P], and one linear layer
+ * an image turns them into tokens, with the positions as its residual. Backward, the same rows meet
+ * the tokens' gradients.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * The product library: oneDNN on x86-64, OpenBLAS elsewhere, both on the OpenMP threads that everything else uses. Called inside a
- * parallel region, either runs on the calling thread alone.
+ * The product library: oneDNN on x86-64, OpenBLAS elsewhere, both with the OpenMP threads of all
+ * other operations. Inside a parallel region, both run on the calling thread only.
  */
 #include <omp.h>
 #if defined(GN_USE_DNNL)

@@ -1,16 +1,18 @@
 /*
  * Products: tiles of MR x NR outputs in registers, over packed panels of the right operand.
  *
- * The left operand is read where it lies, one broadcast a row; the panel streams from L2. A tile's sum over k is one chain of
- * multiply-adds, so that its bits do not depend on how the rows or columns are shared among threads. The epilogue runs
- * on each tile while it is in L1, on lines that were prefetched before the tile's sum began.
+ * The left operand is read where it lies, one broadcast a row; the panel streams from L2. A tile's
+ * sum over k is one chain of multiply-adds, so that its bits do not depend on how the rows or
+ * columns are shared among threads. The epilogue runs on each tile while it is in L1, on lines that
+ * were prefetched before the tile's sum began.
  */
 #ifndef GN_CPU_GEMM_KERNEL_H
 #define GN_CPU_GEMM_KERNEL_H
 
 #include "backend/cpu/simd.h"
 
-#if GN_SIMD == 512 || defined(__aarch64__) /* 32 registers: 28 sums, two of the right operand, one of the left */
+/* 32 registers: 28 sums, two of the right operand, one of the left */
+#if GN_SIMD == 512 || defined(__aarch64__)
 #define MR 14
 #else
 #define MR 6
@@ -23,7 +25,8 @@
 #define GN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* c[rows, vectors * VL] = (or +=) sum over k < K of a[i * a_row + k * a_k] * b[k * vectors * VL + j]. */
+/* c[rows, vectors * VL] = (or +=) sum over k < K of a[i * a_row + k * a_k] * b[k * vectors * VL +
+ * j]. */
 static inline __attribute__((always_inline)) void tile_body(const int rows, const int vectors, float *c, ptrdiff_t ldc,
                                                             bool add, const float *a, ptrdiff_t a_row, ptrdiff_t a_k,
                                                             const float *b, int K)
@@ -98,8 +101,9 @@ static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1), ENTRY(2), ENTR
 #endif
 };
 
-/* Row tile `index` of `rows` rows: as equal as can be, none above MR. Packed left operands have whole tiles and one rest instead, so that
- * their places do not depend on how the rows are shared. */
+/* Row tile `index` of `rows` rows: as equal as can be, none above MR. Packed left operands have
+ * whole tiles and one rest instead, so that their places do not depend on how the rows are
+ * shared. */
 static inline int tile_count(int rows)
 {
 	return (rows + MR - 1) / MR;
@@ -112,12 +116,14 @@ static inline int tile_start(int rows, int index)
 	return index * (rows / count) + (index < extra ? index : extra);
 }
 
-/* Rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its share. */
+/* Rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its
+ * share. */
 #define PACK_ROWS 16
 
 /*
- * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors: what goes past column n is
- * overwritten by the row after it, and may be read because the row of `a` goes on.
+ * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors:
+ * what goes past column n is overwritten by the row after it, and may be read because the row of
+ * `a` goes on.
  */
 static inline void pack_a_tile(float *out, float *sums, const float *a, ptrdiff_t lda, int n, int depth, int loose)
 {
@@ -234,8 +240,9 @@ static inline vf activate(enum gn_activation activation, vf x, vf *derivative)
 }
 
 /*
- * Epilogue of one vector of columns, over the tile's rows: z is the tile's, `at` the offset of its first element in [M, ld] matrices, col
- * its column, n how many of the lanes exist. The flags are constants where it is called, so that each case is a loop without branches.
+ * Epilogue of one vector of columns, over the tile's rows: z is the tile's, `at` the offset of its
+ * first element in [M, ld] matrices, col its column, n how many of the lanes exist. The flags are
+ * constants where it is called, so that each case is a loop without branches.
  */
 static inline __attribute__((always_inline)) void epilogue_vector(const struct gn_gemm *g, const float *z, ptrdiff_t at,
                                                                   int rows, int col, const int n, const bool activated,
@@ -371,7 +378,8 @@ static size_t gemm_floats(int K)
 	return (size_t)group_tiles(K) * MR * ((size_t)K + COPY_PAD);
 }
 
-/* Rows side by side in a block of their own, at a distance that does not put them all into the same sets of the cache. */
+/* Rows side by side in a block of their own, at a distance that does not put them all into the same
+ * sets of the cache. */
 static void copy_rows(float *out, const float *a, ptrdiff_t a_row, int rows, int K)
 {
 	for (ptrdiff_t i = 0; i < rows; i++)

@@ -1,16 +1,18 @@
 /*
- * The single-threaded kernels of the CPU backend, compiled once for each instruction set (kernels_avx512.c, kernels_avx2.c,
- * kernels_plain.c) from the *_kernel.h files and reached through one table, so that the rest of the backend is compiled once, for
- * the base machine, and chooses at run time.
+ * The single-threaded kernels of the CPU backend, compiled once for each instruction set
+ * (kernels_avx512.c, kernels_avx2.c, kernels_plain.c) from the *_kernel.h files and reached through
+ * one table, so that the rest of the backend is compiled once, for the base machine, and chooses at
+ * run time.
  *
- * A kernel works on the rows, columns or elements that it is given; sharing them among threads is the caller's work. None allocates.
+ * A kernel works on the rows, columns or elements that it is given; sharing them among threads is
+ * the caller's work. None allocates.
  */
 #ifndef GN_CPU_KERNELS_H
 #define GN_CPU_KERNELS_H
 
 #include "backend/backend.h"
 
-/* What becomes of a tile of a product. */
+/* How a tile of a product is stored. */
 enum gn_finish {
 	GN_FINISH_SET,      /* out = z */
 	GN_FINISH_ADD,      /* out += z */
@@ -19,10 +21,11 @@ enum gn_finish {
 };
 
 /*
- * One thread's part of out[M,N] = finish(a[M,K] b[K,N]): rows row0 .. row0+rows-1, columns col0 .. col0+cols-1.
- * a points at row row0; element (i, k) is a[i * a_row + k], or, with a_row 0, a holds row tiles as pack_a leaves them.
- * b holds panels of `nr` columns from col0 on, each [K, nr]: col0 is a multiple of nr.
- * out, pre, act_out and the epilogue's matrices are [M, ld], pointing at row 0, column 0.
+ * One thread's part of out[M,N] = finish(a[M,K] b[K,N]): rows row0 .. row0+rows-1, columns col0 ..
+ * col0+cols-1. a points at row row0; element (i, k) is a[i * a_row + k], or, with a_row 0, a holds
+ * row tiles as pack_a leaves them. b holds panels of `nr` columns from col0 on, each [K, nr]: col0
+ * is a multiple of nr. out, pre, act_out and the epilogue's matrices are [M, ld], pointing at row
+ * 0, column 0.
  */
 struct gn_gemm {
 	float *out;
@@ -34,7 +37,9 @@ struct gn_gemm {
 	const float *pre;
 	float *act_out;
 	enum gn_activation activation;
-	float *work; /* gemm_floats(K) to copy left rows to, group by group; NULL: they are read where they lie */
+	/* gemm_floats(K) to copy left rows to, group by group; NULL: they are read where they
+	 * lie */
+	float *work;
 };
 
 /* One image's head: tokens are `stride` floats apart in q, k and v, out_stride in out and dout. */
@@ -42,8 +47,9 @@ struct gn_head {
 	const float *q, *k, *v;
 	ptrdiff_t stride, out_stride;
 	int T, Q, D;
-	const float
-	    *next;      /* q of the head that this thread takes next, fetched into the cache on the way; NULL: none */
+	/* q of the head that this thread takes next, fetched into the cache on the way; NULL:
+	 * none */
+	const float *next;
 	float *scratch; /* attention_floats or attention_backward_floats of it, 64-byte aligned */
 };
 
@@ -52,10 +58,12 @@ struct gn_kernels {
 	int mr, nr; /* the tile of a product: rows and columns */
 
 	/* ---- products ---- */
-	/* A matrix [rows, K] given transposed, element (i, k) at a[k * lda + i], as row tiles: tile t, of mr rows or the rest, at out + t * mr * K.
-	 * sums[rows] += the sum over k; may be NULL. */
+	/* A matrix [rows, K] given transposed, element (i, k) at a[k * lda + i], as row tiles: tile
+	 * t, of mr rows or the rest, at out + t * mr * K. sums[rows] += the sum over k; may be
+	 * NULL. */
 	void (*pack_a)(float *out, float *sums, const float *a, ptrdiff_t lda, int rows, int K);
-	/* Columns of b[K, cols] (transposed false: element (k, j) is b[k * ldb + j]; true: b[j * ldb + k]) as panels; short ones are padded with zeros. */
+	/* Columns of b[K, cols] (transposed false: element (k, j) is b[k * ldb + j]; true: b[j *
+	 * ldb + k]) as panels; short ones are padded with zeros. */
 	void (*pack_b)(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols);
 	size_t (*gemm_floats)(int K);
 	int (*gemm_group)(int K); /* row tiles that one pass over the right operand serves */
@@ -67,7 +75,8 @@ struct gn_kernels {
 	/* Packs k and v of a head into its scratch. */
 	void (*attention_load)(const struct gn_head *h);
 	int (*attention_tiles)(int Q);
-	/* Query tiles first .. last-1 after attention_load. out is [Q, ...] of this head; lse[Q] may be NULL. */
+	/* Query tiles first .. last-1 after attention_load. out is [Q, ...] of this head; lse[Q]
+	 * may be NULL. */
 	void (*attention_tile)(float *out, float *lse, const struct gn_head *h, int first, int last);
 	/* dq, dk, dv [T, ...] have h->stride; dout [Q, ...] has h->out_stride. */
 	void (*attention_backward)(float *dq, float *dk, float *dv, const float *dout, const struct gn_head *h);

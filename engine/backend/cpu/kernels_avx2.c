@@ -1,4 +1,5 @@
-/* The kernels for x86-64 with AVX2 and FMA. Everything between the pragmas is compiled for that machine only. */
+/* The kernels for x86-64 with AVX2 and FMA. Everything between the pragmas is compiled for that
+ * machine only. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <math.h>

@@ -1,10 +1,12 @@
-/* Layer norm: threads share the rows. Each sums its own weight and bias gradients; the sums are then added thread by thread. */
+/* Layer norm: threads share the rows. Each sums its own weight and bias gradients; the sums are
+ * then added thread by thread. */
 #include <omp.h>
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
 
-#define SERIAL 16384 /* elements up to which waking the other threads costs more than it saves */
+/* up to this many elements, waking the other threads costs more time than it saves */
+#define SERIAL 16384
 
 void gn_cpu_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
                       int M, int C)

@@ -1,8 +1,10 @@
 /*
- * Linear layers: forward, input gradient, weight gradient, each one parallel region over the kernels' packed products.
+ * Linear layers: forward, input gradient, weight gradient, each one parallel region over the
+ * kernels' packed products.
  *
- * The right operand is packed into panels once per call, by all threads, in slices of bounded size. Then the threads take row tiles until none is
- * left, or, where the rows are too few to share evenly (one image), a part of the columns each. Who computes a tile does not change its bits.
+ * The right operand is packed into panels once per call, by all threads, in slices of bounded size.
+ * Then the threads take row tiles until none is left. If the rows are too few to share evenly (one
+ * image), each thread takes a part of the columns. The bits of a tile do not depend on its thread.
  */
 #include <omp.h>
 #include <stdatomic.h>
@@ -10,9 +12,11 @@
 
 #include "backend/cpu/cpu.h"
 
-#define SLICE_FLOATS ((size_t)3 << 20) /* of the right operand packed at a time: it stays in L3 */
-#define FEW_ROWS     280 /* up to which a product goes by columns: an image of 224 pixels, the head of a batch */
-#define DEPTH        768 /* rows of x and dout that a weight gradient takes at a time */
+/* of the right operand are packed at a time and stay in L3 */
+#define SLICE_FLOATS ((size_t)3 << 20)
+/* up to this many rows, threads share the columns: an image of 224 pixels, the head of a batch */
+#define FEW_ROWS 280
+#define DEPTH    768 /* rows of x and dout that a weight gradient processes at a time */
 
 /* How the work of M x N is shared: rows x columns = threads. */
 struct grid {
@@ -24,7 +28,8 @@ static int most(int units, int parts)
 	return (units + parts - 1) / parts;
 }
 
-/* Rows alone where each thread has tiles enough of them to even out; else the grid whose largest share is smallest. */
+/* Shares only the rows if each thread gets enough row tiles for an even share. Otherwise chooses
+ * the grid whose largest share is smallest. */
 static struct grid choose_grid(const struct gn_kernels *k, int threads, int M, int N)
 {
 	int tiles = most(M, k->mr), panels = most(N, k->nr);
@@ -50,7 +55,8 @@ static void run_rows(const struct gn_kernels *k, struct gn_gemm *g, const float 
 		k->gemm(g);
 }
 
-/* Takes the next row tiles of `count`: a share of what is left, at most `most`. Returns how many, 0 at the end. */
+/* Takes the next row tiles of `count`: a share of what is left, at most `most`. Returns how many, 0
+ * at the end. */
 static int take_tiles(atomic_int *next, int count, int threads, int most_tiles, int *first)
 {
 	int at = atomic_load_explicit(next, memory_order_relaxed), n;
@@ -66,9 +72,10 @@ static int take_tiles(atomic_int *next, int count, int threads, int most_tiles, 
 }
 
 /*
- * Runs this thread's part of the rows 0 .. M-1 and columns first_col .. first_col+cols-1 of `job`, whose a is at row 0 and whose b at
- * first_col. With rows enough, threads take row tiles as they get to them, so that one that the machine holds up does not hold up the others; else
- * each has its rectangle of the grid.
+ * Runs this thread's part of the rows 0 .. M-1 and columns first_col .. first_col+cols-1 of `job`,
+ * whose a is at row 0 and whose b at first_col. If there are enough rows, each thread takes the
+ * next row tiles when it is free, so that a delayed thread does not delay the others. Otherwise
+ * each thread has a rectangle of the grid.
  */
 static void run_share(const struct gn_kernels *k, const struct gn_gemm *job, atomic_int *next, int M, int first_col,
                       int cols)
@@ -106,15 +113,16 @@ static void pack_share(const struct gn_kernels *k, float *packed, const float *b
 		          ldb, transposed, K, c1 - c0);
 }
 
-/* Rows of K floats this far apart meet in the same few sets of the L1 cache. */
+/* Whether rows of K floats use only a few sets of the L1 cache. */
 static bool aliases(int K)
 {
 	return K % 512 == 0;
 }
 
 /*
- * Few rows (one image): each thread packs a panel of its columns and multiplies all rows by it while it is in L2. `copy` is room for M rows of
- * K + 16 floats where rows alias, else NULL; panels is room for one panel a thread.
+ * Few rows (one image): each thread packs a panel of its columns and multiplies all rows by it
+ * while it is in L2. `copy` is room for M rows of K + 16 floats where rows alias, else NULL; panels
+ * is room for one panel a thread.
  */
 static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb,
                                bool transposed, int M, int N, float *panels, float *copy)
@@ -215,7 +223,8 @@ void gn_cpu_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const 
 	product(ctx, &job, w, false, M, K);
 }
 
-/* Packs this thread's share of the columns of dout[depth, N] as rows of the left operand; db[N] += their sums. */
+/* Packs this thread's share of the columns of dout[depth, N] as rows of the left operand; db[N] +=
+ * their sums. */
 static void pack_columns(const struct gn_kernels *k, float *packed, float *db, const float *dout, int depth, int N)
 {
 	ptrdiff_t t0, t1;

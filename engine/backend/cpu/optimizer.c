@@ -1,6 +1,7 @@
 /*
- * Optimiser steps over many tensors: threads share the elements of all tensors laid end to end, in chunks, so that one region serves
- * them all evenly. The gradient's norm sums fixed chunks in double and then the chunks in order: its bits do not depend on threads.
+ * Optimiser steps over many tensors: the threads share the elements of all tensors in chunks, as if
+ * they were one array, so that one region processes all tensors evenly. The gradient's norm sums
+ * fixed chunks in double and then the chunks in order: its bits do not depend on threads.
  */
 #include <math.h>
 #include <stdlib.h>

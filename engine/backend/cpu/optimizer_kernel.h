@@ -1,4 +1,5 @@
-/* Optimiser kernels: every element of weight, gradient and moments is read once and written once. */
+/* Optimiser kernels: every element of weight, gradient and moments is read once and written
+ * once. */
 #ifndef GN_CPU_OPTIMIZER_KERNEL_H
 #define GN_CPU_OPTIMIZER_KERNEL_H
 

@@ -1,5 +1,6 @@
 /*
- * Kernels over rows of C floats: layer norm, layer scale, sums. Mean and variance take two passes over a row that is in L1.
+ * Kernels over rows of C floats: layer norm, layer scale, sums. Mean and variance take two passes
+ * over a row that is in L1.
  */
 #ifndef GN_CPU_ROWS_KERNEL_H
 #define GN_CPU_ROWS_KERNEL_H

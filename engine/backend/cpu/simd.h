@@ -1,10 +1,11 @@
 /*
- * Vectors of floats for the kernels: one set of names over AVX-512, AVX2 with FMA, and plain vectors of four floats that any
- * compiler turns into what its machine has (NEON, SSE2).
+ * Vectors of floats for the kernels: one set of names over AVX-512, AVX2 with FMA, and plain
+ * vectors of four floats that any compiler turns into what its machine has (NEON, SSE2).
  *
- * Included by kernels_*.c only, inside their target region, after GN_SIMD was set to 512, 256 or 128. VL is the number of lanes.
- * Loads and stores need no alignment; the _n forms touch the first n lanes only (0 < n < VL) and read zeros in the others.
- * Minimum and maximum return their second operand where one is NaN, so that vmax(bound, x) lets NaN through.
+ * Included by kernels_*.c only, inside their target region, after GN_SIMD was set to 512, 256 or
+ * 128. VL is the number of lanes. Loads and stores need no alignment; the _n forms touch the first
+ * n lanes only (0 < n < VL) and read zeros in the others. Minimum and maximum return their second
+ * operand where one is NaN, so that vmax(bound, x) lets NaN through.
  */
 #ifndef GN_CPU_SIMD_H
 #define GN_CPU_SIMD_H
@@ -395,8 +396,8 @@ static inline void vstore_upto(float *p, vf x, int n)
 }
 
 /*
- * 2^y: the nearest whole power times a polynomial of degree 6 for the rest, fitted to 2e-9; 1e-7 relative with its roundings. y below -126
- * counts as -126, above 126 as 126; NaN stays NaN.
+ * 2^y: the nearest whole power times a polynomial of degree 6 for the rest, fitted to 2e-9; 1e-7
+ * relative with its roundings. y below -126 counts as -126, above 126 as 126; NaN stays NaN.
  */
 static inline vf vexp2(vf y)
 {
@@ -413,9 +414,10 @@ static inline vf vexp2(vf y)
 }
 
 /*
- * The normal distribution at x: its tail beyond |x|, and exp(-x^2 / 2). For t = 1 / (1 + 0.24 |x|) the tail is that exponential times a
- * polynomial in t of degree 7, fitted to 3.3e-9 absolute against 40 digits; what is left is rounding, below 1e-7. Beyond 13 the tail counts
- * as at 13 (6e-39).
+ * The normal distribution at x: its tail beyond |x|, and exp(-x^2 / 2). For t = 1 / (1 + 0.24 |x|)
+ * the tail is that exponential times a polynomial in t of degree 7, fitted to 3.3e-9 absolute
+ * against 40 digits; what is left is rounding, below 1e-7. Beyond 13 the tail counts as at 13
+ * (6e-39).
  */
 static inline vf vnormal_tail(vf x, vf *bell)
 {

@@ -1,6 +1,7 @@
 /*
- * A soup's sums, value by value: fixed chunks that threads take, each a loop for the compiler's vectors. Products and sums are rounded one by
- * one (the build contracts nothing), as every backend rounds them.
+ * A soup's sums, value by value: fixed chunks that threads take, each a loop for the compiler's
+ * vectors. Products and sums are rounded one by one (the build contracts nothing), as every backend
+ * rounds them.
  */
 #include "backend/cpu/cpu.h"
 

@@ -1,12 +1,13 @@
 /*
- * Sums over pairs of tensors, for angles: in double, over fixed chunks that are added up in order, so that the bits do not depend on
- * the number of threads.
+ * Sums over pairs of tensors, for angles: in double, over fixed chunks that are added up in order,
+ * so that the bits do not depend on the number of threads.
  */
 #include "backend/cpu/cpu.h"
 
 #define CHUNK 16384
 
-/* Both sums over one chunk, in eight interleaved partial sums each: the compiler's vectors, in a fixed order. */
+/* Both sums over one chunk, in eight interleaved partial sums each: the compiler's vectors, in a
+ * fixed order. */
 static void chunk_sums(double sums[2], const float *a, const float *b, size_t n, double scale_a, double scale_b,
                        bool difference)
 {
