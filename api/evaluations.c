@@ -255,7 +255,7 @@ static int hold_dataset(struct gn_request *r, const char *id, struct gn_dataset 
 	int failed = -1;
 
 	if (!name || gn_store_get(gn_request_service(r)->store, GN_KIND_DATASET, name, &row, &err)) {
-		gn_reply_problem(r, 409, "the data set is gone, and its pictures with it");
+		gn_reply_problem(r, 409, "the data set and its pictures were deleted");
 	} else {
 		failed = gn_dataset_hold(gn_api_of(r)->datasets, row.id, dataset, &err);
 		if (failed)

@@ -63,10 +63,10 @@ static const struct {
     {"train", "fine-tunes part of a model on plain files", gn_command_train},
     {"soup", "averages tuned models of one base", gn_command_soup},
     {"evaluate", "measures a model on a data set", gn_command_evaluate},
-    {"classify", "images by a model file", gn_command_classify},
-    {"angles", "how far each layer of a tuned model turned from its base", gn_command_angles},
-    {"inspect", "the tensors of a safetensors file", gn_command_inspect},
-    {"bench", "speed and memory of this machine's engine", gn_command_bench},
+    {"classify", "classifies pictures with a model", gn_command_classify},
+    {"angles", "the angle of each layer of a tuned model to its base", gn_command_angles},
+    {"inspect", "lists the tensors of a safetensors file", gn_command_inspect},
+    {"bench", "measures speed and memory on this machine", gn_command_bench},
     {"version", "the version", version},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -15,7 +15,7 @@ void gn_api_readyz(struct gn_request *r)
 	if (reason)
 		gn_reply_problem(r, 503, "not ready: %s", reason);
 	else if (gn_store_space(service->store, 0, &err))
-		gn_reply_problem(r, 503, "not ready: the disk is full but for its reserve: %s", err.text);
+		gn_reply_problem(r, 503, "not ready: the disk has no free space beyond its reserve: %s", err.text);
 	else
 		gn_reply_json(r, 200, json_pack("{s:s}", "status", "ok"));
 }

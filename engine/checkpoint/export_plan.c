@@ -39,7 +39,7 @@ static int check_hf(const struct gn_arch *a, struct gn_error *err)
 {
 	if (a->classes == 0)
 		return gn_fail(err, GN_INVALID, "format",
-		               "the model has no head, so it is no classifier: tune it first, or take format=timm");
+		               "the model has no head, so it is not a classifier: tune it first, or use format=timm");
 	if (a->norm_pre)
 		return no_class(err, "a norm before the blocks (CLIP's image tower)");
 	if (!a->class_token)
@@ -85,17 +85,16 @@ const char *gn_timm_model_of(const struct gn_arch *a, struct gn_error *err)
 	bool small = fabsf(a->norm_eps - 1e-6f) < 1e-9f, large = fabsf(a->norm_eps - 1e-5f) < 1e-8f;
 
 	if (a->classes == 0)
-		gn_fail(err, GN_INVALID, "format", "the model has no head, so it is no classifier: tune it first");
+		gn_fail(err, GN_INVALID, "format", "the model has no head, so it is not a classifier: tune it first");
 	else if (a->patch_bias == a->norm_pre)
 		no_timm(err, "a bias of the patches goes with no norm before the blocks");
 	else if (a->distilled && (!a->dist_head || a->registers || a->norm_pre))
 		no_timm(err, "a distillation token needs a head of its own, and no registers beside it");
 	else if (!small && !(large && !a->distilled))
-		gn_fail(
-		    err, GN_INVALID, "format",
-		    "timm's config cannot say that the norms' epsilon is %g: take format=huggingface, or the weights "
-		    "alone",
-		    (double)a->norm_eps);
+		gn_fail(err, GN_INVALID, "format",
+		        "timm's config cannot express an epsilon of %g for the norms: use format=huggingface, or "
+		        "export only the weights",
+		        (double)a->norm_eps);
 	else
 		return a->distilled ? "deit_base_distilled_patch16_224"
 		       : small      ? "vit_base_patch16_224"
@@ -169,7 +168,7 @@ static int check_range(const struct planner *p, int index, struct gn_error *err)
 	for (size_t i = 0; p->options->dtype == GN_F16 && i < t->numel; i++)
 		if (!(fabsf(p->model->tensors[index][i]) < GN_F16_LIMIT))
 			return gn_fail(err, GN_INVALID, "dtype",
-			               "tensor %s has values that f16 cannot hold: take bf16 or f32", t->name);
+			               "tensor %s has values that f16 cannot represent: use bf16 or f32", t->name);
 	return 0;
 }
 
@@ -309,7 +308,7 @@ int gn_export_plan_make(struct gn_export_plan *plan, const struct gn_model *mode
 
 	*plan = (struct gn_export_plan){0};
 	if (options->delta_only && !model->base)
-		return gn_fail(err, GN_INVALID, "content", "a base model has no delta: take content=full");
+		return gn_fail(err, GN_INVALID, "content", "a base model has no delta: use content=full");
 	if (options->format == GN_EXPORT_HUGGINGFACE && !(p.hf = gn_hf_class_of(&model->arch, err)))
 		return -1;
 	plan->entry_room = 3 * model->layout.count + 1;

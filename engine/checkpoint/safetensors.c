@@ -101,8 +101,8 @@ static int read_offsets(struct gn_st_tensor *t, const json_t *info, const uint8_
 	end = (uint64_t)json_integer_value(last);
 	if (end > data_bytes)
 		return gn_fail(err, GN_MALFORMED, t->name,
-		               "tensor %.150s: data_offsets end at %llu, but the file has %llu bytes of data: it is "
-		               "cut or the header lies",
+		               "tensor %.150s: data_offsets end at %llu, but the file has %llu bytes of data: the "
+		               "file is cut or the header is wrong",
 		               t->name, (unsigned long long)end, (unsigned long long)data_bytes);
 	if (end - begin != t->bytes) {
 		char shape[80];
@@ -124,7 +124,8 @@ static int check_metadata(const json_t *metadata, struct gn_error *err)
 	if (!json_is_object(metadata))
 		return gn_fail(err, GN_MALFORMED, "__metadata__", "__metadata__ must be an object of strings");
 	json_object_foreach((json_t *)(uintptr_t)metadata, key, value) if (!json_is_string(value)) return gn_fail(
-	    err, GN_MALFORMED, "__metadata__", "__metadata__ must be an object of strings: %.100s is none", key);
+	    err, GN_MALFORMED, "__metadata__", "__metadata__ must be an object of strings: %.100s is not a string",
+	    key);
 	return 0;
 }
 

@@ -196,7 +196,7 @@ static int take_side(struct unpack *u, const char *path, bool preprocessor, stru
 	int more;
 
 	if (find_side(u, path, preprocessor) >= 0)
-		return gn_fail(err, GN_INVALID, path, "the archive holds this file twice");
+		return gn_fail(err, GN_INVALID, path, "the archive has this file twice");
 	if (u->side_count == SIDES_MAX)
 		return gn_fail(err, GN_TOO_LARGE, path, "the archive holds more than %d config files", SIDES_MAX);
 	u->side_count++;

@@ -212,7 +212,7 @@ static void settle_copies(struct gn_item **copies, int count)
 
 			reject_copy(copies[i], first_class ? rival : copies[0], "the same bytes under two classes");
 		} else if (held_out && copies[i]->split == GN_TRAIN) {
-			reject_copy(copies[i], held_out, "the same bytes in train and held out");
+			reject_copy(copies[i], held_out, "the same bytes in train and in val or test");
 		}
 	}
 }
@@ -234,7 +234,7 @@ static int reject_same_paths(struct gn_item **list, int count)
 	qsort(list, (size_t)count, sizeof *list, by_path);
 	for (int i = 1; i < count; i++)
 		if (!strcmp(list[i - 1]->path, list[i]->path))
-			reject_copy(list[i], list[i - 1], "a path that the archive holds twice");
+			reject_copy(list[i], list[i - 1], "the archive has this path twice");
 	return keep_good(list, count);
 }
 
@@ -296,7 +296,7 @@ static int check_classes(const struct gn_arrangement *a, struct gn_error *err)
 		return gn_fail(err, GN_INVALID, "",
 		               "no class is left: the archive holds no image that can be used in a class folder");
 	if (a->class_count == 1)
-		return fail_class(err, a->classes[0], "is the only one: there is nothing to tell apart");
+		return fail_class(err, a->classes[0], "is the only class: a data set needs two or more");
 	tally = gn_alloc((size_t)a->class_count, sizeof *tally, err);
 	if (!tally)
 		return -1;
@@ -343,7 +343,7 @@ static int split_class(struct gn_item **list, int count, const char *name, doubl
 	}
 	free(starts);
 	return groups > 1 ? 0
-	                  : fail_class(err, name, "has copies of one image only: a val split needs 2 different ones");
+	                  : fail_class(err, name, "has only copies of one image: a val split needs 2 different images");
 }
 
 static int by_class_and_hash(const void *a, const void *b)

@@ -164,7 +164,7 @@ static int parse_header(struct parser *p, const uint8_t *bytes, size_t size, uin
 	memcpy(&p->header, bytes, sizeof p->header);
 	left -= sizeof *h;
 	if (memcmp(h->magic, magic, sizeof magic) != 0)
-		return malformed(err, "it is no index");
+		return malformed(err, "it is not an index");
 	if (h->version != VERSION) {
 		gn_fail(err, GN_UNSUPPORTED, GN_INDEX_NAME, "version %u of the index is not known", h->version);
 		return -1;
@@ -207,7 +207,7 @@ static int parse_classes(struct gn_dataset *dataset, const struct parser *p, str
 static int parse_sample(struct gn_sample *sample, const struct parser *p, const struct record *r, struct gn_error *err)
 {
 	if (r->offset > p->header.pack_bytes || r->bytes < 1 || r->bytes > p->header.pack_bytes - r->offset)
-		return malformed(err, "an image lies outside of the pack");
+		return malformed(err, "an image is outside of the pack");
 	if (r->path >= p->header.strings_bytes)
 		return malformed(err, "a path lies outside");
 	if (r->label >= p->header.class_count || r->split >= GN_SPLIT_COUNT)

@@ -1,6 +1,6 @@
 /*
- * Evaluation of models: the loader decodes ahead, the network runs as it does for classification, so that what is
- * measured here is what a client gets.
+ * Evaluation of models: the loader decodes ahead, the network runs as it does for classification,
+ * so that what is measured here is what a client gets.
  */
 #include "train/evaluator.h"
 
@@ -24,7 +24,7 @@ struct gn_evaluator {
 	int count;
 };
 
-/* ---------------------------------------------------------------- labels ----------------------------------------- */
+/* ---------------------------------------------------------------- labels ---------------------- */
 
 static int compare_name(const void *name, const void *entry)
 {
@@ -68,7 +68,7 @@ int gn_labels_match(const struct gn_model *model, const struct gn_dataset *datas
 	return result;
 }
 
-/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+/* ---------------------------------------------------------------- life cycle ------------------ */
 
 static int choose_samples(struct gn_evaluator *e, struct gn_error *err)
 {
@@ -128,7 +128,7 @@ void gn_evaluator_free(struct gn_evaluator *e)
 	free(e);
 }
 
-/* ---------------------------------------------------------------- running a model -------------------------------- */
+/* ---------------------------------------------------------------- running a model ------------- */
 
 static int count_batch(struct gn_evaluation_report *report, const struct gn_evaluator *e, const float *logits,
                        int32_t *labels, const int32_t *samples, int n, struct gn_error *err)

@@ -86,7 +86,7 @@ PY
     call POST '/v1/models?name=strange' -F "checkpoint=@$IN/timm.safetensors" -F "config=@$IN/config.json"
     expect 201
     call GET '/v1/models/strange/config?format=timm'
-    expect 422 '.detail | test("epsilon is 1e-12")'
+    expect 422 '.detail | test("an epsilon of 1e-12")'
     call GET /v1/models/base/export
     expect 422 '.detail | test("base model") and test("/checkpoint")'
     call GET '/v1/models/tuned/export?format=jax&archive=rar&dtype=f64'

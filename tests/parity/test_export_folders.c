@@ -225,7 +225,7 @@ static void what_a_format_cannot_say_is_refused(void **state)
 	    {"timm_gap", GN_EXPORT_HUGGINGFACE, "no class token"},
 	    {"timm_clip", GN_EXPORT_HUGGINGFACE, "CLIP"},
 	    {"openai_clip", GN_EXPORT_HUGGINGFACE, "CLIP"},
-	    {"hf_vit", GN_EXPORT_TIMM, "epsilon is 1e-12"},
+	    {"hf_vit", GN_EXPORT_TIMM, "an epsilon of 1e-12"},
 	    {"hf_deit", GN_EXPORT_TIMM, "a head of its own"},
 	};
 

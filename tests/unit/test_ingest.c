@@ -420,7 +420,7 @@ static void too_few_classes_or_images_are_refused(void **state)
 	maker = maker_new("tar");
 	add_classes(maker, "", pets, 1, 4, 0);
 	t = try(maker);
-	refused(&t, GN_INVALID, "class \"cat\" is the only one");
+	refused(&t, GN_INVALID, "class \"cat\" is the only class");
 	maker = maker_new("tar");
 	maker_jpeg(maker, "1.jpg", 1);
 	maker_jpeg(maker, "2.jpg", 2);
@@ -444,7 +444,7 @@ static void too_few_classes_or_images_are_refused(void **state)
 	maker_jpeg(maker, "cow/1.jpg", 99);
 	maker_jpeg(maker, "cow/2.jpg", 99);
 	t = try(maker);
-	refused(&t, GN_INVALID, "class \"cow\" has copies of one image only");
+	refused(&t, GN_INVALID, "class \"cow\" has only copies of one image");
 }
 
 /* ---------------------------------------------------------------- bad entries ----------------------------------- */
@@ -611,8 +611,8 @@ static void copies_in_train_and_held_out_leave_train(void **state)
 	t = try(maker);
 	check_totals(&t, 6, 5, 5);
 	assert_int_equal(t.report.rejected_count, 2);
-	rejects(&t, "train/cat/001.jpg", "held out: see val/cat/leak.jpg");
-	rejects(&t, "train/dog/002.jpg", "held out: see test/dog/leak.jpg");
+	rejects(&t, "train/cat/001.jpg", "in val or test: see val/cat/leak.jpg");
+	rejects(&t, "train/dog/002.jpg", "in val or test: see test/dog/leak.jpg");
 	release(&t);
 }
 
@@ -661,7 +661,7 @@ static void a_path_counts_once(void **state)
 	t = try(maker);
 	accept(&t);
 	assert_int_equal(t.dataset->sample_count, 8);
-	rejects(&t, "cat/000.jpg", "holds twice");
+	rejects(&t, "cat/000.jpg", "has this path twice");
 	release(&t);
 }
 
