@@ -127,7 +127,7 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 static int send_files(struct batch *batch, struct gn_multipart *form)
 {
 	struct gn_error err = {0};
-	struct gn_part part;
+	struct gn_form_part part;
 	int more;
 
 	while ((more = gn_multipart_next(form, &part)) > 0) {

@@ -63,7 +63,7 @@ static json_t *dataset_fields(const struct gn_dataset *dataset, const struct gn_
 static int find_archive(struct gn_request *r, gn_bytes_read **read, void **user)
 {
 	struct gn_multipart *form;
-	struct gn_part part;
+	struct gn_form_part part;
 	int found;
 
 	*read = gn_body_read;

@@ -154,7 +154,7 @@ static int take_part(struct gn_request *r, struct upload *upload, struct gn_mult
 static int take_form(struct gn_request *r, struct upload *upload)
 {
 	struct gn_multipart *form = gn_multipart_open(r);
-	struct gn_part part;
+	struct gn_form_part part;
 	int more = 0;
 
 	if (!form)

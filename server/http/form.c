@@ -8,7 +8,7 @@
 enum { DRAIN_BYTES = 128 * 1024 };
 
 /* The hash of a form covers the order of its parts and what they say, not the separator, which clients draw anew each time. */
-static void hash_part(struct gn_request *r, const struct gn_part *part)
+static void hash_part(struct gn_request *r, const struct gn_form_part *part)
 {
 	const char *texts[] = {"part", part->name, part->filename, part->content_type};
 
@@ -16,7 +16,7 @@ static void hash_part(struct gn_request *r, const struct gn_part *part)
 		gn_hash_feed(r, texts[i], strlen(texts[i]) + 1);
 }
 
-static int next_part(struct gn_request *r, struct gn_part *part, struct gn_error *err)
+static int next_part(struct gn_request *r, struct gn_form_part *part, struct gn_error *err)
 {
 	char discard[4096];
 	ssize_t n = 0;
@@ -39,7 +39,7 @@ int gn_body_drain(struct gn_request *r, struct gn_error *err)
 	if (!discard)
 		return gn_fail(err, GN_NO_MEMORY, "", "out of memory");
 	if (r->form) {
-		struct gn_part part;
+		struct gn_form_part part;
 		while ((n = next_part(r, &part, err)) > 0)
 			continue;
 	}
@@ -65,7 +65,7 @@ struct gn_multipart *gn_multipart_open(struct gn_request *r)
 	return NULL;
 }
 
-int gn_multipart_next(struct gn_multipart *m, struct gn_part *part)
+int gn_multipart_next(struct gn_multipart *m, struct gn_form_part *part)
 {
 	struct gn_request *r = (struct gn_request *)(void *)m;
 	struct gn_error err = {0};

@@ -94,7 +94,7 @@ json_t *gn_body_json(struct gn_request *r, size_t limit);
 /* Multipart/form-data, read part by part from the body of a STREAM route. Nothing is kept: a part
  * that is not read is skipped. */
 struct gn_multipart;
-struct gn_part {                  /* borrowed until the next call of gn_multipart_next */
+struct gn_form_part {                  /* borrowed until the next call of gn_multipart_next */
 	const char *name;         /* "" when the part has none */
 	const char *filename;     /* "" when it has none; never a path to open */
 	const char *content_type; /* lower case without parameters; "" when not said */

@@ -289,7 +289,7 @@ static int after_separator(struct gn_form *form, struct gn_error *err)
 	}
 }
 
-int gn_form_next(struct gn_form *form, struct gn_part *part, struct gn_error *err)
+int gn_form_next(struct gn_form *form, struct gn_form_part *part, struct gn_error *err)
 {
 	int got;
 

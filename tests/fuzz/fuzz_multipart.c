@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const uint8_t *line_end = size > 1 ? memchr(data + 1, '\n', size - 1) : NULL;
 	struct source source;
 	struct gn_form *form;
-	struct gn_part part;
+	struct gn_form_part part;
 	char *type, buffer[512];
 	size_t given = 0;
 

@@ -118,7 +118,7 @@ static void on_picky(struct gn_request *r)
 static void on_form(struct gn_request *r)
 {
 	struct gn_multipart *m = gn_multipart_open(r);
-	struct gn_part part;
+	struct gn_form_part part;
 	json_t *parts = json_array();
 	int got = -1;
 

@@ -39,7 +39,7 @@ static void describe(char *out, size_t room, const char *content_type, struct so
 {
 	struct gn_error err = {0};
 	struct gn_form *form;
-	struct gn_part part;
+	struct gn_form_part part;
 	size_t used = 0;
 
 	out[0] = '\0';
