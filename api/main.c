@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "server/cli/commands.h"
+#include "server/worker/worker.h"
 
 enum { STATUS_USAGE = 2 };
 
@@ -84,6 +85,8 @@ int main(int argc, char **argv)
 		help(argc < 2 ? stderr : stdout);
 		return argc < 2 ? STATUS_USAGE : 0;
 	}
+	if (argc == 3 && gn_worker_supervised() && gn_job_kind_of_command(argv[1]) >= 0)
+		return gn_worker_main((enum gn_kind)gn_job_kind_of_command(argv[1]), argv[2], NULL);
 	for (int i = 0; i < COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 2, argv + 2);

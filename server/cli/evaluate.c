@@ -5,7 +5,6 @@
 #include "server/cli/job.h"
 #include "server/cli/commands.h"
 #include "server/common/files.h"
-#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"model", "PATH", "the model: gonio's own, foreign, a folder with one, or the folder of a run or soup (required)"},
@@ -109,8 +108,6 @@ int gn_command_evaluate(int argc, char **argv)
 	struct gn_cli cli;
 	int status;
 
-	if (gn_worker_supervised() && argc == 1)
-		return gn_worker_main(GN_KIND_EVALUATION, argv[0], NULL);
 	status = gn_cli_parse(&cli, &command, argc, argv);
 	if (status < 0)
 		status = gn_cli_names_folder(&cli)

@@ -5,7 +5,6 @@
 
 #include "server/cli/job.h"
 #include "server/cli/commands.h"
-#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"base", "PATH", "the model that they were tuned from; repeat it for its base. Folders of runs need none"},
@@ -138,8 +137,6 @@ int gn_command_soup(int argc, char **argv)
 	struct gn_cli cli;
 	int status;
 
-	if (gn_worker_supervised() && argc == 1)
-		return gn_worker_main(GN_KIND_SOUP, argv[0], NULL);
 	status = gn_cli_parse(&cli, &command, argc, argv);
 	if (status < 0)
 		status = gn_cli_names_folder(&cli)

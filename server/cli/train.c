@@ -8,7 +8,6 @@
 #include "server/formats/events.h"
 #include "server/common/files.h"
 #include "server/formats/run_request.h"
-#include "server/worker/worker.h"
 
 static const struct gn_cli_option options[] = {
     {"model", "PATH", "the checkpoint to start from: gonio's own, foreign, or a folder with one (required)"},
@@ -188,8 +187,6 @@ int gn_command_train(int argc, char **argv)
 	struct gn_cli cli;
 	int status;
 
-	if (gn_worker_supervised() && argc == 1)
-		return gn_worker_main(GN_KIND_RUN, argv[0], NULL);
 	command.fields = gn_run_fields(&command.field_count);
 	status = gn_cli_parse(&cli, &command, argc, argv);
 	if (status < 0)

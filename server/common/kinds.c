@@ -15,6 +15,14 @@ const struct gn_kind_info gn_kinds[GN_KIND_COUNT] = {
                             .files = {"report.json", "images.bin"}},
 };
 
+int gn_job_kind_of_command(const char *command)
+{
+	for (int kind = GN_KIND_RUN; kind < GN_KIND_COUNT; kind++)
+		if (!strcmp(gn_kinds[kind].command, command))
+			return kind;
+	return -1;
+}
+
 bool gn_kind_like_id(const char *text)
 {
 	for (int kind = 0; kind < GN_KIND_COUNT; kind++)

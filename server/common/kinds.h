@@ -20,6 +20,8 @@ struct gn_kind_info {
 };
 extern const struct gn_kind_info gn_kinds[GN_KIND_COUNT];
 #define GN_SWEEP_PREFIX "swp_" /* of the ids of sweeps, which are no kind */
+/* The kind of job that a subcommand does; -1: none. */
+int gn_job_kind_of_command(const char *command);
 /* Whether a text begins as ids do. */
 bool gn_kind_like_id(const char *text);
 
