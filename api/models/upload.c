@@ -120,7 +120,8 @@ static int take_checkpoint(struct gn_request *r, struct upload *upload, gn_bytes
 }
 
 /* Reads one part of the form. On a failure, replies and returns -1. */
-static int take_part(struct gn_request *r, struct upload *upload, struct gn_multipart *form, const struct gn_part *part)
+static int take_part(struct gn_request *r, struct upload *upload, struct gn_multipart *form,
+                     const struct gn_form_part *part)
 {
 	struct gn_error err = {0};
 	char pointer[128];

@@ -103,7 +103,7 @@ struct gn_form_part {                  /* borrowed until the next call of gn_mul
 struct gn_multipart *gn_multipart_open(struct gn_request *r);
 /* 1: *part is the next one; 0: no more; -1: the form is malformed or the body ended early
  * (replies). */
-int gn_multipart_next(struct gn_multipart *m, struct gn_part *part);
+int gn_multipart_next(struct gn_multipart *m, struct gn_form_part *part);
 /* The current part's bytes, as gn_body_read: a read callback whose user is the struct gn_multipart.
  * -1 also if the form ends inside a part; gn_reply_error then states the cause. */
 ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size);

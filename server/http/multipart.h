@@ -17,7 +17,7 @@ struct gn_form;
 int gn_form_new(struct gn_form **out, const char *content_type, gn_bytes_read *read, void *user, struct gn_error *err);
 void gn_form_free(struct gn_form *form);
 /* As gn_multipart_next. GN_MALFORMED for a malformed form, GN_CANCELLED if read returned -1. */
-int gn_form_next(struct gn_form *form, struct gn_part *part, struct gn_error *err);
+int gn_form_next(struct gn_form *form, struct gn_form_part *part, struct gn_error *err);
 /* As gn_multipart_read, with the error. */
 ssize_t gn_form_read(struct gn_form *form, void *buffer, size_t size, struct gn_error *err);
 
