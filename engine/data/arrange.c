@@ -1,7 +1,7 @@
 /*
  * See arrange.h. The rules:
  *   - Leading folders that all images share are dropped, as long as an image still has a folder
- *     behind them. A folder named as a split is not dropped when it holds class folders.
+ *     after them. A folder named as a split is not dropped when it holds class folders.
  *   - If a top folder is named train, val, valid, validation or test (in any case) and every image
  *     in it lies in a class folder of its own, the archive comes split: top folder, then class.
  *     Images outside of such top folders are rejected. Otherwise the top folder is the class.
@@ -53,7 +53,7 @@ static bool same_folder(const char *a, const char *b, size_t length)
 }
 
 /* The length of the folder that all images with a folder share, if one of them has another folder
- * behind it; else 0. */
+ * after it; else 0. */
 static size_t common_folder(const struct gn_item *items, int count)
 {
 	const char *first = NULL;

@@ -25,7 +25,7 @@ enum gn_code {
 	GN_NO_SPACE,  /* disk full: HTTP 507 */
 	GN_IO,        /* another failure of the operating system: HTTP 500 */
 	GN_DEVICE,    /* the compute device failed: HTTP 503 */
-	GN_CANCELLED  /* stopped because the caller asked for it */
+	GN_CANCELLED  /* stopped at the caller's request */
 };
 
 /* Caller-owned; zero-initialise before use. `where` names the field, file or tensor ("" if
