@@ -35,7 +35,7 @@ int gn_modelpool_new(struct gn_modelpool **out, struct gn_store *store, struct g
 	return 0;
 }
 
-/* ---------------------------------------------------------------- closing --------------------------------------- */
+/* ---------------------------------------------------------------- closing --------------------- */
 
 static void unlink_held(struct gn_modelpool *pool, struct gn_held *held)
 {
@@ -47,7 +47,8 @@ static void unlink_held(struct gn_modelpool *pool, struct gn_held *held)
 		*at = held->next;
 }
 
-/* Closes a model that is out of the table and that nobody holds; then its base loses a holder. Without locks. */
+/* Closes a model that is out of the table and that nobody holds; then its base loses a holder.
+ * Without locks. */
 static void close_held(struct gn_modelpool *pool, struct gn_held *held)
 {
 	struct gn_held *base = held->base;
@@ -71,7 +72,8 @@ static uint64_t open_bytes(const struct gn_modelpool *pool)
 	return bytes;
 }
 
-/* The least recently used model that nobody holds, out of the table, while the pool is past its limit. */
+/* The least recently used model that nobody holds, out of the table, while the pool is past its
+ * limit. */
 static struct gn_held *take_victim(struct gn_modelpool *pool)
 {
 	struct gn_held *oldest = NULL;
@@ -136,7 +138,7 @@ void gn_modelpool_free(struct gn_modelpool *pool)
 	free(pool);
 }
 
-/* ---------------------------------------------------------------- opening --------------------------------------- */
+/* ---------------------------------------------------------------- opening --------------------- */
 
 static struct gn_held *find(struct gn_modelpool *pool, const char *id)
 {
@@ -199,7 +201,8 @@ int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held 
 		if (!held)
 			break;
 		held->holders++;
-		/* a model that was open already holds its base itself: the hold of this walk is given back */
+		/* a model that was open already holds its base itself: the hold of this walk is
+		 * given back */
 		if (!opened && base)
 			base->holders--;
 		base = held;
@@ -213,7 +216,7 @@ int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- computing ------------------------------------- */
+/* ---------------------------------------------------------------- computing ------------------- */
 
 /* With the device. */
 static int make_ready(struct gn_modelpool *pool, struct gn_held *held, struct gn_error *err)

@@ -82,7 +82,8 @@ static int show(const struct gn_cli *cli, const struct gn_angles *angles)
 		return GN_CLI_USAGE;
 	if (view.order) {
 		if (gn_select_layers(&chosen, angles, (enum gn_order)order, (int)attention, (int)ffn, &err)) {
-			bool of_ffn = strstr(err.where, "ffn") != NULL; /* the engine names the strategy's fields */
+			/* the engine names the strategy's fields */
+			bool of_ffn = strstr(err.where, "ffn") != NULL;
 
 			snprintf(err.where, sizeof err.where, "%s", of_ffn ? "--ffn-layers" : "--attention-layers");
 			return gn_cli_failed(&err);

@@ -168,7 +168,7 @@ static int run(struct classify *c, const struct gn_cli *cli, const struct gn_cli
 	return status;
 }
 
-/* Reads the options. Returns -1 to go on, or the exit status. */
+/* Reads the options. Returns -1 to continue, or the exit status. */
 static int read_options(struct classify *c, struct gn_cli_device *device, const struct gn_cli *cli)
 {
 	long top;

@@ -105,7 +105,8 @@ static int pack(const char *folder, const char *path, struct gn_ingest_options *
 	return result;
 }
 
-/* The folder is a data set that is packed already: 1, and its absolute path; 0: it is not; -1: it is, but damaged. */
+/* The folder is a data set that is packed already: 1, and its absolute path; 0: it is not; -1: it
+ * is, but damaged. */
 static int packed_already(char absolute[PATH_MAX], const char *path, struct gn_error *err)
 {
 	struct gn_dataset *dataset;

@@ -58,16 +58,18 @@ static int append(struct gn_cli_chain *chain, const char *path, struct gn_error 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- foreign checkpoints ---------------------------- */
+/* ---------------------------------------------------------------- foreign checkpoints --------- */
 
 /* The side files of a checkpoint, whole in memory. */
 struct companion {
-	const char *option, *name; /* name: in the checkpoint's own folder; NULL: only as an option */
+	/* name: in the checkpoint's own folder; NULL: only as an option */
+	const char *option, *name;
 	char *data;
 	size_t size;
 };
 
-/* What the option names, or what lies beside the checkpoint in a folder that was named as a whole. */
+/* What the option names, or what lies beside the checkpoint in a folder that was named as a
+ * whole. */
 static int load_companion(struct companion *c, const struct gn_cli *cli, const char *beside, struct gn_error *err)
 {
 	const char *path = gn_cli_text(cli, c->option);
@@ -167,9 +169,10 @@ static int append_file(struct gn_cli_chain *chain, const struct gn_cli *cli, con
 	return append(chain, to, err);
 }
 
-/* ---------------------------------------------------------------- folders ---------------------------------------- */
+/* ---------------------------------------------------------------- folders --------------------- */
 
-/* Appends the bases that a job's folder names: a run's model and its bases; of a soup, those of its first ingredient. */
+/* Appends the bases that a job's folder names: a run's model and its bases; of a soup, those of its
+ * first ingredient. */
 static int append_job_bases(struct gn_cli_chain *chain, const char *folder, struct gn_error *err)
 {
 	const json_t *paths;
@@ -197,7 +200,8 @@ static int append_job_bases(struct gn_cli_chain *chain, const char *folder, stru
 	return result;
 }
 
-/* Appends what a checkpoint of the command line stands for: one file, or a job's result with its bases. */
+/* Appends what a checkpoint of the command line stands for: one file, or a job's result with its
+ * bases. */
 static int append_named(struct gn_cli_chain *chain, const struct gn_cli *cli, const char *path, const char *folder,
                         struct gn_error *err)
 {
@@ -235,7 +239,7 @@ int gn_cli_chain_open(struct gn_cli_chain *chain, const struct gn_cli *cli, cons
 	return 0;
 }
 
-/* ---------------------------------------------------------------- equal bases ------------------------------------ */
+/* ---------------------------------------------------------------- equal bases ----------------- */
 
 static bool same_bytes(FILE *a, FILE *b)
 {

@@ -90,7 +90,7 @@ static json_t *field_value(const struct gn_field *field, const char *text)
 	return *text && !*end ? json_real(number) : json_string(text);
 }
 
-/* Takes one option. Returns -1 to go on, or the exit status. */
+/* Parses one option. Returns -1 to continue, or the exit status. */
 static int take_option(struct gn_cli *cli, const char *name, const char *text)
 {
 	const struct gn_cli_option *option = find_option(cli->command, name);
@@ -116,7 +116,7 @@ static int wants_value(const struct gn_cli_command *command, const char *name)
 	return find_field(command, name) ? 1 : -1;
 }
 
-/* The option at *at, which is moved past it. Returns -1 to go on, or the exit status. */
+/* Parses the option at *at and moves *at past it. Returns -1 to continue, or the exit status. */
 static int parse_option(struct gn_cli *cli, int argc, char **argv, int *at)
 {
 	struct gn_long_option option;

@@ -35,7 +35,7 @@ static struct gn_cli_command command = {
     .words_max = 1,
 };
 
-/* ---------------------------------------------------------------- the run's fields ------------------------------- */
+/* ---------------------------------------------------------------- the run's fields ------------ */
 
 /* "/batch_size" is told as "--batch-size". */
 static int refuse_field(const json_t *error)
@@ -71,7 +71,7 @@ static int read_fields(struct gn_cli_job *job, const struct gn_cli *cli)
 	return status;
 }
 
-/* ---------------------------------------------------------------- layers from another run ------------------------ */
+/* ---------------------------------------------------------------- layers from another run ----- */
 
 static int choose(struct gn_cli_job *job, const struct gn_angles *angles, const json_t *strategy, struct gn_error *err)
 {
@@ -114,7 +114,7 @@ static int choose_from(struct gn_cli_job *job, const struct gn_cli *cli, const c
 	return result;
 }
 
-/* ---------------------------------------------------------------- preparing -------------------------------------- */
+/* ---------------------------------------------------------------- preparing ------------------- */
 
 static int open_models(struct gn_cli_job *job, const struct gn_cli *cli, const char *from)
 {
@@ -134,7 +134,8 @@ static int open_models(struct gn_cli_job *job, const struct gn_cli *cli, const c
 	return result ? gn_cli_failed(&err) : 0;
 }
 
-/* The folder that the strategy's "from" names; "from" then becomes a name that the table takes. NULL: it has none. */
+/* The folder that the strategy's "from" names; "from" then becomes a name that the table takes.
+ * NULL: it has none. */
 static char *take_from(const struct gn_cli *cli)
 {
 	json_t *strategy = json_object_get(cli->fields, "strategy");

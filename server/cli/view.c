@@ -18,7 +18,7 @@ void gn_view_init(struct gn_view *view, bool json)
 	*view = (struct gn_view){.terminal = !json && isatty(STDERR_FILENO)};
 }
 
-/* Columns of the terminal: a bar that is wider would leave lines behind. */
+/* Columns of the terminal: a wider bar could not be removed. */
 static int columns(void)
 {
 	struct winsize size;

@@ -17,7 +17,8 @@ size_t gn_json_skip_string(const char *text, size_t length, size_t at)
 	return (at < length ? at : length) + 1; /* a backslash may have been the last character */
 }
 
-/* A value in an object or a list has a comma or a bracket of its own: so many nodes the parser will make. */
+/* A value in an object or a list has a comma or a bracket of its own: so many nodes the parser will
+ * make. */
 static int check_values(const char *text, size_t length, struct gn_error *err)
 {
 	int values = 0;
@@ -63,7 +64,8 @@ const char *gn_json_number_end(const char *at)
 	return end;
 }
 
-/* Whether the parser has no type for a number. Of the two, a whole number alone is read as an integer. */
+/* Whether the parser has no type for a number. Of the two, a whole number alone is read as an
+ * integer. */
 static bool overflows(const char *number, size_t length)
 {
 	if (memchr(number, '.', length) || memchr(number, 'e', length) || memchr(number, 'E', length))
@@ -72,8 +74,8 @@ static bool overflows(const char *number, size_t length)
 	return strtoll(number, NULL, 10) != 0 && errno == ERANGE;
 }
 
-/* Replaces the numbers that overflow by one past every bound. Such a number has at least five characters ("2e308"), so the
- * replacement fits. text ends with a NUL. */
+/* Replaces the numbers that overflow by one past every bound. Such a number has at least five
+ * characters ("2e308"), so the replacement fits. text ends with a NUL. */
 static void soften_numbers(char *text, size_t length)
 {
 	static const char SOFT[] = "9e307";

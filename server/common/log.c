@@ -26,8 +26,9 @@ int gn_log_on(enum gn_log_level level)
 	return level <= line_level;
 }
 
-/* Appends text with JSON's escapes: no control character and no quote survives, so that a line stays one line. Bytes past
- * ASCII are left alone. Returns the new length, which is at most LINE_SIZE - 8. */
+/* Appends text with JSON's escapes: no control character and no quote survives, so that a line
+ * stays one line. Bytes past ASCII are left alone. Returns the new length, which is at most
+ * LINE_SIZE - 8. */
 static size_t append_escaped(char *line, size_t used, const char *text)
 {
 	for (; *text && used < LINE_SIZE - 16; text++) {

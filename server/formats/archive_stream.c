@@ -14,16 +14,18 @@ enum { BLOCK = 64 << 10 };
 struct gn_pack {
 	struct archive *writer;
 	struct gn_pack_file *files; /* [count] */
-	int count, at;              /* the file being packed; count: all are, and the archive is closed */
-	uint64_t done;              /* bytes of it */
+	/* the file being packed; count: all are, and the archive is closed */
+	int count, at;
+	uint64_t done; /* bytes of it */
 	int64_t time;
 	bool open, broken, dropped;
-	uint8_t *ready; /* [ready_size of ready_room]: bytes of the archive, given out from ready_at on */
+	/* [ready_size of ready_room]: bytes of the archive, given out from ready_at on */
+	uint8_t *ready;
 	size_t ready_at, ready_size, ready_room;
 	uint8_t block[BLOCK];
 };
 
-/* ---------------------------------------------------------------- libarchive's side ------------------------------- */
+/* ---------------------------------------------------------------- libarchive's side ----------- */
 
 static la_ssize_t on_write(struct archive *writer, void *user, const void *bytes, size_t size)
 {
@@ -98,7 +100,7 @@ static int step(struct gn_pack *pack)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- the reader's side ------------------------------- */
+/* ---------------------------------------------------------------- the reader's side ----------- */
 
 static int open_writer(struct gn_pack *pack, enum gn_pack_kind kind)
 {

@@ -18,7 +18,7 @@ static const char *const PRECISIONS[] = {[GN_PRECISION_AUTO] = "auto",
                                          [GN_PRECISION_BF16] = "bf16",
                                          NULL};
 
-/* ---------------------------------------------------------------- the learning rate ------------------------------ */
+/* ---------------------------------------------------------------- the learning rate ----------- */
 
 /* The strategy stands before lr in the table, so its kind is known here. */
 static void read_lr(const json_t *value, void *out, const char *pointer, json_t *errors)
@@ -50,7 +50,7 @@ static json_t *schema_lr(void)
 
 static const struct gn_field_special LR = {read_lr, write_lr, schema_lr};
 
-/* ---------------------------------------------------------------- the table ------------------------------------- */
+/* ---------------------------------------------------------------- the table ------------------- */
 
 #define REQUEST(member) .offset = offsetof(struct gn_run_request, member)
 #define CONFIG(member)  .offset = offsetof(struct gn_run_request, config.member)
@@ -116,7 +116,7 @@ static const struct gn_field PLAN_FIELDS[] = {
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS, PLAN_FIELD_COUNT = sizeof PLAN_FIELDS / sizeof *PLAN_FIELDS };
 
-/* ---------------------------------------------------------------- reading and writing --------------------------- */
+/* ---------------------------------------------------------------- reading and writing --------- */
 
 /* Takes the plan's own members out of the object, which is the caller's copy. */
 static void read_plan_fields(struct gn_run_request *request, json_t *object, json_t *errors)

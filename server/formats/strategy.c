@@ -7,7 +7,7 @@
 
 enum { MAX_PATTERNS = 256, MAX_PATTERN_LENGTH = 128, MAX_LAYERS = 100000, MAX_PROBE_EPOCHS = 1000 };
 
-/* ---------------------------------------------------------------- kinds ------------------------------------------ */
+/* ---------------------------------------------------------------- kinds ----------------------- */
 
 static void kind_error(json_t *errors, const char *pointer)
 {
@@ -31,7 +31,7 @@ static bool read_kind(struct gn_run_request *request, const json_t *value, const
 	return true;
 }
 
-/* ---------------------------------------------------------------- custom ----------------------------------------- */
+/* ---------------------------------------------------------------- custom ---------------------- */
 
 static void read_patterns(struct gn_run_request *request, const json_t *tune, const char *prefix, json_t *errors)
 {
@@ -66,7 +66,7 @@ static void read_patterns(struct gn_run_request *request, const json_t *tune, co
 	request->config.strategy.pattern_count = (int)count;
 }
 
-/* ---------------------------------------------------------------- angle ------------------------------------------ */
+/* ---------------------------------------------------------------- angle ----------------------- */
 
 static const char *const ORDERS[] = {
     [GN_LARGEST] = "largest", [GN_SMALLEST] = "smallest", [GN_SMALLEST + 1] = "auto", NULL};
@@ -223,7 +223,7 @@ int gn_strategy_take_selection(struct gn_run_request *request, const json_t *sel
 	return count ? 0 : -1;
 }
 
-/* ---------------------------------------------------------------- all kinds -------------------------------------- */
+/* ---------------------------------------------------------------- all kinds ------------------- */
 
 /* The kinds that are no more than their name. */
 static void refuse_members(const json_t *object, bool known, const char *pointer, json_t *errors)
@@ -350,7 +350,7 @@ void gn_strategy_clear(struct gn_run_request *request)
 	strategy->pattern_count = strategy->layer_count = 0;
 }
 
-/* ---------------------------------------------------------------- labels ----------------------------------------- */
+/* ---------------------------------------------------------------- labels ---------------------- */
 
 void gn_strategy_label(char *label, size_t size, const json_t *strategy)
 {

@@ -136,7 +136,7 @@ struct gn_sweep_row {
 	char name[GN_NAME_SIZE]; /* "" none */
 	int64_t created_at;
 	json_t *request; /* model, dataset, strategies, seeds, defaults */
-	json_t *runs;    /* array of ids, in the order in which they were asked for; some may be gone */
+	json_t *runs;    /* array of ids, in the order of the request; some may have been deleted */
 };
 void gn_sweep_row_release(struct gn_sweep_row *row);
 void gn_store_new_sweep_id(char id[GN_ID_SIZE]);
