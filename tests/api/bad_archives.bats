@@ -1,4 +1,5 @@
-# Archives that cannot become a data set: the right status, a cause, nothing left on the disk, the service goes on.
+# Archives that cannot become a data set: the right status, a cause, nothing left on the disk, the
+# service goes on.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# Checkpoints that cannot become a model: the right status, the tensor or field at fault, nothing left on the disk.
+# Checkpoints that cannot become a model: the right status, the tensor or field at fault, nothing
+# left on the disk.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# Every endpoint and every status that api/openapi.yaml declares was seen by some test of this folder. Runs after all the others.
+# Every endpoint and every status that api/openapi.yaml declares was seen by some test of this
+# folder. Runs after all the others.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# Evaluations: the figures, the matrix, the pictures behind it; what cannot be evaluated; cancel, delete, restarts.
+# Evaluations: the figures, the matrix, the pictures behind it; what cannot be evaluated; cancel,
+# delete, restarts.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# Exchange with transformers and timm: checkpoints and configs in their words, whole folders out and in again.
+# Exchange with transformers and timm: checkpoints and configs in their words, whole folders out and
+# in again.
 
 load helpers
 

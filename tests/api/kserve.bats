@@ -1,4 +1,5 @@
-# The Open Inference Protocol: health, metadata, inference from files and from values, and what is refused.
+# The Open Inference Protocol: health, metadata, inference from files and from values, and what is
+# refused.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# The limits of the configuration: each is said by its name or number, each is a 4xx, and pictures of any shape are either taken or refused.
+# The limits of the configuration: each is said by its name or number, each is a 4xx, and pictures
+# of any shape are either taken or refused.
 
 load helpers
 

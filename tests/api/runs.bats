@@ -1,4 +1,5 @@
-# Runs: launch, watch, result, angles, the tuned model; cancel, resume, delete; conflicts; a restart in mid-run.
+# Runs: launch, watch, result, angles, the tuned model; cancel, resume, delete; conflicts; a restart
+# in mid-run.
 
 load helpers
 
@@ -263,7 +264,8 @@ long_run() {
     expect 200 '[.steps[].step] | . == (sort | unique)'
 }
 
-# Writes into the result of a run that is done, in the database of the stopped service: change_result RUN 'Python on the dict r'
+# Writes into the result of a run that is done, in the database of the stopped service:
+# change_result RUN 'Python on the dict r'
 change_result() {
     stop_server
     python3 - "$DATA/gonio.db" "$1" "$2" << 'END'

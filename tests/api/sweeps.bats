@@ -1,4 +1,5 @@
-# Sweeps: made together or not at all, their table, cancel, delete; a sweep goes on after the service was killed.
+# Sweeps: made together or not at all, their table, cancel, delete; a sweep goes on after the
+# service was killed.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# gonio inspect, angles and classify on files: gonio's own, foreign ones, folders; what is refused and with which exit status.
+# gonio inspect, angles and classify on files: gonio's own, foreign ones, folders; what is refused
+# and with which exit status.
 
 load helpers
 

@@ -1,4 +1,5 @@
-# gonio train, soup and evaluate on plain files: every form of model and data, stopping and going on, what is refused, what is left behind.
+# gonio train, soup and evaluate on plain files: every form of model and data, stopping and going
+# on, what is refused, what is left behind.
 
 load helpers
 

@@ -17,8 +17,9 @@ import sys
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
-# Of a multiprocessor (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"): threads, blocks, bytes of shared
-# memory. 65536 registers everywhere, given to a warp in lots of 256; from sm_80 on a block takes 1 KiB of shared memory for itself.
+# Of a multiprocessor (CUDA C++ Programming Guide, "Technical Specifications per Compute
+# Capability"): threads, blocks, bytes of shared memory. 65536 registers everywhere, given to a warp
+# in lots of 256; from sm_80 on a block takes 1 KiB of shared memory for itself.
 ARCHS = {75: (1024, 16, 64), 80: (2048, 32, 164), 86: (1536, 16, 100), 89: (1536, 24, 100), 90: (2048, 32, 228), 100: (2048, 32, 228),
          120: (1536, 24, 100)}
 REGISTERS, LOT = 65536, 256
@@ -120,7 +121,8 @@ def check_resources(tool, files):
 LOAD, STORE = r'\bLDG?\.E\.(?:\w+\.)*128\b', r'\bSTG?\.E\.(?:\w+\.)*128\b'
 # What a kernel, by its name and template arguments, must hold: (kernel, lowest arch, instructions).
 CLAIMS = [
-    # n elements an access, n of them 16 bytes; place and patches read float32 images and write 8 bytes of bfloat16.
+    # n elements an access, n of them 16 bytes; place and patches read float32 images and write 8
+    # bytes of bfloat16.
     (r'(?!place_kernel|patches_kernel)\w+<(?:__nv_bfloat16|float)(?:, (?:__nv_bfloat16|float))*, 8(?:, \d+)?>', 75, [LOAD, STORE]),
     (r'(?!place_kernel|patches_kernel)\w+<float(?:, float)*, 4(?:, \d+)?>', 75, [LOAD, STORE]),
     (r'(?:place_kernel|patches_kernel)<__nv_bfloat16, 4>', 75, [LOAD]),
@@ -130,7 +132,8 @@ CLAIMS = [
     (r'(?:add_kernel<4, (?:true|false)>|mean_kernel<4>)', 75, [LOAD, STORE]),
     # A soup's products are rounded before they are added.
     (r'add_kernel<[14], false>', 75, [r'\bDMUL\b', r'\bDADD\b']),
-    # Attention: products of bfloat16 by the matrix unit, operands by ldmatrix, tiles copied 16 bytes at a time.
+    # Attention: products of bfloat16 by the matrix unit, operands by ldmatrix, tiles copied 16
+    # bytes at a time.
     (r'\w+_mma<\d+>', 80, [r'\bHMMA\.16816\.F32\.BF16\b', r'\bLDSM\.16\.M(?:T)?88\.4\b', r'\bLDGSTS\.E\.BYPASS\.(?:\w+\.)*128\b']),
 ]
 

@@ -1,12 +1,12 @@
 /*
- * Trains a step of a ViT on a device, so that the host runner can list the launches that it makes (GONIO_CUDA_HOST_LAUNCHES;
- * tests/cuda/proof.py reads the list).
+ * Trains a step of a ViT on a device, so that the host runner can list the launches that it makes
+ * (GONIO_CUDA_HOST_LAUNCHES; tests/cuda/proof.py reads the list).
  *
  *   cuda_launches DEVICE PRECISION SHAPE
  *
- * SHAPE: Ti or B, ViT-Ti/16 or ViT-B/16, or odd, a ViT with every option and a width that is no multiple of 8; a hyphen, and the pixels
- * of the pictures' sides. Batches of one picture, two blocks: launches of a block do not depend on which it is. Or "rest": what none
- * of these launches.
+ * SHAPE: Ti or B, ViT-Ti/16 or ViT-B/16, or odd, a ViT with every option and a width that is no
+ * multiple of 8; a hyphen, and the pixels of the pictures' sides. Batches of one picture, two
+ * blocks: launches of a block do not depend on which it is. Or "rest": what none of these launches.
  */
 #include "tests/support/device.h"
 #include "tests/support/toy.h"
@@ -92,7 +92,8 @@ static void train(struct gn_arch arch, int pixels, enum gn_optimizer optimizer)
 	toy_remove(folder);
 }
 
-/* Heads of other widths, multiples of 8 and not; and what a run does with aligned tensors or the library's epilogues only. */
+/* Heads of other widths, multiples of 8 and not; and what a run does with aligned tensors or the
+ * library's epilogues only. */
 static void rest(void)
 {
 	const struct gn_backend *backend = device->backend;

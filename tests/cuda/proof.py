@@ -298,7 +298,8 @@ def main():
         if unknown:
             sys.exit(f'launched, but not in the PTX: {unknown}')
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            # Attention last: it takes longest, and everything else should be decided where time runs out.
+            # Attention last: it takes longest, and everything else should be decided where time
+            # runs out.
             for last in (False, True):
                 order = sorted(key for key in kernels if ('attention' in key[0]) == last)
                 list(pool.map(lambda key: kernels[key].check(options, texts[key[0]], folder), order))

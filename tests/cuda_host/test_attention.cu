@@ -1,4 +1,5 @@
-// Attention backward in pieces: heads whose deltas do not fit the scratch memory are left to further launches, and no bit changes.
+// Attention backward in pieces: heads whose deltas do not fit in the scratch memory are computed by
+// further launches, and no bit changes.
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/attention_backward.cu"
 
@@ -48,7 +49,8 @@ template <typename act> static void backward_in_pieces(enum gn_precision precisi
 	gn_cuda_attention_backward<act>(&ctx, dqkv, dout, qkv, out, lse, B, T, Q, H, D);
 	CHECK(cudaMemcpy(whole, dqkv, sizeof whole, cudaMemcpyDeviceToHost));
 	CHECK(cudaMemset(dqkv, 0, INPUTS * sizeof(act)));
-	ctx.scratch_bytes[GN_SCRATCH_PARTIAL] = 4 * Q * sizeof(float) + 1; /* four heads, then two */
+	/* four heads, then two */
+	ctx.scratch_bytes[GN_SCRATCH_PARTIAL] = 4 * Q * sizeof(float) + 1;
 	gn_cuda_attention_backward<act>(&ctx, dqkv, dout, qkv, out, lse, B, T, Q, H, D);
 	CHECK(cudaMemcpy(pieces, dqkv, sizeof pieces, cudaMemcpyDeviceToHost));
 	assert_memory_equal(pieces, whole, sizeof whole);

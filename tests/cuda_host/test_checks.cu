@@ -334,7 +334,8 @@ static void races_in_device_memory(void **)
 	float *in = device_floats(32, true), *sum = device_floats(1, true);
 
 	GN_LAUNCH(add_to_sum, 32, 1, 0, 0, sum, in, true);
-	GN_LAUNCH(write_halves, 1, 64, 0, 0, (__nv_bfloat16 *)in); // neighbours share a word and do not race
+	// neighbours share a word and do not race
+	GN_LAUNCH(write_halves, 1, 64, 0, 0, (__nv_bfloat16 *)in);
 	expect_nothing();
 	GN_LAUNCH(add_to_sum, 2, 1, 0, 0, sum, in, false); // between blocks
 	expect_finding(GN_HOST_RACE);

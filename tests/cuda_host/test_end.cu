@@ -1,4 +1,5 @@
-// What the runner does beside running: the list of launches, and the end of a process with something left open.
+// What the runner does beside running: the list of launches, and the end of a process with
+// something left open.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,7 +31,8 @@ static void launches_are_listed_once(void **)
 	assert_non_null(file);
 	text[std::fread(text, 1, sizeof text - 1, file)] = '\0';
 	std::fclose(file);
-	// Pointers are numbered, with the lowest byte as it was; the rest of the arguments as bytes. Beside them: argument, offset, number.
+	// Pointers are numbered, with the lowest byte as it was; the rest of the arguments as
+	// bytes. Beside them: argument, offset, number.
 	assert_string_equal(text, "{\"kernel\":\"_Z3setIfEvPT_PKS0_i\",\"source\":\"test_end.cu\",\"grid\":[1,1,1],"
 	                          "\"block\":[32,1,1],\"shared\":16,"
 	                          "\"arguments\":[\"0000000000010000\",\"8000000000020000\",\"03000000\"],"

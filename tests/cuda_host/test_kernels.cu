@@ -1,4 +1,5 @@
-// Kernels on the runner: where threads are, barriers, warps, shared memory, atomics, launch rules, arithmetic.
+// Kernels on the runner: where threads are, barriers, warps, shared memory, atomics, launch rules,
+// arithmetic.
 #include <cuda_bf16.h>
 
 #include "tests.h"
@@ -204,14 +205,17 @@ static void bfloat16_rounding(void **)
 {
 	const float half = 1.0F / 256;
 
-	assert_float_equal(__bfloat162float(__float2bfloat16(1 + half)), 1, 0);                // tie to even: down
-	assert_float_equal(__bfloat162float(__float2bfloat16(1 + 3 * half)), 1 + 4 * half, 0); // tie to even: up
+	// tie to even: down
+	assert_float_equal(__bfloat162float(__float2bfloat16(1 + half)), 1, 0);
+	// tie to even: up
+	assert_float_equal(__bfloat162float(__float2bfloat16(1 + 3 * half)), 1 + 4 * half, 0);
 	assert_float_equal(__bfloat162float(__float2bfloat16(1 + half + 1e-6F)), 1 + 2 * half, 0);
 	assert_float_equal(__bfloat162float(__float2bfloat16(-1 - 3 * half)), -1 - 4 * half, 0);
 	assert_true(isinf(__bfloat162float(__float2bfloat16(3.4e38F))));
 	assert_int_equal(__bfloat16_as_ushort(__float2bfloat16(NAN)), 0x7fff);
 	assert_int_equal(__bfloat16_as_ushort(__float2bfloat16(-0.0F)), 0x8000);
-	assert_int_equal(__bfloat16_as_ushort(__float2bfloat16(1e-40F)), 1); // below the smallest normal number
+	// below the smallest normal number
+	assert_int_equal(__bfloat16_as_ushort(__float2bfloat16(1e-40F)), 1);
 	const float2 pair = __bfloat1622float2(__floats2bfloat162_rn(2.5F, -3));
 	assert_float_equal(pair.x, 2.5F, 0);
 	assert_float_equal(pair.y, -3, 0);

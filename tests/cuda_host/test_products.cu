@@ -1,4 +1,5 @@
-// cuBLASLt's stand-in: values against a plain double-precision product, the forms of the epilogues, rounding, refusals.
+// cuBLASLt's stand-in: values against a plain double-precision product, the forms of the epilogues,
+// rounding, refusals.
 #include <cmath>
 #include <vector>
 

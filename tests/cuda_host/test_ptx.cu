@@ -1,4 +1,5 @@
-// The instructions of ptx.h on the runner: every element of every fragment by one-hot operands, products against their definition.
+// The instructions of ptx.h on the runner: every element of every fragment by one-hot operands,
+// products against their definition.
 #include <cmath>
 #include <vector>
 
@@ -115,7 +116,8 @@ static void mma_one_hot(void **)
 
 			GN_LAUNCH(one_hot, 1, 32, 0, 0, dd, lane, element, in_a);
 			CHECK(cudaMemcpy(d.data(), dd, 512, cudaMemcpyDeviceToHost));
-			// a's registers: rows g, g+8, g, g+8; columns 2t.., 2t.., 2t+8.., 2t+8... b's: rows 2t.., 2t+8...
+			// a's registers: rows g, g+8, g, g+8; columns 2t.., 2t.., 2t+8.., 2t+8...
+			// b's: rows 2t.., 2t+8...
 			const int reg = element / 2, row = in_a ? g + reg % 2 * 8 : 0,
 			          k = 2 * t + high + (in_a ? reg / 2 : reg) * 8;
 			for (int r = 0; r < 16; r++)

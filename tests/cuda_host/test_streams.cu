@@ -108,7 +108,8 @@ static void copies_of_rows(void **)
 	CHECK(cudaFree(data));
 }
 
-// Two kernels, a branch on a second stream beside them, and an upload whose pinned source is read at each replay.
+// Two kernels, a branch on a second stream beside them, and an upload whose pinned source is read
+// at each replay.
 static void graphs_replay(void **)
 {
 	float *data = device_floats(32, true), *side = device_floats(32, true), *pinned = nullptr;

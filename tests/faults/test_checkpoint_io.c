@@ -1,7 +1,7 @@
 /*
- * The n-th write, fsync, rename or allocation fails, for n = 1, 2, 3, ... until the call succeeds: each failure is
- * reported with its kind, and leaves no file behind. Run under AddressSanitizer it also shows that nothing leaks on
- * the way out.
+ * The n-th write, fsync, rename or allocation fails, for n = 1, 2, 3, ... until the call succeeds:
+ * each failure is reported with its kind, and leaves no file. Under AddressSanitizer it also shows
+ * that nothing leaks.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -19,7 +19,7 @@
 #include "base/files.h"
 #include "tests/support/st_builder.h"
 
-/* ---------------------------------------------------------------- the faults ------------------------------------- */
+/* ---------------------------------------------------------------- the faults ------------------ */
 
 static int left; /* calls until the one that fails; negative: none does */
 
@@ -83,7 +83,7 @@ static void mend(void)
 	json_set_alloc_funcs(malloc, free);
 }
 
-/* ---------------------------------------------------------------- the calls -------------------------------------- */
+/* ---------------------------------------------------------------- the calls ------------------- */
 
 struct place {
 	char folder[64], out[128], in[128];
@@ -170,7 +170,7 @@ typedef int call(const struct place *place, struct gn_error *err);
 static call *const calls[] = {import_hf, import_timm, write_random, open_and_export, inspect_and_read};
 enum { CALLS = sizeof calls / sizeof *calls };
 
-/* ---------------------------------------------------------------- the tests -------------------------------------- */
+/* ---------------------------------------------------------------- the tests ------------------- */
 
 static void set_up(struct place *place)
 {
@@ -184,8 +184,8 @@ static void set_up(struct place *place)
 	assert_int_equal(rename(place->out, place->in), 0);
 }
 
-/* A call may live through a fault (a label that need not be checked twice), but what it wrote must be what it always
- * writes. */
+/* A call may live through a fault (a label that need not be checked twice), but what it wrote must
+ * be what it always writes. */
 static void check_output(const struct place *place, const char *want, size_t want_size)
 {
 	char *bytes;
@@ -199,8 +199,8 @@ static void check_output(const struct place *place, const char *want, size_t wan
 	unlink(place->out);
 }
 
-/* Fails the n-th of one kind of call until there are fewer than n; each failure must be of the given kind (GN_OK:
- * any). */
+/* Fails the n-th of one kind of call until there are fewer than n; each failure must be of the
+ * given kind (GN_OK: any). */
 static int fail_until_success(call *what, const struct gn_sys_calls *faulty, void *(*json_malloc)(size_t),
                               enum gn_code code)
 {
@@ -275,7 +275,8 @@ static void test_allocations(void **state)
 		print_message("%d allocations\n", fail_until_success(calls[i], &faulty, NULL, GN_NO_MEMORY) - 1);
 }
 
-/* Where JSON runs out of memory in the middle of text, it may call the text wrong: any kind of failure will do. */
+/* Where JSON runs out of memory in the middle of text, it may call the text wrong: any kind of
+ * failure will do. */
 static void test_allocations_of_json(void **state)
 {
 	(void)state;

@@ -1,6 +1,7 @@
 /*
- * A data set is taken in, opened and read while the n-th allocation, write, fsync or rename fails, for n = 1, 2, 3, ... until all goes
- * well: each failure must be an error of the right kind, with no file half-made. (Leaks are AddressSanitizer's to find.)
+ * A data set is imported, opened and read while the n-th allocation, write, fsync or rename fails,
+ * for n = 1, 2, 3, ... until all succeed. Each failure must be an error of the right kind, without
+ * an incomplete file. AddressSanitizer finds leaks.
  */
 #include "data/loader.h"
 #include "base/files.h"

@@ -1,5 +1,5 @@
-// Workers and the service are killed in mid-run, again and again: the model in the end is bit for bit that of a run that nobody
-// touched. Uses the built program (GONIO in the environment).
+// Workers and the service are killed in mid-run, again and again: the model in the end is bit for
+// bit that of a run that nobody touched. Uses the built program (GONIO in the environment).
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -36,7 +36,7 @@ struct fixture {
 	size_t reference_bytes;
 };
 
-/* ---------------------------------------------------------------- runs ------------------------------------------- */
+/* ---------------------------------------------------------------- runs ------------------------ */
 
 static void make_run_of(const struct fixture *f, const char *name, const char *run_request, char run[PATH_MAX])
 {
@@ -112,9 +112,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- workers ---------------------------------------- */
+/* ---------------------------------------------------------------- workers --------------------- */
 
-// SIGKILL after a time that grows, at another moment of the step each time; SIGTERM every third time.
+// SIGKILL after a time that grows, at another moment of the step each time; SIGTERM every third
+// time.
 static void kill_until_done(const char *run)
 {
 	int status = -1, deaths = 0, stops = 0;
@@ -122,7 +123,8 @@ static void kill_until_done(const char *run)
 	for (int i = 0; i < 60 && status != GN_WORKER_DONE; i++) {
 		bool kindly = i % 3 == 2;
 		pid_t pid = start_worker(run);
-		program_pause(60 + 8 * i + 2 * i * i); // reaches seconds, for sanitizers on a busy machine
+		// reaches seconds, for sanitizers on a busy machine
+		program_pause(60 + 8 * i + 2 * i * i);
 		kill(pid, kindly ? SIGTERM : SIGKILL);
 		status = program_wait(pid);
 		deaths += status == 128 + SIGKILL;
@@ -231,7 +233,7 @@ static void test_bad_folders(void **state)
 	assert_int_equal(program_wait(start_worker(run)), GN_WORKER_USAGE);
 }
 
-/* ---------------------------------------------------------------- the service ------------------------------------ */
+/* ---------------------------------------------------------------- the service ----------------- */
 
 // Puts the model or the data set of the fixture into a store.
 static void put_into_store(const struct fixture *f, struct gn_store *store, enum gn_kind kind)

@@ -1,5 +1,5 @@
-// The worker of a greedy soup is killed after nearly every step: the soup in the end is bit for bit that of a worker that nobody touched.
-// Uses the built program (GONIO in the environment).
+// The worker of a greedy soup is killed after nearly every step: the final soup has the same bits
+// as without the kills. Uses the built program (GONIO in the environment).
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -51,7 +51,8 @@ static off_t file_size(const char *folder, const char *file)
 	return stat(path, &st) ? 0 : st.st_size;
 }
 
-// Waits until the worker has measured something new, which it then keeps in another soup.bin, and kills it. Returns how it ended.
+// Waits until the worker has measured something new, which it then keeps in another soup.bin, and
+// kills it. Returns how it ended.
 static int kill_after_a_step(const char *folder, int signal_number)
 {
 	char path[700];

@@ -1,7 +1,7 @@
 /*
- * The n-th allocation, write, fsync or rename of a greedy soup fails, for n = 1, 2, 3, ... until it succeeds: each failure is reported
- * with its kind, leaves no half-made file, and a second call in the same folder ends with the very soup. Under AddressSanitizer it
- * also shows that nothing leaks on the way out.
+ * The n-th allocation, write, fsync or rename of a greedy soup fails, for n = 1, 2, 3, ... until it
+ * succeeds: each failure is reported with its kind, leaves no incomplete file, and a second call in
+ * the same folder makes the same soup. Under AddressSanitizer it also shows that nothing leaks.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /*
- * Any bytes as an archive: every entry is walked as ingest does, names are cleaned, and the images are arranged into classes and splits,
- * with their content taken for their hash. What comes out of arranging must keep its promises.
+ * Any bytes as an archive: every entry is read as in ingest, names are cleaned, and the images are
+ * arranged into classes and splits, with their content as their hash. The arrangement must keep its
+ * promises.
  */
 #include "data/archive.h"
 #include "data/arrange.h"

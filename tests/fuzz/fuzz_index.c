@@ -1,4 +1,5 @@
-/* Any bytes as the index of a data set. Whatever is accepted points into the index and the pack only. */
+/* Any bytes as the index of a data set. Whatever is accepted points into the index and the pack
+ * only. */
 #include "data/index.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-// Forms from outside: the first byte chooses how the body is cut into pieces, a line with the Content-Type follows, then the body.
+// Forms from outside: the first byte chooses how the body is cut into pieces, a line with the
+// Content-Type follows, then the body.
 #include <stdint.h>
 #include <stdlib.h>
 

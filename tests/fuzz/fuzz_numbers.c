@@ -1,4 +1,4 @@
-// An inference request: what stands in its list of numbers is what the JSON parser finds there.
+// An inference request: the numbers of its list are the same as those of the JSON parser.
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -45,9 +45,10 @@ static void compare(const struct gn_numbers *numbers, const char *text, size_t s
 	if (json_object_size(whole) == 1 && json_array_size(inputs) == 1 && wrong &&
 	    !strcmp(wrong, "has too few values")) {
 		gn_assert(flatten(json_object_get(input, "data"), theirs, ROOM, 0) == used);
-		for (
-		    size_t i = 0; i < used;
-		    i++) // integers of more than 63 bits are approximated before the parser sees them; its -0 has no sign
+		for (size_t i = 0; i < used;
+		     // integers of more than 63 bits are approximated before the parser sees them;
+		     // its -0 has no sign
+		     i++)
 			gn_assert(fabsf(ours[i]) > 1e15F || ours[i] == theirs[i]);
 	}
 	json_decref(whole);

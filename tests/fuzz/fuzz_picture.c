@@ -1,4 +1,5 @@
-/* Any bytes as a picture: JPEG at every DCT scale, PNG, WebP. Whatever is accepted can be resized and verified too. */
+/* Any bytes as a picture: JPEG at every DCT scale, PNG, WebP. Whatever is accepted can be resized
+ * and verified too. */
 #include "data/image.h"
 
 #include <stdlib.h>

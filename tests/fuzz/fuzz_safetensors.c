@@ -1,6 +1,7 @@
 /*
- * Any bytes as a checkpoint: imported as a foreign file, and opened as one of our own. Whatever comes out of an import must open.
- * The input lies in a memory file, so that the path is the one that uploads take.
+ * Any bytes as a checkpoint: imported as a foreign file, and opened as one of our own. A file that
+ * was imported must open. The input is in a memory file, so that the code is the same as for
+ * uploads.
  */
 #include <math.h>
 #include <stdint.h>

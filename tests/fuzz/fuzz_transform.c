@@ -1,8 +1,10 @@
 /*
- * Any picture with a header of any size, all the way: decoded, resized and cropped as evaluation and training do it, and as a thumbnail.
+ * Any picture with a header of any size: it is decoded, resized and cropped as in evaluation and
+ * training, and as a thumbnail.
  *
- * The input: 16 bytes of settings, then a file. Blind changes of a PNG would end at its checksums, and rarely give a header an extreme
- * size; so the settings can put a size into the header, and the checksums are made right.
+ * The input: 16 bytes of settings, then a file. Random changes of a PNG would fail at its checksums
+ * and rarely give an extreme size. So the settings can put a size into the header, and the
+ * checksums are corrected.
  */
 #include "data/transform.h"
 
@@ -36,7 +38,7 @@ static void put_little(uint8_t *p, uint32_t value, int bytes)
 		p[i] = (uint8_t)value;
 }
 
-/* ---------------------------------------------------------------- headers ---------------------------------------- */
+/* ---------------------------------------------------------------- headers --------------------- */
 
 /* IHDR is the first chunk. Every checksum is that of its chunk afterwards. */
 static void resize_png(uint8_t *file, size_t size, const uint32_t sides[2])
@@ -74,7 +76,8 @@ static void resize_jpeg(uint8_t *file, size_t size, const uint32_t sides[2])
 	}
 }
 
-/* The first chunk's: of VP8X the canvas, of VP8L 14 bits each, of VP8 16 bits each after the start code. */
+/* The first chunk's: of VP8X the canvas, of VP8L 14 bits each, of VP8 16 bits each after the start
+ * code. */
 static void resize_webp(uint8_t *file, size_t size, const uint32_t sides[2])
 {
 	if (size < 30 || !sides[0])
@@ -90,7 +93,7 @@ static void resize_webp(uint8_t *file, size_t size, const uint32_t sides[2])
 	}
 }
 
-/* ---------------------------------------------------------------- the way ---------------------------------------- */
+/* ---------------------------------------------------------------- the way --------------------- */
 
 struct settings {
 	struct gn_preprocess preprocess;

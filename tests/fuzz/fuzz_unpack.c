@@ -1,6 +1,6 @@
 /*
- * Any bytes as an archive of a checkpoint's folder. Whatever comes of it, an error leaves no file, and success a file; the texts end
- * with a NUL.
+ * Any bytes as an archive of a checkpoint's folder. An error leaves no file, a success leaves a
+ * file, and the texts end with a NUL.
  */
 #include "gonio.h"
 

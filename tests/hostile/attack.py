@@ -48,7 +48,8 @@ def options():
     parser.add_argument('--family', help='only inputs of this family')
     parser.add_argument('--parallel', type=int, default=1)
     parser.add_argument('--seconds', type=float, default=10, help='an answer may take')
-    # A hang-up reaches the service after the bytes before it; until it has read them, it may compute for its --work-seconds, which are 5.
+    # A hang-up reaches the service after the bytes before it; until it has read them, it may
+    # compute for its --work-seconds, which are 5.
     parser.add_argument('--idle', type=float, default=7, help='seconds until the service rests')
     parser.add_argument('--healthz', type=float, default=1, help='seconds that /healthz may take')
     parser.add_argument('--settle', type=float, default=5, help='seconds until no file is left')

@@ -1,5 +1,6 @@
-# No request ends the service, holds it or leaves anything behind: the worst inputs that are known, a sample of what is drawn from their families, and
-# many hostile clients at once. tests/long/hostile.bats has the rest. A failure prints what makes its input again.
+# No request ends the service, holds it or leaves anything behind: the worst inputs that are known,
+# a sample of what is drawn from their families, and many hostile clients at once.
+# tests/long/hostile.bats has the rest. A failure prints what makes its input again.
 
 load ../api/helpers
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 WORST = []  # functions, in the order of their indices
 DRAWN = {}  # family -> [functions]
 
-# How an input is sent: whole; its connection ends in the middle of the body; its connection ends when the body is through.
+# How an input is sent: whole; its connection ends in the middle of the body; its connection ends
+# when the body is through.
 WHOLE, CUT, DEAF = 'whole', 'cut', 'deaf'
 
 

@@ -1,4 +1,5 @@
-# 2,000 hostile inputs of five families: none ends the service, holds a thread over 10 seconds, or leaves a file. Prints what was answered and what it cost.
+# 2,000 hostile inputs of five families: none ends the service, holds a thread over 10 seconds, or
+# leaves a file. Prints what was answered and what it cost.
 
 load ../api/helpers
 

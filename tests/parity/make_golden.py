@@ -733,7 +733,8 @@ TUNES = {  # of a model with three blocks; the head is always tuned
     "bias": lambda n: n.endswith(".bias"),
     "norm": lambda n: "norm" in n,
 }
-# No class has a seventh of the images: with a head of zeros its bias would have no gradient but rounding, which Adam blows up.
+# No class has a seventh of the images: with a head of zeros its bias would have no gradient but
+# rounding, which Adam blows up.
 COUNTS = {"train": (5, 4, 4, 2, 2, 2, 2), "val": (2, 3, 2, 2, 2, 2, 1)}
 EPOCHS = 11
 

@@ -42,7 +42,8 @@ def exact_angle(counts, u, v):
     n = [mpmath.mpf(int(c)) for c in counts]
     uu = mpmath.fsum(c * x * x for c, x in zip(n, a))
     vv = mpmath.fsum(c * x * x for c, x in zip(n, b))
-    # |u - v| and |u + v| of the unit vectors, by the sums of squares: no cosine that could round to 1
+    # |u - v| and |u + v| of the unit vectors, by the sums of squares: no cosine that could round to
+    # 1
     s, t = mpmath.sqrt(uu), mpmath.sqrt(vv)
     minus = mpmath.fsum(c * (x / s - y / t) ** 2 for c, x, y in zip(n, a, b))
     plus = mpmath.fsum(c * (x / s + y / t) ** 2 for c, x, y in zip(n, a, b))

@@ -1,5 +1,5 @@
-/* gn_angle against mpmath with 60 digits: 1e-6 relative for angles from 1e-6 rad to pi, as docs/method.md, "Angles",
- * demands; see README.md. */
+/* gn_angle against mpmath with 60 digits: 1e-6 relative for angles from 1e-6 rad to pi, as
+ * docs/method.md, "Angles", requires; see README.md. */
 #include "tests/support/golden.h"
 
 #include <math.h>

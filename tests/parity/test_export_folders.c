@@ -1,11 +1,14 @@
 /*
- * Exported folders against the libraries that load them: make_exports.py let timm and transformers load what gonio exported, and
- * recorded their logits with the SHA-256 of every file that they read (golden/exports.ref). Here the exports must be those
- * files, byte for byte, and gonio's own logits must be theirs.
+ * Exported folders against the libraries that load them: make_exports.py let timm and transformers
+ * load what gonio exported, and recorded their logits with the SHA-256 of every file that they read
+ * (golden/exports.ref). Here the exports must be those files, byte for byte, and gonio's own logits
+ * must be theirs.
  *
- * With GN_EXPORTS_OUT=FOLDER the program writes the folders FOLDER/CASE.FORMAT instead; make_exports.py calls it so.
+ * With GN_EXPORTS_OUT=FOLDER the program writes the folders FOLDER/CASE.FORMAT instead;
+ * make_exports.py calls it so.
  *
- * Tolerance: as in test_models.c. The libraries computed in float64 from the exported float32 weights.
+ * Tolerance: as in test_models.c. The libraries computed in float64 from the exported float32
+ * weights.
  */
 #include "tests/support/golden_model.h"
 
@@ -23,7 +26,8 @@
 
 #define TOLERANCE 2e-6
 
-/* Which models go where. mean: the head reads the mean of the patches, as half of what Dinov2's classifier reads. */
+/* Which models go where. mean: the head reads the mean of the patches, as half of what Dinov2's
+ * classifier reads. */
 static const struct folder {
 	const char *model;
 	enum gn_export_format format;
@@ -91,7 +95,7 @@ static struct gn_model *rewritten(struct gn_model *model, const struct folder *f
 	return again;
 }
 
-/* ---------------------------------------------------------------- files ------------------------------------------- */
+/* ---------------------------------------------------------------- files ----------------------- */
 
 enum { WEIGHTS, CONFIG, PREPROCESSOR, FILES };
 static const char *const file_names[FILES] = {"model.safetensors", "config.json", "preprocessor_config.json"};
@@ -134,7 +138,7 @@ static void write_files(const struct file files[FILES], const char *out, const c
 	}
 }
 
-/* ---------------------------------------------------------------- comparing --------------------------------------- */
+/* ---------------------------------------------------------------- comparing ------------------- */
 
 static int compare_files(const struct file files[FILES], const struct golden *ref, const char *name)
 {
@@ -212,7 +216,7 @@ static void libraries_load_the_exports(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-/* ---------------------------------------------------------------- refusals ---------------------------------------- */
+/* ---------------------------------------------------------------- refusals -------------------- */
 
 static void what_a_format_cannot_say_is_refused(void **state)
 {

@@ -1,7 +1,7 @@
 /*
- * Exports against the files that the libraries themselves wrote (golden/; see README.md): what was imported from timm's own
- * names comes out as the same tensors, bit for bit; other spellings come out as the file in timm's names; F16 and BF16
- * are rounded as PyTorch rounds.
+ * Exports against the files that the libraries themselves wrote (golden/; see README.md): a file
+ * with timm's own names is exported as the same tensors, bit for bit; other spellings are exported
+ * as the file with timm's names; F16 and BF16 are rounded as in PyTorch.
  */
 #include "tests/support/golden_model.h"
 

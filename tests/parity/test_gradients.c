@@ -1,10 +1,12 @@
 /*
- * Loss and every gradient against PyTorch's autograd through timm, transformers and torchvision (golden/; see README.md).
+ * Loss and every gradient against PyTorch's autograd through timm, transformers and torchvision
+ * (golden/; see README.md).
  *
- * Tolerance: relative to the largest element of the same tensor's gradient, with a floor of 1e-3 of the largest gradient of the
- * whole model for tensors whose true gradient is nothing (a qkv bias's key third, which softmax does not see). A backward
- * pass of two or three blocks in float32 is a sum of some hundred terms of mixed sign: 1e-5 is room for other orders of
- * summation, and far below what any missing or doubled term would make.
+ * Tolerance: relative to the largest element of the same tensor's gradient, with a floor of 1e-3 of
+ * the largest gradient of the whole model for tensors whose true gradient is nothing (a qkv bias's
+ * key third, which softmax does not see). A backward pass of two or three blocks in float32 is a
+ * sum of some hundred terms of mixed sign: 1e-5 allows other orders of summation, and is far below
+ * the error of any missing or repeated term.
  */
 #include "tests/support/golden_trial.h"
 
@@ -18,8 +20,8 @@
 #include <cmocka.h>
 
 #define TOLERANCE 1e-5
-#define BF16_TOLERANCE                                                                                                 \
-	0.1 /* tiny random networks: 8 bits in each factor, through two or three blocks forward and back */
+/* tiny random networks: 8 bits in each factor, through two or three blocks forward and back */
+#define BF16_TOLERANCE 0.1
 
 static int check_losses(struct trial *t, const struct golden *ref, const char *name)
 {
@@ -120,7 +122,8 @@ static void gives_autograds_gradients(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-/* A gradient does not depend on what else is tuned: what a strategy asks for is what `full` gets. */
+/* A gradient does not depend on what else is tuned: what a strategy asks for is what `full`
+ * gets. */
 static void every_strategy_gives_the_same_gradients(void **state)
 {
 	static const char *const names[] = {"timm_cls", "timm_reg4", "timm_clip", "timm_deit_distilled",

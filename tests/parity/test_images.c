@@ -1,6 +1,7 @@
 /*
- * Decoding, resampling and evaluation preprocessing against Pillow and timm (golden/images; see README.md). The listings say
- * which file must become which pixels and how far a level may be off.
+ * Decoding, resampling and evaluation preprocessing against Pillow and timm (golden/images; see
+ * README.md). The listings have the expected pixels of each file and the allowed difference of a
+ * level.
  */
 #include "gonio.h"
 
@@ -168,7 +169,8 @@ static void resizes_as_pillow(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-/* Lossless sources: within 1 level. A JPEG may be decoded at a smaller DCT scale first, which filters a little differently. */
+/* Lossless sources: within 1 level. A JPEG may be decoded at a smaller DCT scale first, which
+ * filters a little differently. */
 static void prepares_as_timm(void **state)
 {
 	FILE *listing = open_listing("eval.txt");

@@ -1,9 +1,11 @@
 /*
- * Angles of vectors and of whole models, and the choice of layers by them, against numpy and mpmath (golden/method_angles,
- * golden/method_layers_*; see README.md): angles of 7e-11 to pi, a million equal values, weights that came as float16.
+ * Angles of vectors and of whole models, and the choice of layers by them, against numpy and mpmath
+ * (golden/method_angles, golden/method_layers_*; see README.md): angles of 7e-11 to pi, a million
+ * equal values, weights that came as float16.
  *
- * Tolerance: 1e-6 relative, as docs/method.md, "Angles", demands; the wanted values are themselves rounded to float32, 6e-8.
- * Below 1e-9 rad 1e-5, for there the rounding of the unit vectors' doubles, 1e-16, shows. An exact 0 or pi may be missed by 1e-12 rad where a length has rounded.
+ * Tolerance: 1e-6 relative, as docs/method.md, "Angles", requires; the expected values are
+ * themselves rounded to float32, 6e-8. Below 1e-9 rad it is 1e-5, because of the rounding of the
+ * unit vectors' doubles, 1e-16. An exact 0 or pi may be off by 1e-12 rad if a length was rounded.
  */
 #include "tests/support/golden_model.h"
 
@@ -74,7 +76,7 @@ static void vectors_agree(void **state)
 	golden_release(&ref);
 }
 
-/* ---------------------------------------------------------------- models ----------------------------------------- */
+/* ---------------------------------------------------------------- models ---------------------- */
 
 static struct gn_model *import(const char *name, const char *folder)
 {

@@ -1,10 +1,12 @@
 /*
- * Import and forward pass against timm, transformers and torchvision (golden/; see README.md): each file goes through
- * gn_model_import under its library's own names, and the logits must be the library's.
+ * Import and forward pass against timm, transformers and torchvision (golden/; see README.md): each
+ * file goes through gn_model_import under its library's own names, and the logits must be the
+ * library's.
  *
- * Tolerance: both sides start from the same float32 weights; the reference is computed in float64, so the difference is this
- * engine's float32 rounding alone. Two or three blocks of these widths lose a few units in the last place of values near 1
- * (6e-8 each); 2e-6 of the largest logit leaves room for other orders of summation and fails on any wrong term.
+ * Tolerance: both sides start from the same float32 weights; the reference is computed in float64,
+ * so the difference is this engine's float32 rounding alone. Two or three blocks of these widths
+ * lose a few units in the last place of values near 1 (6e-8 each); 2e-6 of the largest logit leaves
+ * room for other orders of summation and fails on any wrong term.
  */
 #include "tests/support/golden_trial.h"
 #include "tests/support/golden_model.h"
@@ -17,8 +19,9 @@
 
 #include <cmocka.h>
 
-#define TOLERANCE      2e-6
-#define BF16_TOLERANCE 5e-2 /* tiny random networks, whose logits are small beside what they are sums of */
+#define TOLERANCE 2e-6
+/* tiny random networks, whose logits are small beside what they are sums of */
+#define BF16_TOLERANCE 5e-2
 
 static void check_architecture(const struct gn_arch *a, const struct golden *ref)
 {
@@ -81,7 +84,8 @@ static void gives_the_libraries_logits(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-/* The same files at 24 px in place of 16: each scheme's own way of resizing the positions is the default. */
+/* The same files at 24 px in place of 16: each scheme's own way of resizing the positions is the
+ * default. */
 static void resizes_as_each_library(void **state)
 {
 	static const char *const names[] = {"timm_avg", "hf_vit", "tv_vit", "dinov2"};

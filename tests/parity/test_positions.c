@@ -1,8 +1,10 @@
 /*
- * Position embeddings resized to another grid, against the libraries' own functions (golden/positions; see README.md).
+ * Position embeddings resized to another grid, against the libraries' own functions
+ * (golden/positions; see README.md).
  *
- * Tolerance: PyTorch finds the sample points in float32, where a coordinate near 14 is 5e-7 off; times the slope of random
- * values of up to 4, that makes some 2e-6. 5e-6 leaves room; another kernel, scale or alignment is off by 1e-2 and more.
+ * Tolerance: PyTorch finds the sample points in float32, where a coordinate near 14 is 5e-7 off;
+ * times the slope of random values of up to 4, that makes some 2e-6. 5e-6 leaves room; another
+ * kernel, scale or alignment is off by 1e-2 and more.
  */
 #include "tests/support/golden.h"
 

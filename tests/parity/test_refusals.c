@@ -1,6 +1,7 @@
 /*
- * Models of the libraries that gonio cannot run, and files with something lost, doubled or unknown in them
- * (golden/NAME.refused.safetensors; see README.md): each must be refused by name, and leave nothing behind.
+ * Models of the libraries that gonio cannot run, and files with missing, duplicate or unknown
+ * tensors (golden/NAME.refused.safetensors; see README.md): each must be an error that names the
+ * tensor, and leave no file.
  */
 #include "tests/support/golden_model.h"
 
@@ -34,8 +35,8 @@ static int is_refused(const char *source, const char *out)
 		return 0;
 	}
 	print_message("%-36s %s: %s\n", name, err.where, err.text);
-	if (!err.where[0] &&
-	    !strstr(err.text, "the first tensors are:")) /* what is no ViT at all has no one tensor to blame */
+	/* what is no ViT at all has no one tensor to blame */
+	if (!err.where[0] && !strstr(err.text, "the first tensors are:"))
 		return 0;
 	return (err.code == GN_UNSUPPORTED || err.code == GN_INVALID) && access(out, F_OK);
 }

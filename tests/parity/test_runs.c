@@ -1,10 +1,12 @@
 /*
- * gn_train from end to end against PyTorch (golden/run.zip, golden/run.ref; see README.md): an archive is ingested, a model
- * imported, and eleven epochs of one step on all images report the losses, gradient norms, accuracies and angles that
- * torch.optim and timm give. Micro-batches of four, and a frozen prefix that is kept, must change nothing.
+ * gn_train from end to end against PyTorch (golden/run.zip, golden/run.ref; see README.md): an
+ * archive is ingested, a model imported, and eleven epochs of one step on all images report the
+ * losses, gradient norms, accuracies and angles that torch.optim and timm give. Micro-batches of
+ * four, and a frozen prefix that is kept, must change nothing.
  *
- * Tolerance: 1e-4 relative on losses and norms, as in test_steps.c. 1e-3 on angles, with a floor of 0.01 degrees: a layer that
- * only weight decay has scaled keeps its direction, and what is left is the rounding of its weights (1e-6 degrees).
+ * Tolerance: 1e-4 relative on losses and norms, as in test_steps.c. 1e-3 on angles, with a floor of
+ * 0.01 degrees: a layer that only weight decay has scaled keeps its direction, and what is left is
+ * the rounding of its weights (1e-6 degrees).
  */
 #include "tests/support/golden_model.h"
 
@@ -56,7 +58,8 @@ static const struct recipe recipes[] = {
 
 /* What the run said after each epoch. */
 struct heard {
-	double rows[EPOCHS][4]; /* training loss, gradient norm, validation loss, validation accuracy */
+	/* training loss, gradient norm, validation loss, validation accuracy */
+	double rows[EPOCHS][4];
 	double angles[EPOCHS][LAYERS];
 	int epochs, angle_epochs, layers;
 };
@@ -138,7 +141,8 @@ static int compare(const struct heard *heard, const struct golden *ref, const ch
 		for (int i = 0; i < heard->layers; i++) {
 			double wanted = (double)angles[e * heard->layers + i];
 
-			wrong += wanted > 0 ? 0 : heard->angles[e][i] != 0; /* a frozen layer's is exactly 0 */
+			/* a frozen layer's is exactly 0 */
+			wrong += wanted > 0 ? 0 : heard->angles[e][i] != 0;
 			angle = fmax(angle, fabs(heard->angles[e][i] - wanted) / fmax(wanted, 1e-2));
 		}
 	}
@@ -150,7 +154,8 @@ static int compare(const struct heard *heard, const struct golden *ref, const ch
 	return wrong + !(angle <= ANGLE_TOLERANCE);
 }
 
-/* The saved model is the one of the best epoch: its validation loss, through gn_infer, is that epoch's. */
+/* The saved model is the one of the best epoch: its validation loss, through gn_infer, is that
+ * epoch's. */
 static int check_saved(const struct recipe *r, const struct gn_model *base, const struct gn_dataset *dataset,
                        struct gn_device *device, const char *folder, const struct gn_train_result *result,
                        const struct heard *heard)

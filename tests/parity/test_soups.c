@@ -1,10 +1,12 @@
 /*
- * Evaluation and soups against numpy (golden/method_soup, golden/method.zip; see README.md), whose network is written out in
- * float64: every figure of an evaluation, the averages value by value, and which models greedy keeps.
+ * Evaluation and soups against numpy (golden/method_soup, golden/method.zip; see README.md), whose
+ * network is written out in float64: every figure of an evaluation, the averages value by value,
+ * and which models greedy keeps.
  *
- * Tolerance: 1e-5 on loss, confidences and what is made of them, the rounding of a float32 forward pass; counts and accuracies are equal
- * (the reference's decisions are 3e-4 or more apart). Averages: equal, but for values on which float64 sums disagree about the
- * last rounding to float32; at most one unit in the last place, in at most one value of a thousand.
+ * Tolerance: 1e-5 on loss, confidences and what is made of them, the rounding of a float32 forward
+ * pass; counts and accuracies are equal (the reference's decisions are 3e-4 or more apart).
+ * Averages: equal, but for values on which float64 sums disagree about the last rounding to
+ * float32; at most one unit in the last place, in at most one value of a thousand.
  */
 #include "tests/support/golden_model.h"
 
@@ -30,7 +32,7 @@ static struct {
 	struct gn_model *base, *models[MODELS];
 } all;
 
-/* ---------------------------------------------------------------- inputs ----------------------------------------- */
+/* ---------------------------------------------------------------- inputs ---------------------- */
 
 static ssize_t read_file(void *user, void *buffer, size_t size)
 {
@@ -123,7 +125,7 @@ static const int32_t *integers(const char *name, size_t n)
 	return (const int32_t *)(const void *)golden_get(&all.ref, n, "%s", name);
 }
 
-/* ---------------------------------------------------------------- evaluation ------------------------------------- */
+/* ---------------------------------------------------------------- evaluation ------------------ */
 
 static void check_figures(const struct gn_evaluation_report *r)
 {
@@ -181,7 +183,7 @@ static void evaluation_agrees(void **state)
 	gn_evaluation_report_release(&r);
 }
 
-/* ---------------------------------------------------------------- soups ------------------------------------------ */
+/* ---------------------------------------------------------------- soups ----------------------- */
 
 static struct gn_soup_result make(enum gn_soup_method method, const double *weights, bool measured, char *folder)
 {

@@ -1,10 +1,12 @@
 /*
- * Ten optimiser steps against torch.optim and timm's parameter groups (golden/; see README.md): AdamW and SGD with weight decay,
- * clipping, the warm-up and cosine schedule, label smoothing, layer decay, and a partial strategy.
+ * Ten optimiser steps against torch.optim and timm's parameter groups (golden/; see README.md):
+ * AdamW and SGD with weight decay, clipping, the warm-up and cosine schedule, label smoothing,
+ * layer decay, and a partial strategy.
  *
- * Tolerance: Adam divides each gradient by its own size, so an element whose gradient is nearly nothing amplifies rounding; its
- * effect on the loss is as small as its gradient. Losses must agree to 1e-4 relative, with a floor of 1e-2 of the first loss; a
- * tensor's change over the ten steps to 1e-3 of its norm. A decay, clip or rate applied wrongly changes either by 1e-2 and more.
+ * Tolerance: Adam divides each gradient by its own size, so an element whose gradient is nearly
+ * nothing amplifies rounding; its effect on the loss is as small as its gradient. Losses must agree
+ * to 1e-4 relative, with a floor of 1e-2 of the first loss; a tensor's change over the ten steps to
+ * 1e-3 of its norm. A decay, clip or rate applied wrongly changes either by 1e-2 and more.
  */
 #include "tests/support/golden_trial.h"
 
@@ -22,7 +24,8 @@
 #define STEPS            10
 #define LOSS_TOLERANCE   1e-4
 #define CHANGE_TOLERANCE 1e-3
-/* Adam takes steps of one size whatever the gradient: where bf16 turns the sign of a small one, an element goes the other way. */
+/* Adam takes steps of one size whatever the gradient: where bf16 turns the sign of a small one, an
+ * element goes the other way. */
 #define BF16_LOSS_TOLERANCE   0.06
 #define BF16_CHANGE_TOLERANCE 0.3
 

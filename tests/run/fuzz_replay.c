@@ -1,5 +1,6 @@
-// Feeds files to a fuzz target without libFuzzer: every file named on the command line, and every file of a folder.
-// A crash or a sanitizer report fails the run; so does finding no file at all, which would test nothing.
+// Feeds files to a fuzz target without libFuzzer: every file named on the command line, and every
+// file of a folder. A crash or a sanitizer report fails the run; so does finding no file at all,
+// which would test nothing.
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

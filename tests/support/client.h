@@ -1,4 +1,5 @@
-/* A small HTTP client over one loopback connection, and temporary folders, for the tests of the service. */
+/* A small HTTP client over one loopback connection, and temporary folders, for the tests of the
+ * service. */
 #ifndef GN_TEST_CLIENT_H
 #define GN_TEST_CLIENT_H
 
@@ -14,7 +15,8 @@ struct reply {
 int client_connect(const char *address);
 /* Sends every byte; returns -1 when the server has closed. */
 int client_send(int fd, const void *bytes, size_t size);
-/* Reads one answer (Content-Length or chunked). head_request: no body follows. Fails the test on anything else. */
+/* Reads one answer (Content-Length or chunked). head_request: no body follows. Fails the test on
+ * anything else. */
 void client_read(int fd, struct reply *reply, int head_request);
 /* One request on a connection of its own. headers: lines with CRLF each, or "". */
 void client_request(const char *address, const char *method, const char *path, const char *headers, const void *body,

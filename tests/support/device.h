@@ -4,8 +4,9 @@
 
 #include "gonio.h"
 
-/* argv[1]: "cpu" or "cuda:N", argv[2]: precision. Prints what it is. Ends the program with status 77 (skipped) where the device
- * cannot be had, with 1 where GONIO_DEVICE_REQUIRED is set. Caller closes. */
+/* argv[1]: "cpu" or "cuda:N", argv[2]: precision. Prints what it is. Ends the program with status
+ * 77 (skipped) where the device cannot be had, with 1 where GONIO_DEVICE_REQUIRED is set. Caller
+ * closes. */
 struct gn_device *device_for_test(int argc, char **argv);
 
 /* All of a device's free memory, in pieces that get smaller until not even 4 KiB are left: a GPU

@@ -71,7 +71,8 @@ static void check_report(const struct gn_import_report *report, const struct gol
 	assert_int_equal(strlen(report->sha256), 64);
 }
 
-/* Writes the model again with the head that the reference was given, opens that, and closes the first. */
+/* Writes the model again with the head that the reference was given, opens that, and closes the
+ * first. */
 static struct gn_model *put_head(struct gn_model *bare, const char *name, const struct golden *ref, const char *folder)
 {
 	struct gn_arch arch = bare->arch;

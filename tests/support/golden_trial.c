@@ -39,7 +39,7 @@ double golden_tolerance(double fp32, double bf16)
 	return golden_device()->backend->precision == GN_PRECISION_FP32 ? fp32 : bf16;
 }
 
-/* ---------------------------------------------------------------- memory ----------------------------------------- */
+/* ---------------------------------------------------------------- memory ---------------------- */
 
 static float *flat(const struct gn_layout *layout)
 {
@@ -149,7 +149,7 @@ void trial_release(struct trial *t)
 	free(t->d_logits);
 }
 
-/* ---------------------------------------------------------------- passes ----------------------------------------- */
+/* ---------------------------------------------------------------- passes ---------------------- */
 
 void trial_forward(struct trial *t)
 {

@@ -1,6 +1,7 @@
 /*
- * Forward and backward passes and optimiser steps of one model on one reference batch, on the engine's inner interfaces. On a
- * device with a memory of its own the arrays below are the host's copies, and `device` holds what it computes with.
+ * Forward and backward passes and optimiser steps of one model on one reference batch, on the
+ * engine's inner interfaces. On a device with a memory of its own the arrays below are the host's
+ * copies, and `device` holds what it computes with.
  */
 #ifndef GOLDEN_TRIAL_H
 #define GOLDEN_TRIAL_H
@@ -19,8 +20,9 @@ struct trial {
 	struct gn_gradplan plan;
 	struct gn_pass *pass;
 	struct gn_bind bound_weights, bound_gradients;
-	float *weights, *gradients; /* by the layout's offsets, after trial_pull; weights start as the model's */
-	float *d_logits;            /* [batch, K], after trial_loss */
+	/* by the layout's offsets, after trial_pull; weights start as the model's */
+	float *weights, *gradients;
+	float *d_logits; /* [batch, K], after trial_loss */
 	struct {
 		float *weights, *gradients, *m, *v; /* by the layout's offsets */
 		void **tensors;                     /* [layout.count] what passes read */
@@ -36,8 +38,8 @@ struct trial {
 	int batch;
 };
 
-/* The device that parity is tested on: GONIO_TEST_DEVICE in GONIO_TEST_PRECISION, or the CPU. One for the whole program, which
- * closes it at its end. */
+/* The device that parity is tested on: GONIO_TEST_DEVICE in GONIO_TEST_PRECISION, or the CPU. One
+ * for the whole program, which closes it at its end. */
 struct gn_device *golden_device(void);
 /* The one that holds on that device: float32 products, or products of fewer bits. */
 double golden_tolerance(double fp32, double bf16);
@@ -47,7 +49,8 @@ void trial_release(struct trial *trial);
 
 /* Runs the batch forward, keeping what the backward pass needs. */
 void trial_forward(struct trial *trial);
-/* The loss as PyTorch reduces it: a mean, by the labels' class weights where there are any. Sets the pass's d_logits. */
+/* The loss as PyTorch reduces it: a mean, by the labels' class weights where there are any. Sets
+ * the pass's d_logits. */
 double trial_loss(struct trial *trial, const float *class_weights, float smoothing);
 /* Sets the gradients from the last loss. */
 void trial_backward(struct trial *trial);

@@ -64,7 +64,7 @@ int soup_tear_down(void **state)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- models ------------------------------------------ */
+/* ---------------------------------------------------------------- models ---------------------- */
 
 static bool is_tuned(const struct gn_tensor *t, const struct soup_recipe *recipe)
 {
@@ -138,7 +138,7 @@ struct soup_set soup_models(int count, uint64_t seed)
 	return set;
 }
 
-/* ---------------------------------------------------------------- soups ------------------------------------------- */
+/* ---------------------------------------------------------------- soups ----------------------- */
 
 struct gn_soup_options soup_options(enum gn_soup_method method, const struct soup_set *set, const char *folder)
 {

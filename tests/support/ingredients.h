@@ -1,6 +1,6 @@
 /*
- * Ingredients of soups: a toy data set, a base, a model that was fully tuned on it, and models made from the two by recipe.
- * Failures fail the running cmocka test.
+ * Ingredients of soups: a toy data set, a base, a model that was fully tuned on it, and models made
+ * from the two by recipe. Failures fail the running cmocka test.
  */
 #ifndef INGREDIENTS_H
 #define INGREDIENTS_H

@@ -26,7 +26,7 @@ struct kt_buffer {
 	size_t n;
 };
 
-/* ---------------------------------------------------------------- buffers ---------------------------------------- */
+/* ---------------------------------------------------------------- buffers --------------------- */
 
 static void *block_new(struct kt *t, float *floats, void *block, size_t n)
 {
@@ -108,8 +108,9 @@ int kt_below(struct kt *t, int n)
 float *kt_input(struct kt *t, size_t n, double size)
 {
 	float *x = floats_new(t, n);
+	/* size 0 gives +0 */
 	for (size_t i = 0; i < n; i++)
-		x[i] = (float)(size * (kt_below(t, 1 << 22) * 0x1p-21 - 1.0) + 0.0); /* size 0 gives +0 */
+		x[i] = (float)(size * (kt_below(t, 1 << 22) * 0x1p-21 - 1.0) + 0.0);
 	kt_round(t, x, n);
 	return x;
 }
@@ -144,7 +145,7 @@ double *kt_widen(struct kt *t, const float *from, size_t n)
 	return x;
 }
 
-/* ---------------------------------------------------------------- checks ----------------------------------------- */
+/* ---------------------------------------------------------------- checks ---------------------- */
 
 static void fail(struct kt *t, const char *what, size_t at, double got, double want, double allowed)
 {
@@ -165,11 +166,12 @@ static bool is_float(const char *what)
 }
 
 /*
- * tf32: each operand of a product keeps 11 bits, so that a term is off by 2^-10 at most, twice that where the hardware cuts off
- * instead of rounding; column sums (db) and attention are float32.
- * bf16: operands are exact here. An output is rounded once, by 2^-9. Products round what they read and pass on around an epilogue
- * (bias, pre-activation, residual): up to three times more. Attention rounds probabilities, and backward the gradients of scores, the
- * outputs that it reads again and a sum over them.
+ * tf32: each operand of a product keeps 11 bits, so that a term is off by 2^-10 at most, twice that
+ * where the hardware cuts off instead of rounding; column sums (db) and attention are float32.
+ * bf16: operands are exact here. An output is rounded once, by 2^-9. Products round what they read
+ * and pass on around an epilogue (bias, pre-activation, residual): up to three times more.
+ * Attention rounds probabilities, and backward the gradients of scores, the outputs that it reads
+ * again and a sum over them.
  */
 double kt_slack(const struct kt *t, const char *what)
 {
@@ -243,7 +245,7 @@ void kt_gradient(struct kt *t, const char *what, const float *got, double *x, si
 	}
 }
 
-/* ---------------------------------------------------------------- running ---------------------------------------- */
+/* ---------------------------------------------------------------- running --------------------- */
 
 static double seconds_now(void)
 {
@@ -333,7 +335,7 @@ int kt_run_groups(struct gn_ctx *ctx, const struct gn_backend *backend, enum kt_
 	return failures;
 }
 
-/* ---------------------------------------------------------------- activations ------------------------------------ */
+/* ---------------------------------------------------------------- activations ----------------- */
 
 double kt_act(enum gn_activation activation, double x)
 {

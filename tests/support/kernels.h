@@ -1,13 +1,16 @@
 /*
- * The kernel harness: runs every operation of the backend table against a naive referee in double precision.
+ * The kernel harness: runs every operation of the backend table against a naive referee in double
+ * precision.
  *
- * Modes: test (values), grad (gradients against finite differences of the referee's forward pass), perf (GFLOP/s and GB/s).
- * A case asks for its buffers, calls the operation inside KT_RUN, and hands each output to kt_check or kt_gradient. Inputs
- * stand off every alignment but 4 bytes; outputs start as NaN; bands of a known pattern around each buffer are looked at when the case
- * ends (under AddressSanitizer the buffers have exact size instead, so that reads are watched too).
+ * Modes: test (values), grad (gradients against finite differences of the referee's forward pass),
+ * perf (GFLOP/s and GB/s). A case requests its buffers, calls the operation inside KT_RUN, and
+ * gives each output to kt_check or kt_gradient. Inputs have no alignment beyond 4 bytes; outputs
+ * start as NaN. Bands of a known pattern around each buffer are checked at the end of the case.
+ * Under AddressSanitizer the buffers have their exact size instead, so that reads are checked too.
  *
- * Where the backend's activations are bfloat16, inputs are bfloat16 values, so that the referee starts from what the operation
- * sees; tolerances then grow by what kt_slack says, for each precision and operation.
+ * Where the backend's activations are bfloat16, inputs are bfloat16 values, so that the referee
+ * starts from what the operation sees; tolerances then grow by what kt_slack says, for each
+ * precision and operation.
  */
 #ifndef KERNELS_H
 #define KERNELS_H
@@ -68,8 +71,9 @@ extern const struct kt_group kt_groups[KT_GROUPS]; /* all of the above */
 
 /* Buffers live until the case ends. Inputs: uniform in -size .. size. */
 float *kt_input(struct kt *t, size_t n, double size);
-void kt_round(const struct kt *t, float *x, size_t n); /* to values of the activation type, as kt_input gives them */
-float *kt_output(struct kt *t, size_t n);              /* NaN */
+/* to values of the activation type, as kt_input gives them */
+void kt_round(const struct kt *t, float *x, size_t n);
+float *kt_output(struct kt *t, size_t n);                  /* NaN */
 float *kt_copy(struct kt *t, const float *from, size_t n); /* for in-place operations and sums */
 double *kt_doubles(struct kt *t, size_t n);                /* zeros */
 double *kt_widen(struct kt *t, const float *from, size_t n);
@@ -80,20 +84,22 @@ void kt_begin(struct kt *t, double flops, double bytes);
 bool kt_more(struct kt *t);
 #define KT_RUN(t, flops, bytes) for (kt_begin(t, flops, bytes); kt_more(t);)
 
-/* What a precision may add to an output's error, relative to the size that kt_check takes, because of the number types of its
- * operands, of what lies between, and of the output. 0 in float32. */
+/* What a precision may add to an output's error, relative to the size that kt_check takes, because
+ * of the number types of its operands, of what lies between, and of the output. 0 in float32. */
 double kt_slack(const struct kt *t, const char *what);
 /*
- * got[n] against want[n]: every value finite, and |got - want| <= (ulps * 2^-24 + slack) * size, where size is sizes[i], the sum of the absolute values
- * that went into element i (at least 1e-30), or, with sizes NULL, the largest |want|.
+ * got[n] against want[n]: every value finite, and |got - want| <= (ulps * 2^-24 + slack) * size,
+ * where size is sizes[i], the sum of the absolute values that went into element i (at least 1e-30),
+ * or, with sizes NULL, the largest |want|.
  */
 void kt_check(struct kt *t, const char *what, const float *got, const double *want, const double *sizes, size_t n,
               double ulps);
 /* Bits alike. */
 void kt_check_same(struct kt *t, const char *what, const float *got, const float *want, size_t n);
 /*
- * got[n], a gradient of loss() with respect to x[n]: a sample of its elements against central differences. Error allowed: 2e-4, and the slack, of the
- * largest gradient sampled, for rounding in got and the third derivative; steps are of 1e-4.
+ * got[n], a gradient of loss() with respect to x[n]: a sample of its elements against central
+ * differences. Error allowed: 2e-4, and the slack, of the largest gradient sampled, for rounding in
+ * got and the third derivative; steps are of 1e-4.
  */
 void kt_gradient(struct kt *t, const char *what, const float *got, double *x, size_t n, double (*loss)(void *user),
                  void *user);
@@ -101,7 +107,8 @@ void kt_gradient(struct kt *t, const char *what, const float *got, double *x, si
 /* Runs every group on a backend: as below. */
 int kt_run_groups(struct gn_ctx *ctx, const struct gn_backend *backend, enum kt_mode mode, const char *op,
                   const char *shape, bool quiet);
-/* Runs the operations that contain `op` on shapes that contain `shape` (NULL: all); returns the number of failures. quiet: only failures. */
+/* Runs the operations that contain `op` on shapes that contain `shape` (NULL: all); returns the
+ * number of failures. quiet: only failures. */
 int kt_run_all(const struct kt_op *ops, int count, struct gn_ctx *ctx, const struct gn_backend *backend,
                enum kt_mode mode, const char *op, const char *shape, bool quiet);
 

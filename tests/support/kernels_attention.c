@@ -4,8 +4,9 @@
 #include <math.h>
 
 /*
- * B, T, Q, H, D. Head widths 1 to 128: those that CUDA has code for (32, 64, 80, 96, 128), others that are rounded up to one of them, and some that are no
- * multiple of 8; all queries or the first few; one token; just under and over a block's or a tile's rows (16, 32, 64).
+ * B, T, Q, H, D. Head widths 1 to 128: those that CUDA has code for (32, 64, 80, 96, 128), others
+ * that are rounded up to one of them, and some that are no multiple of 8; all queries or the first
+ * few; one token; just under and over a block's or a tile's rows (16, 32, 64).
  */
 static const int shapes[][8] = {
     {1, 1, 1, 1, 8},      {2, 5, 5, 3, 8},    {1, 17, 17, 2, 11},   {1, 197, 197, 2, 64}, {2, 50, 1, 2, 32},
@@ -72,8 +73,9 @@ static double flops(const int *d)
 }
 
 /*
- * Scores of magnitude 2 or so with errors of a few ulps move a probability by as much, relative; an output is a mean of values in -1 .. 1. 64 ulps of
- * the largest value leave room for sqrt(T) and sqrt(D).
+ * Scores of magnitude 2 or so with errors of a few ulps move a probability by as much, relative; an
+ * output is a mean of values in -1 .. 1. 64 ulps of the largest value leave room for sqrt(T) and
+ * sqrt(D).
  */
 enum { ULPS = 64 };
 
@@ -94,7 +96,8 @@ static void run_attention(struct kt *t, const int *d)
 	kt_check(t, "lse", lse, want_lse, NULL, rows, ULPS);
 	t->backend->attention(t->ctx, again, NULL, qkv, B, T, Q, H, D);
 	kt_check_same(t, "out without lse", again, out, n);
-	for (size_t i = 0; i < inputs; i++) /* scores of thousands: exponentials must not overflow */
+	/* scores of thousands: exponentials must not overflow */
+	for (size_t i = 0; i < inputs; i++)
 		qkv[i] *= 60;
 	kt_round(t, qkv, inputs);
 	t->backend->attention(t->ctx, out, NULL, qkv, B, T, Q, H, D);
@@ -103,7 +106,7 @@ static void run_attention(struct kt *t, const int *d)
 	         3600.0 * ULPS); /* errors of scores grow with their size */
 }
 
-/* ---------------------------------------------------------------- backward --------------------------------------- */
+/* ---------------------------------------------------------------- backward -------------------- */
 
 static void backward(double *dqkv, double *p, const double *qkv, const double *dout, const int *d)
 {

@@ -64,7 +64,8 @@ static void linear_referee(double *z, double *sizes, const float *x, const float
 		}
 }
 
-/* Rounding errors of a sum of K products grow like sqrt(K) in units of its terms' absolute sum, K at worst; 8 for what follows. */
+/* Rounding errors of a sum of K products grow like sqrt(K) in units of its terms' absolute sum, K
+ * at worst; 8 for what follows. */
 static double sum_ulps(int K)
 {
 	return 8 + 2 * sqrt(K);
@@ -109,7 +110,7 @@ static void run_linear(struct kt *t, const int *d)
 	kt_check(t, "out", out, z, sizes, n, sum_ulps(K));
 }
 
-/* ---------------------------------------------------------------- input gradient --------------------------------- */
+/* ---------------------------------------------------------------- input gradient -------------- */
 
 static const int dx_shapes[][8] = {
     {1, 1, 1, 0},
@@ -179,7 +180,7 @@ static void run_linear_dx(struct kt *t, const int *d)
 		kt_check(t, "act_out", act_out, acts, NULL, n, 4);
 }
 
-/* ---------------------------------------------------------------- weight gradient -------------------------------- */
+/* ---------------------------------------------------------------- weight gradient ------------- */
 
 static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1},  {61, 53, 77, 2},
                                    {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}, {4100, 7, 9, 3}};

@@ -70,11 +70,12 @@ static void run_layernorm(struct kt *t, const int *d)
 		return;
 	struct rows r = {given, kt_widen(t, w, (size_t)C), kt_widen(t, b, (size_t)C), M, C};
 	forward(want, &r);
-	/* 16 ulps: mean, deviation, product and sum of numbers of the size of the output; inputs at 64 +- 1 lose six bits more. */
+	/* 16 ulps: mean, deviation, product and sum of numbers of the size of the output; inputs at
+	 * 64 +- 1 lose six bits more. */
 	kt_check(t, "out", out, want, NULL, n, d[2] & OFFSET ? 16 * 64 : C == 1 ? 1e4 : 16);
 }
 
-/* ---------------------------------------------------------------- backward --------------------------------------- */
+/* ---------------------------------------------------------------- backward -------------------- */
 
 struct loss {
 	struct rows rows;
@@ -135,7 +136,9 @@ static void run_layernorm_backward(struct kt *t, const int *d)
 	t->backend->layernorm_backward(t->ctx, dx, dw, db, normed, add, dout, x, w, b, EPS, M, C);
 	if (t->mode == KT_TEST) {
 		backward(want, want_dw, want_db, &r, given, given_add);
-		if (dx) /* some ulps of the largest; rstd magnifies what rows of few numbers lose in their deviation */
+		/* some ulps of the largest; rstd magnifies what rows of few numbers lose in their
+		 * deviation */
+		if (dx)
 			kt_check(t, "dx", dx, want, NULL, n, C < 10 ? 2000 : 64);
 		if (normed) {
 			forward(want, &r);

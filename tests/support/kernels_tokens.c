@@ -89,7 +89,8 @@ static void run_embed_backward(struct kt *t, const int *d)
 		for (int q = 0; q < width; q++)
 			want_w[j * width + q] += g * (double)images[pixel(d, b, at - prefix, q)];
 	}
-	double ulps = 32 + 4 * sqrt(B * G * G); /* sums over patches of numbers below 1, against the largest sum */
+	/* sums over patches of numbers below 1, against the largest sum */
+	double ulps = 32 + 4 * sqrt(B * G * G);
 	kt_check(t, "dw", dw, want_w, NULL, weights, ulps);
 	kt_check(t, "dpos", dpos, want_pos, NULL, places, ulps);
 	if (dbias)
@@ -99,7 +100,7 @@ static void run_embed_backward(struct kt *t, const int *d)
 			kt_check(t, "dprefix", dprefix[i], want_prefix[i], NULL, c, ulps);
 }
 
-/* ---------------------------------------------------------------- tokens ----------------------------------------- */
+/* ---------------------------------------------------------------- tokens ---------------------- */
 
 /* B, T, C, first, count, accumulate. */
 static const int shapes[][8] = {{1, 1, 1, 0, 1, 0}, {2, 197, 30, 1, 196, 1}, {3, 5, 17, 0, 1, 0}, {1, 9, 40, 3, 4, 1}};
@@ -121,7 +122,8 @@ static void run_pool(struct kt *t, const int *d)
 	kt_check(t, "out", out, want, NULL, n, 16 + count);
 }
 
-/* Both directions that spread rows of dout over tokens: dhidden = (or +=) factor * dout[row of the token]. */
+/* Both directions that spread rows of dout over tokens: dhidden = (or +=) factor * dout[row of the
+ * token]. */
 static void check_spread(struct kt *t, const int *d, const float *dhidden, const float *before, const float *dout,
                          bool pooled)
 {

@@ -1,5 +1,6 @@
 /*
- * Pictures and archives made in memory, for tests of images, data sets and the loader. Failures fail the running cmocka test.
+ * Pictures and archives made in memory, for tests of images, data sets and the loader. Failures
+ * fail the running cmocka test.
  */
 #ifndef PICTURES_H
 #define PICTURES_H
@@ -23,13 +24,15 @@ struct blob picture_webp(int width, int height, int seed);
 /* The same JPEG with an EXIF block of this orientation in front. */
 struct blob jpeg_with_orientation(const struct blob *jpeg, int orientation);
 
-/* An archive in the making. kind: "zip", "tar", "tar.gz", "tar.xz", "tar.zst", "cpio", "zip encrypted". */
+/* An archive in the making. kind: "zip", "tar", "tar.gz", "tar.xz", "tar.zst", "cpio", "zip
+ * encrypted". */
 struct maker;
 struct maker *maker_new(const char *kind);
 void maker_add(struct maker *maker, const char *name, const void *bytes, size_t size);
 /* Adds a JPEG of 12 x 10 pixels that the seed alone decides. */
 void maker_jpeg(struct maker *maker, const char *name, int seed);
-/* what: 'l' symbolic link, 'h' hard link, 'c' character device, 'b' block device, 'p' pipe, 'd' folder. */
+/* what: 'l' symbolic link, 'h' hard link, 'c' character device, 'b' block device, 'p' pipe, 'd'
+ * folder. */
 void maker_special(struct maker *maker, const char *name, char what, const char *target);
 /* A file of so many zero bytes, never held in memory. */
 void maker_zeros(struct maker *maker, const char *name, uint64_t size);

@@ -1,4 +1,5 @@
-/* A store with a model and a data set of nothing, and a worker that is a shell script: for the tests of the supervisor. */
+/* A store with a model and a data set of nothing, and a worker that is a shell script: for the
+ * tests of the supervisor. */
 #ifndef GN_TEST_RUNS_H
 #define GN_TEST_RUNS_H
 
@@ -10,8 +11,9 @@ struct runs {
 	struct gn_store *store;
 	struct gn_supervisor *supervisor;
 	char model[GN_ID_SIZE], dataset[GN_ID_SIZE];
-	uint64_t gpu_bytes; /* of the supervisor, which then may run two workers; 0: no bound, one worker */
-	int job_gpu_bytes;  /* of the jobs submitted from now on */
+	/* of the supervisor, which then may run two workers; 0: no bound, one worker */
+	uint64_t gpu_bytes;
+	int job_gpu_bytes; /* of the jobs submitted from now on */
 };
 
 /* cmocka fixture: *state becomes a struct runs whose supervisor is going. */

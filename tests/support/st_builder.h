@@ -1,6 +1,6 @@
 /*
- * Makes small safetensors files for tests: name a tensor, give its shape, and it is filled with values that depend on
- * the name, so that a tensor that lands in the wrong place is seen.
+ * Makes small safetensors files for tests: name a tensor, give its shape, and it is filled with
+ * values that depend on the name, so that a tensor in the wrong place is detected.
  */
 #ifndef ST_BUILDER_H
 #define ST_BUILDER_H
@@ -26,8 +26,8 @@ void st_folder_remove(const char *folder);
 /* How many files a folder holds. */
 int st_folder_count(const char *folder);
 
-/* A whole ViT in timm's names, width 8, two blocks of hidden width 16, patch 2, image 4, 3 classes; heads: 2. skip: a
- * name to leave out, or NULL. */
+/* A whole ViT in timm's names, width 8, two blocks of hidden width 16, patch 2, image 4, 3 classes;
+ * heads: 2. skip: a name to leave out, or NULL. */
 void st_add_timm(struct st_builder *b, const char *skip);
 /* Import options that say nothing but the number of heads. */
 struct gn_import_options st_options(int heads);

@@ -1,4 +1,4 @@
-/* Archives as streams: what is taken for one layer of compression, and every limit of the budget. */
+/* Archives as streams: one layer of compression, and every limit of the budget. */
 #include "data/archive.h"
 #include "tests/support/pictures.h"
 
@@ -134,9 +134,10 @@ static struct blob joined(const struct blob *a, const struct blob *b)
 	return out;
 }
 
-/* ---------------------------------------------------------------- layers ----------------------------------------- */
+/* ---------------------------------------------------------------- layers ---------------------- */
 
-/* What parallel packers write: a stream in several members, some of them empty. And padding, which tape drives add. */
+/* What parallel packers write: a stream in several members, some of them empty. And padding, which
+ * tape drives add. */
 static void members_are_one_stream(void **state)
 {
 	struct blob tar = small_archive("tar"), nothing = gzip("", 0), first = gzip(tar.bytes, 1000),
@@ -191,7 +192,7 @@ static void a_second_layer_is_refused(void **state)
 	}
 }
 
-/* ---------------------------------------------------------------- budgets ---------------------------------------- */
+/* ---------------------------------------------------------------- budgets --------------------- */
 
 /* A tar.gz whose second entry is zeros. */
 static struct blob zeros_archive(const char *kind, uint64_t size)
@@ -219,7 +220,8 @@ static void bytes_out_have_a_limit(void **state)
 	}
 }
 
-/* Unpacking 100 MB of zeros takes longer than a millisecond. Without that limit and that of the ratio, it is an archive like any other. */
+/* Unpacking 100 MB of zeros takes longer than a millisecond. Without that limit and that of the
+ * ratio, it is an archive like any other. */
 static void work_without_an_entry_has_a_limit(void **state)
 {
 	struct blob archive = zeros_archive("tar.gz", (uint64_t)100 << 20);
@@ -233,7 +235,8 @@ static void work_without_an_entry_has_a_limit(void **state)
 	blob_release(&archive);
 }
 
-/* The xz block header with a dictionary of 2^(property / 2 + 11) bytes or half as much again, as the format defines it (5.3.1). */
+/* The xz block header with a dictionary of 2^(property / 2 + 11) bytes or half as much again, as
+ * the format defines it (5.3.1). */
 static void hungry_xz_is_refused(void **state)
 {
 	uint8_t xz[300] = {0xfd, '7', 'z', 'X', 'Z', 0, 0, 4, 0xe6, 0xd6, 0xb4, 0x46, 2, 0, 0x21, 1, 40};

@@ -1,4 +1,5 @@
-// The model pool and the classifier: shared bases, eviction, forgetting, batches over threads that give what single images give.
+// The model pool and the classifier: shared bases, eviction, forgetting, and batches over threads
+// with the same results as single images.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,7 +73,8 @@ static void add_base(uint64_t seed, char id[GN_ID_SIZE])
 	add(staged, "", id);
 }
 
-// A tuned model of base: another head, filled with value, and with it block `block` has another second layer (-1: none has).
+// A tuned model of base: another head, filled with value, and with it block `block` has another
+// second layer (-1: none has).
 static void add_tuned_block(const char *base, float value, int block, char id[GN_ID_SIZE])
 {
 	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
@@ -290,7 +292,8 @@ static void test_pictures_that_are_none(void **state)
 	stop();
 }
 
-// Several models look at one picture: each says, to the last bit, what it says alone, and the blocks that all share are counted.
+// Several models look at one picture: each says, to the last bit, what it says alone, and the
+// blocks that all share are counted.
 static void test_several_models_together(void **state)
 {
 	char base[GN_ID_SIZE], ids[3][GN_ID_SIZE];
@@ -337,7 +340,8 @@ static void test_several_models_together(void **state)
 	stop();
 }
 
-// N tuned models cost the base once and N deltas, in memory as on the disk: of all else there is a head's buffers for each.
+// N tuned models cost the base once and N deltas, in memory as on the disk: of all else there is a
+// head's buffers for each.
 static void test_many_models_cost_their_deltas(void **state)
 {
 	enum { MANY = 6 };

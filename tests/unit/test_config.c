@@ -1,4 +1,4 @@
-// The configuration: defaults, environment, command line, bounds, and what may be listened on.
+// The configuration: defaults, environment, command line, bounds, and the allowed addresses.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* The index of a data set: written and read back, and nothing in it is trusted. */
+/* The index of a data set: it is written and read back, and the reader trusts nothing in it. */
 #include "data/index.h"
 #include "base/files.h"
 #include "tests/support/pictures.h"
@@ -115,7 +115,7 @@ static void lying_fields_are_seen(void **state)
 		uint64_t value;
 		const char *words;
 	} lies[] = {
-	    {0, 4, 0, "no index"},
+	    {0, 4, 0, "not an index"},
 	    {12, 4, 0, "number of classes"},
 	    {12, 4, UINT32_MAX, "number of classes"},
 	    {12, 4, 3, ""},

@@ -1,4 +1,4 @@
-/* Devices by name, and what is said when a GPU cannot be had: the plugin's file in every wrong state. */
+/* Devices by name, and the errors if no GPU can be used: the plugin's file in every wrong state. */
 #include "backend/backend.h"
 
 #include <math.h>
@@ -54,7 +54,7 @@ static void a_cpu_computes_in_fp32(void **state)
 	gn_device_close(device);
 }
 
-/* A GPU asked for by name is an error; "auto" takes the CPU and keeps the reason. */
+/* A GPU that is named but missing is an error; "auto" uses the CPU and keeps the reason. */
 static void no_gpu_because(const char *text)
 {
 	struct gn_device *device;
@@ -85,7 +85,8 @@ static void the_plugin_may_be_anything(void **state)
 	no_gpu_because("/nowhere/libgonio_cuda.so, is not there");
 	setenv("GONIO_CUDA_PLUGIN", path, 1);
 	no_gpu_because("cannot be loaded");
-	assert_true(dladdr((void *)(uintptr_t)&dlopen, &library) != 0); /* some library that is none of ours */
+	/* some library that is none of ours */
+	assert_true(dladdr((void *)(uintptr_t)&dlopen, &library) != 0);
 	setenv("GONIO_CUDA_PLUGIN", library.dli_fname, 1);
 	no_gpu_because("is not a CUDA backend of gonio");
 	n = readlink("/proc/self/exe", other, sizeof other - 32);
@@ -94,7 +95,8 @@ static void the_plugin_may_be_anything(void **state)
 	snprintf(strrchr(other, '/'), 32, "/libgonio_other_version.so");
 	setenv("GONIO_CUDA_PLUGIN", other, 1);
 	no_gpu_because("belongs to another version of gonio");
-	setenv("GONIO_CUDA_PLUGIN", "", 1); /* as if it were not set: looked for beside the program */
+	/* as if it were not set: looked for beside the program */
+	setenv("GONIO_CUDA_PLUGIN", "", 1);
 	no_gpu_because("is not installed: no libgonio_cuda.so in ");
 	unsetenv("GONIO_CUDA_PLUGIN");
 	unlink(path);

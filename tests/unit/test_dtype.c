@@ -1,4 +1,5 @@
-/* 16-bit floats: every value there and back, and rounding held against a referee that works with exact arithmetic. */
+/* 16-bit floats: every value converted and back, and rounding compared with a referee that computes
+ * exactly. */
 #include "checkpoint/dtype.h"
 
 #include <math.h>
@@ -57,7 +58,8 @@ static void test_every_value_returns(void **state)
 	}
 }
 
-/* Between two neighbours: below the middle goes down, above it up, the middle itself to the even one. */
+/* Between two neighbours: below the middle goes down, above it up, the middle itself to the even
+ * one. */
 static void test_rounds_to_nearest_even(void **state)
 {
 	(void)state;

@@ -1,5 +1,6 @@
-/* Evaluation of a model on a data set: the scores of known logits, the same validation as in training, splits, labels,
- * images behind the matrix, stopping, refusals. Figures by hand or by a second way of counting. */
+/* Evaluation of a model on a data set: the scores of known logits, the same validation as in
+ * training, splits, labels, the images of the matrix, stopping, errors. The expected figures are
+ * computed by hand or by a second method. */
 #include "tests/support/toy.h"
 
 #include "train/scores.h"
@@ -69,7 +70,7 @@ static struct gn_evaluate_options options_for(int split)
 	    .device = toy.device, .model = toy.tuned, .dataset = toy.dataset, .split = split, .max_pixels = 1 << 20};
 }
 
-/* ---------------------------------------------------------------- scores of given logits ------------------------- */
+/* ---------------------------------------------------------------- scores of given logits ------ */
 
 /* Logits whose softmax is p for class k and equal for the others. */
 static void logits_of(float *out, int K, int k, double p)
@@ -91,7 +92,8 @@ static void test_scores_by_hand(void **state)
 	(void)state;
 	for (int i = 0; i < N; i++)
 		logits_of(logits + i * K, K, predicted[i], confidence[i]);
-	logits[3 * K + 5] -= 1; /* the label of the last image now has the smallest logit: not in its top 5 */
+	/* the label of the last image now has the smallest logit: not in its top 5 */
+	logits[3 * K + 5] -= 1;
 	assert_int_equal(gn_scores_begin(&r, K, N, &err), 0);
 	assert_int_equal(gn_scores_add(&r, logits, labels, samples, 2), -1);
 	assert_int_equal(gn_scores_add(&r, logits + 2 * K, labels + 2, samples + 2, 2), -1);
@@ -116,7 +118,8 @@ static void test_scores_by_hand(void **state)
 	gn_evaluation_report_release(&r);
 }
 
-/* Bins are open below and closed above: 1/15 of images each, in float arithmetic that does not fall short. */
+/* Bins are open below and closed above: 1/15 of images each, in float arithmetic that does not fall
+ * short. */
 static void test_bins(void **state)
 {
 	enum { K = 2 };
@@ -131,8 +134,10 @@ static void test_bins(void **state)
 	gn_scores_finish(&r);
 	assert_int_equal(r.bins[14].images, 1);
 	assert_true(r.bins[14].confidence == 1 && r.bins[14].accuracy == 1);
-	assert_int_equal(r.bins[7].images, 1);                               /* 0.5 lies in (7/15, 8/15] */
-	assert_true(r.bins[7].confidence == 0.5 && r.bins[7].accuracy == 1); /* of equal logits the lower class */
+	/* 0.5 lies in (7/15, 8/15] */
+	assert_int_equal(r.bins[7].images, 1);
+	/* of equal logits the lower class */
+	assert_true(r.bins[7].confidence == 0.5 && r.bins[7].accuracy == 1);
 	assert_true(r.ece == 0.25 && r.top5_accuracy == 1);
 	gn_evaluation_report_release(&r);
 }
@@ -151,7 +156,7 @@ static void test_logits_that_are_no_numbers(void **state)
 	gn_evaluation_report_release(&r);
 }
 
-/* ---------------------------------------------------------------- a model on a data set -------------------------- */
+/* ---------------------------------------------------------------- a model on a data set ------- */
 
 static void assert_consistent(const struct gn_evaluation_report *r)
 {
@@ -266,7 +271,7 @@ static void test_labels_in_another_order(void **state)
 	free(tensors);
 }
 
-/* ---------------------------------------------------------------- refusals --------------------------------------- */
+/* ---------------------------------------------------------------- refusals -------------------- */
 
 static void assert_refused(const struct gn_evaluate_options *options, enum gn_code code, const char *where,
                            const char *text)

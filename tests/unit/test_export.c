@@ -1,4 +1,4 @@
-/* Exports: full and delta, in every dtype, read in pieces of any size, and taken in again. */
+/* Exports: full and delta, in every dtype, read in pieces of any size, and imported again. */
 #include "gonio.h"
 
 #include <math.h>
@@ -47,7 +47,8 @@ static struct gn_arch arch_of(int classes)
 	                        .patch_bias = true};
 }
 
-/* The tuned model's file holds the FFN of block 1 and the head; of these, the fc2 weight is what the base has. */
+/* The tuned model's file holds the FFN of block 1 and the head; of these, the fc2 weight is what
+ * the base has. */
 static int set_up(void **state)
 {
 	static struct world w;

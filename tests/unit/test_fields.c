@@ -1,4 +1,5 @@
-// Reading by tables of fields: every bad value named at once, defaults, null, query texts, JSON that is malformed or too large.
+// Reading by tables of fields: all invalid values reported together, defaults, null, query texts,
+// JSON that is malformed or too large.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -160,7 +161,8 @@ static void test_written_and_read_again(void **state)
 	json_decref(errors);
 }
 
-// A query parameter becomes the JSON that its text stands for; what does not fit stays a string, which the reader refuses.
+// A query parameter becomes the JSON that its text stands for; what does not fit stays a string,
+// which the reader refuses.
 static void test_query_texts(void **state)
 {
 	static const struct {
@@ -241,7 +243,8 @@ static void test_many_overflows(void **state)
 	}
 }
 
-// What takes much more memory than its text is refused before it is parsed; what stands in strings does not count.
+// What takes much more memory than its text is refused before it is parsed; what stands in strings
+// does not count.
 static void test_too_many_values(void **state)
 {
 	static const char *const VALUES[] = {"1,", "{},", "[],", "\"\","};

@@ -1,5 +1,5 @@
-/* Files: whole or not at all, maps, bounded reading, SHA-256. Failing system calls are in
- * tests/faults/test_checkpoint_io.c. */
+/* Files: atomic writing, maps, bounded reading, SHA-256. tests/faults/test_checkpoint_io.c has
+ * failing system calls. */
 #include "base/files.h"
 
 #include <errno.h>
@@ -72,7 +72,7 @@ static void test_abort_leaves_the_old_file(void **state)
 	assert_int_equal(st_folder_count(folder), 1);
 }
 
-/* What a killed process left behind is written over, but a link under that name is not followed. */
+/* The file of a killed process is overwritten, but a link under that name is not followed. */
 static void test_an_old_temporary_file(void **state)
 {
 	char temporary[160], elsewhere[128];
@@ -123,7 +123,7 @@ static void test_maps(void **state)
 	assert_int_equal(gn_file_map(&map, path, NULL), 0);
 	assert_int_equal(map.size, 6);
 	assert_memory_equal(map.bytes, "mapped", 6);
-	/* a file that is replaced goes on under the map */
+	/* a replaced file stays readable through the map */
 	assert_int_equal(gn_file_put(path, "", 0, NULL), 0);
 	assert_memory_equal(map.bytes, "mapped", 6);
 	gn_file_forget(map.bytes, map.size);

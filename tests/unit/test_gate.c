@@ -1,4 +1,5 @@
-/* The account of memory for decoding: what is inside never passes the limit, except one that is too large for it, alone. */
+/* The limit on memory for decoding: the pictures inside never exceed it, except a single one that
+ * is larger than the limit. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

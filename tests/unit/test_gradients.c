@@ -1,6 +1,6 @@
 /*
- * Gradients of the whole network by central differences, for every architecture switch and every strategy; and that a
- * strategy's gradients are those of full tuning, restricted to what it tunes.
+ * Gradients of the whole network by central differences, for every architecture switch and every
+ * strategy; and a strategy's gradients are those of full tuning, restricted to its tuned tensors.
  */
 #include "backend/backend.h"
 #include "base/random.h"
@@ -137,8 +137,8 @@ static void gradients(struct net *n)
 	gn_vit_backward(n->pass, &n->bind, &n->gradient_bind, BATCH);
 }
 
-/* The slope of the loss along a direction in one tensor. The step moves the loss by about 1e-2, which float32
- * logits resolve to 1e-4 of it. */
+/* The slope of the loss along a direction in one tensor. The step moves the loss by about 1e-2,
+ * which float32 logits resolve to 1e-4 of it. */
 static double measured_slope(struct net *n, float *w, const float *direction, size_t numel, double slope)
 {
 	double step = 1e-2 / (fabs(slope) + 0.05), up, down;
@@ -157,8 +157,8 @@ static double measured_slope(struct net *n, float *w, const float *direction, si
 	return (up - down) / (2 * step);
 }
 
-/* Every tuned tensor along a random direction of length 1 mixed with the gradient's own. Returns the largest
- * error, relative to the gradient's length. */
+/* Every tuned tensor along a random direction of length 1 mixed with the gradient's own. Returns
+ * the largest error, relative to the gradient's length. */
 static double check_gradients(struct net *n)
 {
 	double worst = 0;
@@ -194,8 +194,8 @@ static double check_gradients(struct net *n)
 		        (length + 0.01);
 		if (!(error <= worst))
 			worst = error;
-		/* a wrong or missing term is of the size of the gradient itself; curvature over the step leaves
-		 * about 1e-3 */
+		/* a wrong or missing term is of the size of the gradient itself; curvature over the
+		 * step leaves about 1e-3 */
 		if (!(error <= 0.02))
 			fail_msg("%s: gradient off by %.2g of its length", t->name, error);
 		free(direction);
@@ -284,7 +284,8 @@ static void test_strategies(void **state)
 	}
 }
 
-/* The gradients of a part are those of the whole, to the bit: leaving work out changes nothing else. */
+/* The gradients of a part are those of the whole, to the bit: leaving work out changes nothing
+ * else. */
 static void test_part_of_full(void **state)
 {
 	struct net full, part;

@@ -1,4 +1,5 @@
-/* Guided runs: the phases by hand give the same model, and an interruption in any phase changes nothing. */
+/* Guided runs: running the phases one by one gives the same model, and an interruption in any phase
+ * changes nothing. */
 #include "support/toy.h"
 
 #include <setjmp.h>
@@ -41,7 +42,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- runs that are watched -------------------------- */
+/* ---------------------------------------------------------------- runs that are watched ------- */
 
 struct watch {
 	const char *stop_in; /* phase; NULL: never */
@@ -167,7 +168,7 @@ static bool exists(const char *folder, const char *name)
 static const struct gn_guide two_and_one = {
     .probe_epochs = 2, .probe_lr = 1e-3, .trial_epochs = 1, .attention_layers = 2, .ffn_layers = 1};
 
-/* ---------------------------------------------------------------- tests ------------------------------------------ */
+/* ---------------------------------------------------------------- tests ----------------------- */
 
 static void test_phases_by_hand(void **state)
 {

@@ -1,4 +1,4 @@
-// The HTTP room: a real daemon on a free loopback port, with a route table of the test's own.
+// The HTTP room: a real daemon on a free loopback port, with the test's own route table.
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,7 @@ static void pause_ms(long ms)
 	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
-/* ---------------------------------------------------------------- handlers --------------------------------------- */
+/* ---------------------------------------------------------------- handlers -------------------- */
 
 static void on_inline(struct gn_request *r)
 {
@@ -184,7 +184,7 @@ static const struct gn_route routes[] = {
     {0},
 };
 
-/* ---------------------------------------------------------------- fixture ---------------------------------------- */
+/* ---------------------------------------------------------------- fixture --------------------- */
 
 struct fixture {
 	char folder[64], share[64];
@@ -281,7 +281,7 @@ static void expect(struct fixture *f, const char *method, const char *path, cons
 
 #define JSON "Content-Type: application/json\r\n"
 
-/* ---------------------------------------------------------------- tests ------------------------------------------ */
+/* ---------------------------------------------------------------- tests ----------------------- */
 
 static void test_routes(void **state)
 {
@@ -423,7 +423,8 @@ static void test_expect(void **state)
 	close(fd);
 }
 
-// While the handler does not read, the client cannot send more than what the ring and the sockets hold.
+// While the handler does not read, the client cannot send more than what the ring and the sockets
+// hold.
 static void test_back_pressure(void **state)
 {
 	struct fixture *f = *state;

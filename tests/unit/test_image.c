@@ -1,4 +1,5 @@
-/* Decoding: formats, sizes, orientation, thumbnails, and what is no picture or only a part of one. */
+/* Decoding: formats, sizes, orientation, thumbnails, and files that are not pictures or only parts
+ * of one. */
 #include "data/image.h"
 #include "tests/support/pictures.h"
 
@@ -34,7 +35,8 @@ static struct gn_image decode(const struct blob *blob)
 	return image;
 }
 
-/* The bytes must be refused with this code and a text that holds these words; a heap copy lets a sanitizer see reads past the end. */
+/* The bytes must be refused with this code and a text that holds these words; a heap copy lets a
+ * sanitizer see reads past the end. */
 static void refuse(const void *bytes, size_t size, enum gn_code code, const char *words)
 {
 	struct gn_image image = {0};
@@ -190,7 +192,8 @@ static void a_large_jpeg_is_decoded_small(void **state)
 static void truncated_pictures_are_refused(void **state)
 {
 	struct blob blobs[] = {picture_jpeg(40, 30, 5), picture_png(40, 30, 5), picture_webp(40, 30, 5)};
-	const size_t ends[] = {2, 20, 1}; /* a JPEG's end mark and a PNG's closing chunks hold no pixels */
+	/* a JPEG's end mark and a PNG's closing chunks hold no pixels */
+	const size_t ends[] = {2, 20, 1};
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
@@ -315,7 +318,8 @@ static bool gone_after(void *user)
 	return (*looks)-- <= 0;
 }
 
-/* The decoders look every few rows whether the picture is still wanted. (libwebp gives no chance to.) */
+/* The decoders look every few rows whether the picture is still wanted. (libwebp gives no chance
+ * to.) */
 static void decoding_ends_when_nobody_waits(void **state)
 {
 	struct blob blobs[] = {picture_jpeg(64, 640, 9), picture_png(64, 640, 9)};
@@ -352,7 +356,7 @@ static uint8_t *put_chunk(uint8_t *at, const char *kind, const void *bytes, size
 	return at + size + 12;
 }
 
-/* A grey PNG of 16 x 16 pixels, all black, and extra zeros behind them. */
+/* A grey PNG of 16 x 16 pixels, all black, followed by extra zeros. */
 static struct blob png_with_extra_data(size_t extra, bool interlaced)
 {
 	const uint8_t header[13] = {0, 0, 0, 16, 0, 0, 0, 16, 8, 0, 0, 0, interlaced};
@@ -400,8 +404,9 @@ static uint8_t *put(uint8_t *at, const void *bytes, size_t size)
 }
 
 /*
- * A grey progressive JPEG of 4000 x 4000 pixels, all alike: a scan for the first coefficient, a bit a block, then scans for the others. In
- * those a code of one bit and 14 more bits says that 16384 blocks have nothing. So a scan over 250,000 blocks is 40 bytes long.
+ * A grey progressive JPEG of 4000 x 4000 pixels, all alike: a scan for the first coefficient, a bit
+ * a block, then scans for the others. In those a code of one bit and 14 more bits says that 16384
+ * blocks have nothing. So a scan over 250,000 blocks is 40 bytes long.
  */
 static struct blob many_scans(int count)
 {

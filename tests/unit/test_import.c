@@ -1,7 +1,7 @@
 /*
- * Importing: files that timm, transformers and torchvision saved (tests/parity/golden), in pairs of spellings that
- * must give the same bits; then small files made here for every rule about heads, positions, registers, labels and
- * options.
+ * Importing: files that timm, transformers and torchvision saved (tests/parity/golden), in pairs of
+ * spellings that must give the same bits; then small files made here for every rule about heads,
+ * positions, registers, labels and options.
  */
 #include "gonio.h"
 
@@ -99,7 +99,7 @@ static void check_from(const struct gn_model *model, const char *name, const cha
 			fail_msg("%s[%zu] is not %s[%zu]", name, first + i, source, i);
 }
 
-/* ---------------------------------------------------------------- files of the libraries ------------------------- */
+/* ---------------------------------------------------------------- files of the libraries ------ */
 
 static struct gn_model *import_golden(const char *name, int heads, int activation, const char *out)
 {
@@ -195,7 +195,7 @@ static void test_architectures_of_the_libraries(void **state)
 	}
 }
 
-/* ---------------------------------------------------------------- q, k, v ---------------------------------------- */
+/* ---------------------------------------------------------------- q, k, v --------------------- */
 
 static void add_hf_block(struct st_builder *b, const char *prefix, int block)
 {
@@ -269,7 +269,7 @@ static void test_a_lost_third_is_named(void **state)
 	assert_string_equal(err.where, "embeddings.position_embeddings");
 }
 
-/* ---------------------------------------------------------------- heads ------------------------------------------ */
+/* ---------------------------------------------------------------- heads ----------------------- */
 
 static void add_dinov2(struct st_builder *b, const float *classifier)
 {
@@ -442,7 +442,7 @@ static void test_a_whole_clip_needs_allow_unused(void **state)
 	gn_import_report_release(&report);
 }
 
-/* ---------------------------------------------------------------- positions and registers ----------------------- */
+/* ---------------------------------------------------------------- positions and registers ----- */
 
 static void test_image_size_resizes_positions(void **state)
 {
@@ -520,7 +520,8 @@ static void test_positions_of_registers_are_added_to_them(void **state)
 	gn_model_close(m);
 }
 
-/* 17 rows with 7 registers: 16 patches and a class token, or 9 patches, a class token and registers. */
+/* 17 rows with 7 registers: 16 patches and a class token, or 9 patches, a class token and
+ * registers. */
 static void test_ambiguous_positions_are_asked_about(void **state)
 {
 	struct gn_import_options options = st_options(2);
@@ -541,7 +542,7 @@ static void test_ambiguous_positions_are_asked_about(void **state)
 	}
 }
 
-/* ---------------------------------------------------------------- options, labels, ours -------------------------- */
+/* ---------------------------------------------------------------- options, labels, ours ------- */
 
 static void test_options_come_first(void **state)
 {
@@ -621,7 +622,8 @@ static void test_bad_options_are_named(void **state)
 	options.config_json = "{\"num_hidden_layers\":3}";
 	options.config_bytes = strlen(options.config_json);
 	options.labels_json = NULL;
-	check_option(options, "blocks.2.norm1.weight"); /* the config knows of a block that is not there */
+	/* the config knows of a block that is not there */
+	check_option(options, "blocks.2.norm1.weight");
 	options.config_json = "{\"num_hidden_layers\":1}";
 	check_option(options, "config.num_hidden_layers");
 	options.config_json = "{\"intermediate_size\":9}";
@@ -675,8 +677,8 @@ static void test_sha256_is_the_file_s(void **state)
 	assert_int_equal(gn_sha256_of(hex, bytes, size, NULL), 0);
 	assert_string_equal(report.sha256, hex);
 	assert_int_equal(gn_sha256_of(hex, "abc", 3, NULL), 0);
-	assert_string_equal(hex,
-	                    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"); /* FIPS 180-2, B.1 */
+	/* FIPS 180-2, B.1 */
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 	free(bytes);
 	gn_import_report_release(&report);
 }

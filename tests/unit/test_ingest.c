@@ -1,4 +1,5 @@
-/* Archives of every kind and layout become data sets; bad ones are refused with the cause, and nothing is left open. */
+/* Archives of every kind and layout become data sets. Bad archives are errors with the cause, and
+ * nothing stays open. */
 #include "tests/support/pictures.h"
 
 #include <setjmp.h>
@@ -55,7 +56,8 @@ static void accept(const struct trial *t)
 		fail_msg("refused: %s (%s)", t->err.text, t->err.where);
 }
 
-/* The trial failed with this code and a text that holds the words; folder_remove in release checks that no file is left half-made. */
+/* The trial failed with this code and a text that holds the words; folder_remove in release checks
+ * that no file is left half-made. */
 static void refused(struct trial *t, enum gn_code code, const char *words)
 {
 	if (!t->rc)
@@ -109,7 +111,7 @@ static struct maker *pets_maker(const char *kind)
 	return maker;
 }
 
-/* ---------------------------------------------------------------- kinds of archive ------------------------------ */
+/* ---------------------------------------------------------------- kinds of archive ------------ */
 
 static void every_kind_of_archive_is_read(void **state)
 {
@@ -157,7 +159,8 @@ static void what_is_no_archive_is_refused(void **state)
 	blob_release(&cpio);
 }
 
-/* No truncation passes for the whole, wherever the cut is; except in zeros behind a tar's end mark. */
+/* No truncation passes for the whole, wherever the cut is; except in zeros after a tar's end
+ * mark. */
 static void truncated_archives_are_refused(void **state)
 {
 	static const char *const kinds[] = {"zip", "tar", "tar.gz", "tar.xz", "tar.zst"};
@@ -213,7 +216,7 @@ static void encrypted_archives_are_refused(void **state)
 	refused(&t, GN_UNSUPPORTED, "cat/000.jpg");
 }
 
-/* ---------------------------------------------------------------- layouts --------------------------------------- */
+/* ---------------------------------------------------------------- layouts --------------------- */
 
 static void leading_folders_are_dropped(void **state)
 {
@@ -404,7 +407,7 @@ static void classes_have_odd_names(void **state)
 	release(&t);
 }
 
-/* ---------------------------------------------------------------- too little ------------------------------------ */
+/* ---------------------------------------------------------------- too little ------------------ */
 
 static void too_few_classes_or_images_are_refused(void **state)
 {
@@ -447,7 +450,7 @@ static void too_few_classes_or_images_are_refused(void **state)
 	refused(&t, GN_INVALID, "class \"cow\" has only copies of one image");
 }
 
-/* ---------------------------------------------------------------- bad entries ----------------------------------- */
+/* ---------------------------------------------------------------- bad entries ----------------- */
 
 static void bad_images_are_rejected(void **state)
 {
@@ -578,7 +581,7 @@ static void only_a_hundred_rejected_are_listed(void **state)
 	release(&t);
 }
 
-/* ---------------------------------------------------------------- copies ---------------------------------------- */
+/* ---------------------------------------------------------------- copies ---------------------- */
 
 static void copies_under_two_classes_are_rejected(void **state)
 {
@@ -665,7 +668,7 @@ static void a_path_counts_once(void **state)
 	release(&t);
 }
 
-/* ---------------------------------------------------------------- limits ---------------------------------------- */
+/* ---------------------------------------------------------------- limits ---------------------- */
 
 static void bombs_stop_early(void **state)
 {

@@ -74,7 +74,8 @@ static void gradients(void **state)
 	assert_int_equal(run_all(KT_GRAD, NULL, NULL), 0);
 }
 
-/* Every function of the table is an operation with a case, but for those that every case calls. */
+/* Every function of the table is an operation with a case, except for those that every case
+ * calls. */
 static void nothing_untested(void **state)
 {
 	static const size_t used_by_all[] = {

@@ -1,4 +1,4 @@
-/* The parameter totals of the published models, from nothing but the architecture's shapes. */
+/* The parameter totals of the published models, computed only from the architecture's shapes. */
 #include "gonio.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Batches: the right images in the right order, the same for any number of threads, kept pixels or not; errors name the image. */
+/* Batches: the right images in the right order, the same for any number of threads, kept pixels or
+ * not; errors name the image. */
 #include "data/loader.h"
 #include "data/transform.h"
 #include "tests/support/pictures.h"

@@ -1,5 +1,6 @@
-/* gonio's own model files: written, opened alone and as deltas on a chain of bases, and refused when they do not fit.
- * */
+/* gonio's own model files: they are written, opened alone and as deltas on a chain of bases, and
+ * are errors if they do not fit.
+ */
 #include "gonio.h"
 
 #include <math.h>
@@ -82,7 +83,8 @@ static struct gn_model *write_random(const char *name, const struct gn_arch *arc
 	return open_model(name, NULL);
 }
 
-/* A delta of arch that holds the tensors whose names contain one of the parts, all filled with value; base: what it says of its base. */
+/* A delta of arch that holds the tensors whose names contain one of the parts, all filled with
+ * value; base: what it says of its base. */
 static int write_delta_of(const char *name, const struct gn_arch *arch, const char *const *parts, float value,
                           const char *const *labels, const char *base)
 {
@@ -232,8 +234,8 @@ static void test_delta_on_a_chain(void **state)
 			assert_true(top->tensors[i][0] == 0.5f && middle->tensors[i] == base->tensors[at]);
 		else if (own)
 			assert_true(top->tensors[i] == middle->tensors[i] && top->tensors[i][0] == 0.25f);
-		else
-			assert_true(top->tensors[i] == base->tensors[at]); /* the base's own pages */
+		else /* the base's own pages */
+			assert_true(top->tensors[i] == base->tensors[at]);
 	}
 	gn_model_close(top);
 	gn_model_close(middle);
@@ -295,7 +297,8 @@ static void test_delta_names_its_base(void **state)
 	gn_model_close(m);
 	gn_model_close(open_model("tuned", copy)); /* what counts is the content */
 	assert_int_equal(gn_model_open_known(&m, path_of("tuned"), other, NULL), 0);
-	assert_int_equal(gn_model_hash(of_delta, m, NULL), 0); /* with the base's tensors, and with its own */
+	/* with the base's tensors, and with its own */
+	assert_int_equal(gn_model_hash(of_delta, m, NULL), 0);
 	assert_int_not_equal(strncmp(of_delta, second, 12), 0);
 	gn_model_close(m);
 	write_delta("unnamed", &five, head, 1, NULL); /* as former versions wrote it */

@@ -1,4 +1,5 @@
-// The multipart parser: forms as clients send them, cut into pieces at every byte, and forms that are broken.
+// The multipart parser: forms as clients send them, cut into pieces at every byte, and malformed
+// forms.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -93,7 +94,7 @@ static void test_forms(void **state)
 	// What looks like a separator and is none.
 	expect("--XY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n--X\r\n--XZ\r\r\n--XY--",
 	       "[a||]\r\n--X\r\n--XZ\r");
-	// White space behind a separator; no headers at all.
+	// White space after a separator; no headers at all.
 	expect("--XY  \r\n\r\nv\r\n--XY--", "[||]v");
 	// Escaped quotes.
 	expect("--XY\r\nContent-Disposition: form-data; filename=\"a\\\"b\"; name=\"q\"\r\n\r\nv\r\n--XY--",
@@ -138,7 +139,8 @@ static void test_client_goes(void **state)
 	}
 }
 
-// Headers without end must not be collected without end, and a value that does not fit is dropped, not cut.
+// Headers without end must not be collected without end, and a value that does not fit is dropped,
+// not cut.
 static void test_limits(void **state)
 {
 	size_t room = 200000;

@@ -1,4 +1,4 @@
-/* Names of archive entries: which are taken, skipped, refused, and how any bytes are shown. */
+/* Names of archive entries: which are accepted, skipped or errors, and how any bytes are shown. */
 #include "data/names.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-// The pixels of an inference request, cut out of its JSON: which lists are taken, what is left, what is no list of numbers.
+// The pixels of an inference request, cut out of its JSON: which lists are cut out, what remains,
+// and which lists are not numbers.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-// Archives that are made while they are read, and taken apart again: any size of piece, sources that fail.
+// Archives that are made while they are read, and unpacked again: any size of piece, sources that
+// fail.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,7 +155,8 @@ static void test_a_source_that_fails_breaks_it_off(void **state)
 
 static void test_what_is_an_archive(void **state)
 {
-	static const uint8_t safetensors[] = "\x50\x4b\x03\x04\0\0\0\0{\"a\":1}"; // a header of 0x04034b50 bytes
+	// a header of 0x04034b50 bytes
+	static const uint8_t safetensors[] = "\x50\x4b\x03\x04\0\0\0\0{\"a\":1}";
 
 	(void)state;
 	assert_false(gn_archive_sniff(safetensors, sizeof safetensors));

@@ -1,5 +1,5 @@
-/* Position resampling: what holds for every method. tests/parity/test_positions.c holds the values against the
- * libraries. */
+/* Position resampling: properties of every method. tests/parity/test_positions.c compares the
+ * values with the libraries. */
 #include "checkpoint/position.h"
 
 #include <math.h>

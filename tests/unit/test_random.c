@@ -1,4 +1,5 @@
-/* Philox against the known-answer vectors of Random123 (Salmon et al., SC 2011), and the distributions' bounds. */
+/* Philox against the known-answer vectors of Random123 (Salmon et al., SC 2011), and the
+ * distributions' bounds. */
 #include "base/random.h"
 
 #include <math.h>
@@ -53,14 +54,15 @@ static void test_distributions(void **state)
 		sum += (double)values[i];
 		squares += (double)values[i] * (double)values[i];
 	}
-	/* 4096 draws: the mean's deviation is 0.02 / 64; a normal cut at two deviations keeps 0.8796 of its
-	 * deviation */
+	/* 4096 draws: the mean's deviation is 0.02 / 64; a normal cut at two deviations keeps
+	 * 0.8796 of its deviation */
 	assert_true(fabs(sum / 4096) < 5 * 0.02 / 64);
 	assert_true(fabs(sqrt(squares / 4096) / (0.02 * 0.8796) - 1) < 0.05);
 	for (int i = 0; i < 7000; i++)
 		counts[gn_random_below(&r, 7)]++;
+	/* five deviations of a binomial of 1/7 */
 	for (int i = 0; i < 7; i++)
-		assert_true(counts[i] > 850 && counts[i] < 1150); /* five deviations of a binomial of 1/7 */
+		assert_true(counts[i] > 850 && counts[i] < 1150);
 	for (int i = 0; i < 1000; i++) {
 		double u = gn_random_uniform(&r);
 

@@ -1,6 +1,6 @@
 /*
- * Resampling against a plain referee: the same weights by their definition, in double, one pixel at a time, both roundings of 8 bits
- * included. (Against Pillow itself: tests/parity/test_images.c.)
+ * Resampling against a plain referee: the same weights by their definition, in double, one pixel at
+ * a time, both roundings of 8 bits included. (Against Pillow itself: tests/parity/test_images.c.)
  */
 #include "data/resample.h"
 #include "tests/support/pictures.h"
@@ -75,7 +75,8 @@ static struct gn_image noise(int width, int height)
 
 	for (int i = 0; i < width * height * 3; i++) {
 		x = x * 1664525 + 1013904223;
-		image.rgb[i] = x >> 31 ? (uint8_t)(x >> 20) : x >> 30 ? 255 : 0; /* many extremes: sums leave 0..255 */
+		/* many extremes: sums leave 0..255 */
+		image.rgb[i] = x >> 31 ? (uint8_t)(x >> 20) : x >> 30 ? 255 : 0;
 	}
 	return image;
 }
@@ -148,7 +149,8 @@ static void kernels_agree(void **state)
 			int32_t weights[2][ROWS];
 			uint8_t out[2][N];
 
-			for (int t = 0; t < ROWS; t++) /* of both signs, and every tenth as large as they get */
+			/* of both signs, and every tenth as large as they get */
+			for (int t = 0; t < ROWS; t++)
 				weights[0][t] = weights[1][t] =
 				    t >= taps ? 0 : (t % 10 ? 7919 * (t % 2 ? -t : t) : 1 << 21) / (1 + t / 10);
 			gn_weigh_portable.prepare(weights[0], ROWS);

@@ -1,4 +1,5 @@
-// A run's JSON: defaults, learning rates by strategy, strategies, plans without a data set, and the way to the engine's struct.
+// A run's JSON: defaults, learning rates by strategy, strategies, plans without a data set, and the
+// way to the engine's struct.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

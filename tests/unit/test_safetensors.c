@@ -1,6 +1,7 @@
 /*
- * The safetensors reader: every case of tests/cases/safetensors through a whole import, with the error's text pinned;
- * a good file cut at every length and damaged at every byte; what the header's writer makes.
+ * The safetensors reader: every case of tests/cases/safetensors through a whole import, with the
+ * error's text pinned; a good file cut at every length and damaged at every byte; what the header's
+ * writer makes.
  */
 #include "checkpoint/safetensors.h"
 
@@ -20,7 +21,7 @@
 
 #define CASES GN_SOURCE_DIR "/tests/cases/safetensors"
 
-/* ---------------------------------------------------------------- cases ------------------------------------------ */
+/* ---------------------------------------------------------------- cases ----------------------- */
 
 static const char *code_name(enum gn_code code)
 {
@@ -83,7 +84,7 @@ static size_t find_cases(struct CMUnitTest *tests, size_t limit)
 	return count;
 }
 
-/* ---------------------------------------------------------------- damage ----------------------------------------- */
+/* ---------------------------------------------------------------- damage ---------------------- */
 
 static uint8_t *good_file(size_t *size)
 {
@@ -161,7 +162,7 @@ static void test_header_past_the_limit(void **state)
 	free(bytes);
 }
 
-/* ---------------------------------------------------------------- what it reads ---------------------------------- */
+/* ---------------------------------------------------------------- what it reads --------------- */
 
 static void test_reads_what_is_there(void **state)
 {
@@ -251,7 +252,8 @@ int main(void)
 		fprintf(stderr, "only %zu cases in " CASES "\n", cases);
 		return 1;
 	}
-	/* an array whose length is known at run time: the macro's function, called as the macro does */
+	/* an array whose length is known at run time: the macro's function, called as the macro
+	 * does */
 	failed = _cmocka_run_group_tests("safetensors", tests, count + cases, NULL, NULL);
 	for (size_t i = count; i < count + cases; i++)
 		free(tests[i].initial_state);

@@ -1,4 +1,5 @@
-/* Runs that share the frozen prefix's outputs: the same bits as alone, whichever run fills which stage, and whatever lies in the folder. */
+/* Runs that share the frozen prefix's outputs have the same bits as alone, whichever run fills
+ * which cut, and whatever is in the folder. */
 #include "support/toy.h"
 
 #include <dirent.h>
@@ -42,7 +43,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- runs ------------------------------------------- */
+/* ---------------------------------------------------------------- runs ------------------------ */
 
 struct watch {
 	char segments[128];  /* "0-1 1-4 ": what was computed; "found " */
@@ -115,7 +116,8 @@ static char *load(const char *folder, size_t *size)
 	return bytes;
 }
 
-/* Trains alone and with the folder: the same model. segments: what the run must have computed or found. */
+/* Trains alone and with the folder: the same model. segments: what the run must have computed or
+ * found. */
 static void check_run(enum gn_strategy_kind kind, const struct gn_shared *shared, const char *segments)
 {
 	char *alone = new_folder(), *together = new_folder();
@@ -152,9 +154,10 @@ static int count_files(const char *folder, const char *suffix)
 	return count;
 }
 
-/* ---------------------------------------------------------------- tests ------------------------------------------ */
+/* ---------------------------------------------------------------- tests ----------------------- */
 
-/* In a network of 4 blocks odd starts at stage 1, last_third at 2, linear at 5: one pass serves them all. */
+/* In a network of 4 blocks odd starts at stage 1, last_third at 2, linear at 5: one pass serves
+ * them all. */
 static const int stages[] = {5, 1, 2};
 
 static void test_one_pass_serves_all(void **state)
@@ -230,7 +233,7 @@ static void test_damaged_files(void **state)
 	fputs("something else", f);
 	fclose(f);
 	check_run(GN_LINEAR, &shared, "0-5 ");
-	/* what a killed run left behind is overwritten */
+	/* the files of a killed run are overwritten */
 	snprintf(path + strlen(path), sizeof path - strlen(path), ".tmp");
 	f = fopen(path, "wb");
 	assert_non_null(f);

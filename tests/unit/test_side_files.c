@@ -1,4 +1,5 @@
-/* Side files: Hugging Face's config.json and preprocessor_config.json, timm's config.json, class names. */
+/* Side files: Hugging Face's config.json and preprocessor_config.json, timm's config.json, class
+ * names. */
 #include "checkpoint/config.h"
 
 #include <math.h>
@@ -200,7 +201,8 @@ static void test_bounds(void **state)
 	free(text);
 }
 
-/* Empty objects take 80 times their text: a config of nothing else is refused before it is parsed. */
+/* Empty objects take 80 times their text: a config of nothing else is refused before it is
+ * parsed. */
 static void test_many_objects(void **state)
 {
 	size_t count = 300001;

@@ -1,4 +1,5 @@
-/* Averages of models against a second way of computing them, bit for bit where they must be; memory; refusals. */
+/* Averages of models compared with a second way of computing them, bit for bit where that is
+ * promised; memory; errors. */
 #include "tests/support/ingredients.h"
 
 #include <math.h>
@@ -35,7 +36,8 @@ static void test_one_model_is_itself(void **state)
 	soup_close_set(&set);
 }
 
-/* Relative difference; a mean so small that terms have cancelled to below a millionth is held to 1e-13 in all. */
+/* Relative difference; a mean so small that terms have cancelled to below a millionth is held to
+ * 1e-13 in all. */
 static double off_by(float found, long double wanted)
 {
 	return fabs((double)((long double)found - wanted)) / fmax(fabs((double)wanted), 1e-6);
@@ -113,7 +115,7 @@ static void test_order_does_not_matter(void **state)
 	soup_close_set(&set);
 }
 
-/* ---------------------------------------------------------------- memory ----------------------------------------- */
+/* ---------------------------------------------------------------- memory ---------------------- */
 
 /* The process's largest resident size in bytes; reset starts the count again. */
 static long peak(bool reset)
@@ -168,12 +170,13 @@ static void test_memory(void **state)
 	long few = peak_of_a_soup(base, path, 2), many = peak_of_a_soup(base, path, SOUP_MODELS_MAX);
 	print_message("a model of %.1f MB: peak %.1f MB with 2, %.1f MB with %d\n", (double)model / 1e6,
 	              (double)few / 1e6, (double)many / 1e6, SOUP_MODELS_MAX);
-	/* ten more models would be ten times as much; what grows is the open models' names and the pages that pieces share */
+	/* ten more models would be ten times as much; what grows is the open models' names and the
+	 * pages that pieces share */
 	assert_true(many - few < model);
 	gn_model_close(base);
 }
 
-/* ---------------------------------------------------------------- refusals --------------------------------------- */
+/* ---------------------------------------------------------------- refusals -------------------- */
 
 static void assert_refused(const struct gn_soup_options *options, const char *where, const char *text)
 {

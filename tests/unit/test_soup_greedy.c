@@ -1,4 +1,5 @@
-/* Greedy soups keep their promise on random sets of ingredients, are what they say, and go on after a stop. */
+/* Greedy soups of random ingredients are never worse than the best one, have the reported content,
+ * and continue after a stop. */
 #include "tests/support/ingredients.h"
 
 #include <math.h>
@@ -30,7 +31,8 @@ static double accuracy_of(const struct gn_model *model)
 	return accuracy;
 }
 
-/* The result is the uniform soup of what was kept, has the accuracy that is reported, and is not below the best. */
+/* The result is the uniform soup of what was kept, has the accuracy that is reported, and is not
+ * below the best. */
 static void check_greedy(const struct soup_set *set, int *kept, int *above)
 {
 	struct soup_set chosen = {0};
@@ -106,7 +108,7 @@ static void test_uniform_is_measured(void **state)
 	soup_close_set(&set);
 }
 
-/* ---------------------------------------------------------------- going on --------------------------------------- */
+/* ---------------------------------------------------------------- going on -------------------- */
 
 struct watch {
 	volatile int stop;
@@ -181,7 +183,8 @@ static void test_state_of_another_soup(void **state)
 	assert_string_equal(err.where, "soup.bin");
 	snprintf(path, sizeof path, "%s/soup.bin", folder);
 	options.models = (const struct gn_model *const *)set.models;
-	for (off_t size = 130; size > 0; size -= 60) { /* cut in a measurement, in the header, and in the magic */
+	/* cut in a measurement, in the header, and in the magic */
+	for (off_t size = 130; size > 0; size -= 60) {
 		assert_int_equal(truncate(path, size), 0);
 		err = (struct gn_error){0};
 		assert_int_equal(gn_soup_make(&result, &options, &err), -1);

@@ -1,4 +1,5 @@
-// The store: rows and folders stay together, names are unique, what is needed is not deleted, and a start cleans up.
+// The store: rows and folders stay consistent, names are unique, needed rows cannot be deleted, and
+// a start cleans up.
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -121,7 +122,8 @@ static void test_names(void **state)
 	assert_int_equal(err.code, GN_CONFLICT);
 	assert_string_equal(err.where, "/name");
 	err = (struct gn_error){0};
-	assert_int_equal(add(f, GN_KIND_MODEL, "", "", 1, &second, &err), 0); // without a name, any number
+	// without a name, any number
+	assert_int_equal(add(f, GN_KIND_MODEL, "", "", 1, &second, &err), 0);
 	assert_int_equal(add(f, GN_KIND_MODEL, "", "", 1, &third, &err), 0);
 	assert_int_equal(gn_store_rename(f->store, GN_KIND_MODEL, second.id, "a", &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);

@@ -1,4 +1,5 @@
-// The supervisor, with a shell script as worker: every way in which a worker can end, the queue, and restarts of the service.
+// The supervisor, with a shell script as worker: every way in which a worker can end, the queue,
+// and restarts of the service.
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -147,7 +148,8 @@ static void test_reported_failure(void **state)
 	assert_int_equal(gn_supervisor_cancel(f->supervisor, GN_KIND_RUN, id, &err), -1);
 	assert_int_equal(err.code, GN_CONFLICT);
 	err = (struct gn_error){0};
-	assert_int_equal(gn_supervisor_resume(f->supervisor, GN_KIND_RUN, id, &err), 0); // fails again
+	// fails again
+	assert_int_equal(gn_supervisor_resume(f->supervisor, GN_KIND_RUN, id, &err), 0);
 	runs_wait(f, id, GN_JOB_FAILED);
 	expect_story(f, id, "queued running failed queued running failed ");
 	assert_int_equal(gn_supervisor_delete(f->supervisor, GN_KIND_RUN, id, &freed, &err), 0);
@@ -171,7 +173,7 @@ static void test_crash_loop(void **state)
 	expect_story(f, id, "queued running queued running queued running failed ");
 }
 
-// A worker that dies in mid-line and then succeeds: the torn line is ended, ids go on.
+// A worker that dies in mid-line and then succeeds: the torn line is ended, ids continue.
 static void test_crash_once(void **state)
 {
 	struct runs *f = *state;
@@ -263,8 +265,8 @@ static void test_queue_order(void **state)
 	assert_true(started(f, low) < started(f, low2));
 }
 
-// Two workers may run, but not where they need more of the GPU's memory than there is: the second waits, and so does what is
-// behind it. One that is too large for the GPU gets its chance alone.
+// Two workers may run, but not where they need more of the GPU's memory than there is: the second
+// waits, and so do all jobs after it. One that is too large for the GPU gets its chance alone.
 static void test_gpu_memory(void **state)
 {
 	struct runs *f = *state;
@@ -346,7 +348,8 @@ static void remove_from(struct runs *f, const char *id, const char *file)
 	assert_int_equal(unlink(path), 0);
 }
 
-// What waits in the queue tells it once, whether the service before had come to telling it or not, and tells it while it waits.
+// What waits in the queue tells it once, whether the service before had come to telling it or not,
+// and tells it while it waits.
 static void test_queued_through_a_restart(void **state)
 {
 	struct runs *f = *state;
@@ -373,7 +376,8 @@ static void test_queued_through_a_restart(void **state)
 	expect_story(f, untold, "queued running succeeded ");
 }
 
-// A service that was killed, and a worker that still writes: nobody else writes into its events until it is gone.
+// A service that was killed, and a worker that still writes: nobody else writes into its events
+// until it is gone.
 static void test_queued_behind_a_worker(void **state)
 {
 	struct runs *f = *state;
@@ -401,7 +405,8 @@ static void test_queued_behind_a_worker(void **state)
 	expect_story(f, id, "queued running succeeded ");
 }
 
-// The service died after the worker's success and before the model was registered: nothing is trained again.
+// The service died after the worker's success and before the model was registered: nothing is
+// trained again.
 static void test_left_result(void **state)
 {
 	struct runs *f = *state;
@@ -477,7 +482,8 @@ static void test_names_and_missing_parts(void **state)
 	json_decref(empty);
 }
 
-// A soup leaves a model, an evaluation only its report; what the worker records is in the resource, and stays.
+// A soup leaves a model, an evaluation only its report; what the worker records is in the resource,
+// and stays.
 static void test_kinds(void **state)
 {
 	struct runs *f = *state;

@@ -1,4 +1,5 @@
-/* The tables of tensor names: every name of every spelling comes back to where it was written from, and the traps. */
+/* The tables of tensor names: every written name of every spelling is read back as the same tensor;
+ * and the traps. */
 #include "checkpoint/names.h"
 
 #include <setjmp.h>
@@ -45,7 +46,8 @@ static void test_write_and_match_agree(void **state)
 				written++;
 			}
 		}
-		/* the shortest list: 12 tensors of a block, 7 outside, 4 more for split q, k, v in other spellings */
+		/* the shortest list: 12 tensors of a block, 7 outside, 4 more for split q, k, v in
+		 * other spellings */
 		assert_true(written >= 19);
 	}
 }
@@ -56,7 +58,8 @@ static void test_names_of_each_library(void **state)
 	check(GN_SPELL_TIMM, "blocks.11.attn.qkv.weight", GN_QKV_W, GN_PART_WHOLE, 11);
 	check(GN_SPELL_TIMM, "blocks.0.gamma_2", GN_LS2, GN_PART_WHOLE, 0);
 	check(GN_SPELL_TIMM, "register_tokens", GN_REG_TOKEN, GN_PART_WHOLE, -1);
-	check(GN_SPELL_TIMM, "blocks.3.31.mlp.fc1.bias", GN_FC1_B, GN_PART_WHOLE, 31); /* DINOv2's chunks */
+	/* DINOv2's chunks */
+	check(GN_SPELL_TIMM, "blocks.3.31.mlp.fc1.bias", GN_FC1_B, GN_PART_WHOLE, 31);
 	check(GN_SPELL_TIMM, "fc_norm.weight", GN_NORM_W, GN_PART_WHOLE, -1);
 	check(GN_SPELL_HF_VIT, "encoder.layer.2.attention.output.dense.weight", GN_PROJ_W, GN_PART_WHOLE, 2);
 	check(GN_SPELL_HF_VIT, "encoder.layer.2.output.dense.weight", GN_FC2_W, GN_PART_WHOLE, 2);
@@ -87,7 +90,8 @@ static void test_near_misses(void **state)
 	check_unknown(GN_SPELL_TIMM, "");
 	check_unknown(GN_SPELL_HF_VIT, "layers.0.layernorm_before.weight");
 	check_unknown(GN_SPELL_HF_VIT5, "encoder.layer.0.layernorm_before.weight");
-	check_unknown(GN_SPELL_HF_CLIP, "classifier.weight"); /* it pools otherwise than the projection */
+	/* it pools otherwise than the projection */
+	check_unknown(GN_SPELL_HF_CLIP, "classifier.weight");
 }
 
 static void test_prefixes(void **state)

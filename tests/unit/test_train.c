@@ -1,4 +1,5 @@
-/* Training by its invariants (STYLE 20): repeatable, resumable bit for bit, frozen means frozen, and it learns. */
+/* Training by its invariants (STYLE 20): repeatable, resumable bit for bit, frozen means frozen,
+ * and it learns. */
 #include "support/toy.h"
 
 #include <math.h>
@@ -204,7 +205,8 @@ static void test_frozen_is_frozen(void **state)
 			else
 				assert_true(memcmp(tuned->tensors[i], toy.model->tensors[i], bytes) != 0);
 		}
-		/* angles of the kept model, and of the last epoch as the run saw it: frozen layers 0, tuned ones not */
+		/* angles of the kept model, and of the last epoch as the run saw it: frozen layers
+		 * 0, tuned ones not */
 		assert_int_equal(gn_angles_compute(&angles, tuned, toy.model, &err), 0);
 		for (int i = 0; i < angles.count; i++) {
 			int first = gn_layout_find(&tuned->layout,
@@ -220,7 +222,7 @@ static void test_frozen_is_frozen(void **state)
 	}
 }
 
-/* Stops at every given step and goes on: the same bytes as without. */
+/* Stops at every given step and continues: the same bytes as without the stops. */
 static void check_resume(struct gn_run_config config, const int64_t *stops, int count)
 {
 	char *straight = new_run_folder(), *broken = new_run_folder();
@@ -251,7 +253,8 @@ static void test_resume(void **state)
 {
 	struct gn_run_config config = toy_config(GN_FULL);
 	static const int64_t stops[] = {
-	    2, 7, 14}; /* in the middle, at the end of an epoch of 7 steps, and at the next one's end */
+	    /* in the middle, at the end of an epoch of 7 steps, and at the next one's end */
+	    2, 7, 14};
 
 	(void)state;
 	check_resume(config, stops, 3);
@@ -288,8 +291,8 @@ static void test_same_seed_same_bits(void **state)
 	free(c);
 }
 
-/* Micro-batches sum the same gradients in another order: the same curve but for float32 rounding, which three
- * epochs amplify. */
+/* Micro-batches sum the same gradients in another order: the same curve except for float32
+ * rounding, which three epochs amplify. */
 static void test_micro_batches(void **state)
 {
 	struct gn_run_config config = toy_config(GN_FULL);
@@ -311,7 +314,8 @@ static void test_micro_batches(void **state)
 	free(b);
 }
 
-/* The kept prefix changes nothing but rounding: one epoch's run has no cache, three epochs' first epoch has. */
+/* The kept prefix changes nothing but rounding: one epoch's run has no cache, three epochs' first
+ * epoch has. */
 static void test_prefix_cache(void **state)
 {
 	struct gn_run_config config = toy_config(GN_LAST_THIRD);

@@ -1,4 +1,5 @@
-/* Evaluation and training preprocessing: sizes and crops as torchvision rounds them, the same draws for the same stream. */
+/* Evaluation and training preprocessing: sizes and crops as torchvision rounds them, the same draws
+ * for the same stream. */
 #include "data/transform.h"
 #include "tests/support/pictures.h"
 
@@ -19,14 +20,16 @@ static void the_shorter_side_is_cut_down(void **state)
 	(void)state;
 	assert_int_equal(gn_image_eval_side(224, 0.9f), 248);
 	assert_int_equal(gn_image_eval_side(224, 0.875f), 256);
-	assert_int_equal(gn_image_eval_side(224, 0.8f), 280); /* 0.8f is more than 0.8: 279.99 without care */
+	/* 0.8f is more than 0.8: 279.99 without care */
+	assert_int_equal(gn_image_eval_side(224, 0.8f), 280);
 	assert_int_equal(gn_image_eval_side(224, 0.95f), 235);
 	assert_int_equal(gn_image_eval_side(96, 0.96f), 100);
 	assert_int_equal(gn_image_eval_side(112, 1.0f), 112);
 	assert_int_equal(gn_image_eval_side(32, 2.0f), 32);
 }
 
-/* (width, height, S, crop_pct) -> the resized size and the crop's corner, from torchvision's Resize and CenterCrop. */
+/* (width, height, S, crop_pct) -> the resized size and the crop's corner, from torchvision's Resize
+ * and CenterCrop. */
 static void the_crop_lies_where_torchvision_puts_it(void **state)
 {
 	static const struct {
@@ -34,11 +37,16 @@ static void the_crop_lies_where_torchvision_puts_it(void **state)
 		float crop_pct;
 		int resized[2], corner[2];
 	} cases[] = {
-	    {100, 60, 32, 0.9f, {58, 35}, {13, 2}}, /* 35 * 100 / 60 = 58.3; (58 - 32) / 2 = 13; 1.5 rounds to 2 */
-	    {60, 100, 32, 0.9f, {35, 58}, {2, 13}},       {64, 64, 32, 1.0f, {32, 32}, {0, 0}},
-	    {61, 47, 24, 1.0f, {31, 24}, {4, 0}}, /* 3.5 rounds to 4 */
-	    {50, 47, 24, 1.0f, {25, 24}, {0, 0}}, /* 0.5 rounds to 0 */
-	    {3000, 1, 16, 1.0f, {48000, 16}, {23992, 0}}, {1, 3000, 20, 1.0f, {20, 60000}, {0, 29990}},
+	    /* 35 * 100 / 60 = 58.3; (58 - 32) / 2 = 13; 1.5 rounds to 2 */
+	    {100, 60, 32, 0.9f, {58, 35}, {13, 2}},
+	    {60, 100, 32, 0.9f, {35, 58}, {2, 13}},
+	    /* 3.5 rounds to 4 */
+	    {64, 64, 32, 1.0f, {32, 32}, {0, 0}},
+	    {61, 47, 24, 1.0f, {31, 24}, {4, 0}},
+	    /* 0.5 rounds to 0 */
+	    {50, 47, 24, 1.0f, {25, 24}, {0, 0}},
+	    {3000, 1, 16, 1.0f, {48000, 16}, {23992, 0}},
+	    {1, 3000, 20, 1.0f, {20, 60000}, {0, 29990}},
 	};
 
 	(void)state;
@@ -68,7 +76,8 @@ static void the_crop_lies_where_torchvision_puts_it(void **state)
 	}
 }
 
-/* No side is too long for any square: the resized whole would have up to five billion pixels in a row. */
+/* No side is too long for any square: the resized whole would have up to five billion pixels in a
+ * row. */
 static void the_longest_sides_are_taken(void **state)
 {
 	static const int sides[][2] = {{GN_IMAGE_SIDE_MAX, 1}, {1, GN_IMAGE_SIDE_MAX}, {GN_IMAGE_SIDE_MAX, 15}};
@@ -164,7 +173,8 @@ static void crops_follow_their_stream(void **state)
 	blob_release(&png);
 }
 
-/* A picture whose red is its column and whose green is its row tells where a crop was taken and how large it was. */
+/* A picture whose red is its column and whose green is its row tells where a crop was taken and how
+ * large it was. */
 static void crops_have_the_promised_areas_and_shapes(void **state)
 {
 	enum { W = 200, H = 150, S = 16, TRIES = 400 };

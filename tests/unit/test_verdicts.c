@@ -1,4 +1,4 @@
-// The file of an evaluation's images: what is written is read back; anything else is refused.
+// The file of an evaluation's images: a written file is read back; any other file is an error.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

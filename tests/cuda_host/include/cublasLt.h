@@ -1,6 +1,7 @@
 /*
- * The stand-in for cuBLASLt: products on the CPU's product library, with the library's rounding of operands, its epilogues (GELU in
- * the tanh form), and its refusals. Column-major, as cuBLAS is. Values and signatures are those of CUDA 13.
+ * The stand-in for cuBLASLt: products on the CPU's product library, with the library's rounding of
+ * operands, its epilogues (GELU in the tanh form), and its refusals. Column-major, as cuBLAS is.
+ * Values and signatures are those of CUDA 13.
  */
 #ifndef GN_HOST_CUBLASLT_H
 #define GN_HOST_CUBLASLT_H

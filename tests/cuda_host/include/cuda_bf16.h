@@ -1,4 +1,5 @@
-/* The stand-in for cuda_bf16.h: bfloat16 with the hardware's rounding (to nearest, ties to even; NaN becomes 0x7fff). */
+/* The stand-in for cuda_bf16.h: bfloat16 with the hardware's rounding (to nearest, ties to even;
+ * NaN becomes 0x7fff). */
 #ifndef GN_HOST_CUDA_BF16_H
 #define GN_HOST_CUDA_BF16_H
 
@@ -31,8 +32,8 @@ struct __nv_bfloat16_raw {
 };
 
 /*
- * No constructors, unlike CUDA's: with them a static array of it, which is what __shared__ becomes, would be initialised at run time.
- * The raw member keeps numbers from becoming bits by accident.
+ * No constructors, unlike CUDA's: with them a static array of it, which is what __shared__ becomes,
+ * would be initialised at run time. The raw member keeps numbers from becoming bits by accident.
  */
 struct __nv_bfloat16 {
 	__nv_bfloat16_raw raw;

@@ -1,4 +1,5 @@
-/* The calls of the CUDA runtime that the runner offers, with CUDA's names, values and signatures (those of CUDA 13). */
+/* The calls of the CUDA runtime that the runner offers, with CUDA's names, values and signatures
+ * (those of CUDA 13). */
 #ifndef GN_HOST_CUDA_RUNTIME_API_H
 #define GN_HOST_CUDA_RUNTIME_API_H
 

@@ -1,4 +1,5 @@
-/* The stand-in for CUDA's vector types: same sizes and alignments, so that a misaligned access is one here too. */
+/* The stand-in for CUDA's vector types: same sizes and alignments, so that a misaligned access is
+ * one here too. */
 #ifndef GN_HOST_VECTOR_TYPES_H
 #define GN_HOST_VECTOR_TYPES_H
 

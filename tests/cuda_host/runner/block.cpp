@@ -1,7 +1,8 @@
 // A kernel's blocks one after another, a block's threads as fibres on the calling CPU thread.
 //
-// A thread runs until it ends or waits (for a barrier or for its warp). One that ends leaves its fibre to the next thread that has not
-// begun, so a kernel without barriers needs one switch per block. Threads go on in the order in which they became ready.
+// A thread runs until it ends or waits (for a barrier or for its warp). One that ends leaves its
+// fibre to the next thread that has not begun, so a kernel without barriers needs one switch per
+// block. Threads go on in the order in which they became ready.
 #include <cstring>
 
 #include "fiber.h"
@@ -30,7 +31,8 @@ struct scheduler {
 	int free_fibers[GN_FIBER_MAX], free_count;
 	uint32_t at_barrier;
 	int barrier_and,
-	    barrier_sum; // of the predicates of the barrier being reached, and the last complete one's results
+	    // of the predicates of the barrier being reached, and the last complete one's results
+	    barrier_sum;
 	int result_and, result_sum;
 	uint32_t warp_epochs[GN_FIBER_MAX / 32];
 	void *host; // where the CPU thread waits for the block
@@ -81,7 +83,8 @@ static void switch_to(void **from, void *to)
 	gn_fiber_switch(from, to);
 }
 
-// On a fibre whose thread has ended: the next threads that have not begun, while none is ready to go on.
+// On a fibre whose thread has ended: the next threads that have not begun, while none is ready to
+// go on.
 static void fiber_main();
 
 static void *next_place()

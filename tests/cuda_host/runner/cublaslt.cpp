@@ -1,9 +1,11 @@
 // cuBLASLt's objects, its choice of an algorithm, and what it refuses.
 //
-// Refused, because the library refuses it, has no algorithm for it, or would read past a row: bfloat16 operands, outputs, biases and
-// auxiliary matrices that are not aligned to 16 bytes, leading dimensions of them that are no multiple of 16 bytes; float32 operands that
-// are not aligned to 4; shapes that do not fit together; types other than bfloat16 with bfloat16 or float32 outputs, or float32
-// throughout; tf32 for bfloat16; a bias of another type than the output; an auxiliary matrix whose leading dimension is no multiple of
+// Refused, because the library refuses it, has no algorithm for it, or would read past a row:
+// bfloat16 operands, outputs, biases and auxiliary matrices that are not aligned to 16 bytes,
+// leading dimensions of them that are no multiple of 16 bytes; float32 operands that are not
+// aligned to 4; shapes that do not fit together; types other than bfloat16 with bfloat16 or float32
+// outputs, or float32 throughout; tf32 for bfloat16; a bias of another type than the output; an
+// auxiliary matrix whose leading dimension is no multiple of
 // 8. An algorithm is for one shape: used for another it is a finding.
 #include <cstring>
 

@@ -1,4 +1,5 @@
-// Calls that fail because a test wants it, as CUDA's own fail now and then, so that the caller's error paths run.
+// Calls that fail on request of a test, as CUDA's own calls sometimes fail, so that the caller's
+// error paths run.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -11,7 +11,8 @@ static const size_t slot = GN_FIBER_STACK + guard;
 
 #if defined(__x86_64__)
 
-// The System V ABI keeps rbx, rbp and r12 to r15 over a call. The rounding mode is never changed and so not saved.
+// The System V ABI keeps rbx, rbp and r12 to r15 over a call. The rounding mode is never changed
+// and so not saved.
 __asm__(".text\n"
         ".globl gn_fiber_switch\n"
         ".hidden gn_fiber_switch\n"
@@ -34,7 +35,8 @@ __asm__(".text\n"
         "	ret\n"
         ".size gn_fiber_switch, .-gn_fiber_switch\n");
 
-// Six registers, then the entry as the return address. At the entry the stack is off by 8 from a multiple of 16, as after a call.
+// Six registers, then the entry as the return address. At the entry the stack is off by 8 from a
+// multiple of 16, as after a call.
 static void *first_frame(unsigned char *top, void (*entry)())
 {
 	void **sp = reinterpret_cast<void **>(top);

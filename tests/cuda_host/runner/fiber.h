@@ -1,6 +1,6 @@
 /*
- * Fibres: the threads of a block on one CPU thread. A switch saves the registers that a call must preserve and changes stacks,
- * nothing else: no system call, no signal mask, a few nanoseconds.
+ * Fibres: the threads of a block on one CPU thread. A switch saves the registers that a call must
+ * preserve and changes stacks, nothing else: no system call, no signal mask, a few nanoseconds.
  */
 #ifndef GN_HOST_FIBER_H
 #define GN_HOST_FIBER_H
@@ -10,7 +10,8 @@
 
 enum { GN_FIBER_MAX = 1024, GN_FIBER_STACK = 128 << 10 };
 
-/* Saves where the caller is in *from and goes on at `to`: a place saved by another switch, or one made by prepare. */
+/* Saves where the caller is in *from and goes on at `to`: a place saved by another switch, or one
+ * made by prepare. */
 extern "C" void gn_fiber_switch(void **from, void *to);
 
 /* A place at which `entry` begins on stack number `index`. entry never returns. */

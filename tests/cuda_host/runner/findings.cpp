@@ -1,4 +1,5 @@
-// Findings: kept, printed with the line of code where that can be had, and turned into an error that stays.
+// Findings: kept, printed with the line of code where that can be had, and turned into an error
+// that stays.
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -42,7 +43,8 @@ const char *gn_host_finding_name(gn_host_finding_kind kind)
 	return names[kind];
 }
 
-// The line of code of an address, by addr2line of binutils, which every compiler comes with. Empty where it does not know.
+// The line of code of an address, by addr2line of binutils, which every compiler comes with. Empty
+// where it does not know.
 static std::string line_of(const void *pc)
 {
 	Dl_info info;
@@ -50,7 +52,8 @@ static std::string line_of(const void *pc)
 
 	if (!pc || !dladdr(pc, &info) || !info.dli_fname)
 		return "";
-	const size_t offset = (size_t)pc - (size_t)info.dli_fbase - 1; // the call, not what follows it
+	// the call, not what follows it
+	const size_t offset = (size_t)pc - (size_t)info.dli_fbase - 1;
 	std::snprintf(command, sizeof command, "addr2line -Csfpe '%s' 0x%zx 2>/dev/null", info.dli_fname, offset);
 	if (FILE *pipe = popen(command, "r")) {
 		if (!std::fgets(line, sizeof line, pipe))

@@ -1,8 +1,9 @@
 // Stream capture, and the replay of what was captured.
 //
-// A graph is the list of captured operations, each with its branch (the capturing stream is branch 0, every stream that joined by an
-// event another) and what it has to wait for. A replay submits them again: branch 0 to the stream of the launch, the others to streams
-// of the executable graph that nobody else sees.
+// A graph is the list of captured operations, each with its branch (the capturing stream is branch
+// 0, every stream that joined by an event another) and what it has to wait for. A replay submits
+// them again: branch 0 to the stream of the launch, the others to streams of the executable graph
+// that nobody else sees.
 #include <algorithm>
 #include <thread>
 
@@ -41,7 +42,8 @@ struct gn_host_graph_exec {
 static std::vector<gn_host_capture *> captures;
 static size_t graphs;
 
-// Whether a capture forbids the calling thread what would disturb it: its own, unless relaxed, and a global one of any thread.
+// Whether a capture forbids the calling thread what would disturb it: its own, unless relaxed, and
+// a global one of any thread.
 bool gn_host_any_capture()
 {
 	for (const gn_host_capture *capture : captures)
@@ -79,7 +81,8 @@ void gn_host_capture_append(gn_host_stream *stream, std::shared_ptr<gn_host_oper
 	capture->last[branch] = capture->graph.nodes.size();
 }
 
-// An event in a captured stream stands for the last node, and for what the stream was told to wait for since.
+// An event in a captured stream stands for the last node, and for what the stream was told to wait
+// for since.
 void gn_host_capture_mark(gn_host_stream *stream, gn_host_mark *mark)
 {
 	struct nothing : gn_host_operation {
@@ -262,8 +265,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t handle)
 
 	if (!exec || !stream)
 		return gn_host_error(cudaErrorInvalidResourceHandle);
+	// a graph inside a graph: nothing here needs it
 	if (stream->capture)
-		return gn_host_error(gn_host_capture_refuse(stream)); // a graph inside a graph: nothing here needs it
+		return gn_host_error(gn_host_capture_refuse(stream));
 	if (const cudaError_t error = gn_host_refuses(GN_HOST_CALL_GRAPH))
 		return gn_host_error(error);
 	submit_nodes(exec, stream);

@@ -1,6 +1,7 @@
-// What the compiler calls from instrumented device code: -fsanitize=thread reports every load and store, -fsanitize=alignment,bounds
-// every pointer that is not aligned for its type and every index outside its array. The names are those of the compiler's own
-// run-time libraries, which are not linked.
+// What the compiler calls from instrumented device code: -fsanitize=thread reports every load and
+// store, -fsanitize=alignment,bounds every pointer that is not aligned for its type and every index
+// outside its array. The names are those of the compiler's own run-time libraries, which are not
+// linked.
 #include "internal.h"
 
 static unsigned long long accesses;

@@ -1,6 +1,6 @@
 /*
- * What the parts of the host runner share. One lock guards all of it: every entry from outside takes it, kernels run under it, so only
- * one CPU thread at a time is inside.
+ * What the parts of the host runner share. One lock guards all of it: every entry from outside
+ * takes it, kernels run under it, so only one CPU thread at a time is inside.
  *
  *   findings.cpp  what was found; errors that stay       device.cpp   properties, versions, attributes
  *   memory.cpp    device and pinned memory               queue.cpp    streams, events, what waits for what
@@ -32,27 +32,31 @@ std::recursive_mutex &gn_host_lock();
 /* pc: the code to blame, NULL where there is none. */
 void gn_host_found(enum gn_host_finding_kind kind, const void *pc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-cudaError_t gn_host_stuck();                  /* the error that stays; cudaSuccess while there is none */
+/* the error that stays; cudaSuccess while there is none */
+cudaError_t gn_host_stuck();
 void gn_host_stick(cudaError_t error);        /* the first one stays */
 void gn_host_unstick();                       /* unless there are findings */
 cudaError_t gn_host_error(cudaError_t error); /* remembers it for cudaGetLastError and returns it */
 
 /* ---- faults ---- */
 enum gn_host_call {
-	GN_HOST_CALL_ALLOC,   /* cudaMalloc */
-	GN_HOST_CALL_PINNED,  /* cudaMallocHost, cudaHostAlloc */
-	GN_HOST_CALL_COPY,    /* copies and fills, when they are queued */
-	GN_HOST_CALL_LAUNCH,  /* a kernel, when it is queued */
-	GN_HOST_CALL_KERNEL,  /* a kernel, when it runs: shows at the next call that waits, and stays */
+	GN_HOST_CALL_ALLOC,  /* cudaMalloc */
+	GN_HOST_CALL_PINNED, /* cudaMallocHost, cudaHostAlloc */
+	GN_HOST_CALL_COPY,   /* copies and fills, when they are queued */
+	GN_HOST_CALL_LAUNCH, /* a kernel, when it is queued */
+	/* a kernel, when it runs: shows at the next call that waits, and stays */
+	GN_HOST_CALL_KERNEL,
 	GN_HOST_CALL_PRODUCT, /* cublasLtMatmul */
 	GN_HOST_CALL_GRAPH,   /* capturing, instantiating and launching graphs */
 	GN_HOST_CALL_EVENT,   /* making streams and events, recording and waiting in streams */
 	GN_HOST_CALL_WAIT,    /* the host waits for a stream or an event */
 	GN_HOST_CALLS
 };
-/* Counts a call. What it has to answer before it does anything: the error that stays, that of a wanted fault, or cudaSuccess. */
+/* Counts a call. What it has to answer before it does anything: the error that stays, that of a
+ * wanted fault, or cudaSuccess. */
 cudaError_t gn_host_refuses(enum gn_host_call call);
-void gn_host_want_faults(); /* looks at the environment: another wanted fault is a device without the last one */
+/* looks at the environment: another wanted fault is a device without the last one */
+void gn_host_want_faults();
 
 /* ---- operations in streams ---- */
 enum gn_host_access { GN_HOST_READ, GN_HOST_WRITE, GN_HOST_ATOMIC };
@@ -68,7 +72,8 @@ struct gn_host_operation {
 	}
 };
 
-/* Where an operation stands among those of all streams: for each stream, up to which of its operations are known to come before. */
+/* Where an operation stands among those of all streams: for each stream, up to which of its
+ * operations are known to come before. */
 typedef std::vector<uint64_t> gn_host_clock;
 
 void gn_host_enqueue(cudaStream_t stream, std::shared_ptr<gn_host_operation> operation);
@@ -82,14 +87,16 @@ size_t gn_host_open_handles(); /* of cuBLASLt */
 /* ---- memory ---- */
 bool gn_host_is_device(const void *address);
 bool gn_host_is_pinned(const void *address, size_t bytes);
-bool gn_host_is_allocated(const void *address, size_t bytes); /* wholly inside one device allocation */
+/* wholly inside one device allocation */
+bool gn_host_is_allocated(const void *address, size_t bytes);
 size_t gn_host_leaked_device(size_t *bytes);
 size_t gn_host_leaked_pinned(size_t *bytes);
 
 /* ---- shadow ---- */
 void gn_host_shadow_allocate(const void *address, size_t bytes); /* accessible, unwritten */
 void gn_host_shadow_close(const void *address, size_t bytes);    /* inaccessible */
-/* A whole range touched by an operation of a stream (copies, products). False and a finding where it may not. */
+/* A whole range touched by an operation of a stream (copies, products). False and a finding where
+ * it may not. */
 bool gn_host_touch(const void *address, size_t bytes, enum gn_host_access access, const char *who);
 /* An access of the running thread, whose code is at pc. Does not return where it may not. */
 void gn_host_thread_access(uintptr_t address, size_t bytes, enum gn_host_access access, const void *pc);
@@ -97,11 +104,13 @@ void gn_host_thread_access(uintptr_t address, size_t bytes, enum gn_host_access 
 /* The running operation, told to the shadow before it runs. */
 struct gn_host_running {
 	uint32_t first_serial, serials; /* its own */
-	uint32_t floor;                 /* operations with a smaller serial number all come before it */
+	/* operations with a smaller serial number all come before it */
+	uint32_t floor;
 	const gn_host_clock *clock;
 };
 extern struct gn_host_running gn_host_running;
-/* Whether the operation with this serial number, from floor on, is known to come before the running one. */
+/* Whether the operation with this serial number, from floor on, is known to come before the running
+ * one. */
 bool gn_host_comes_before(uint32_t serial);
 
 /* ---- the running block ---- */

@@ -1,7 +1,8 @@
-// The launches that a program makes, each different one once, as lines of JSON: the kernel's mangled name and source file, grid, block,
-// dynamic shared memory, the arguments' bytes, and where among these are device pointers: [argument, offset, which], the same number for
-// pointers that are equal. In the bytes a pointer is its number and its lowest byte, so that runs at other addresses give the same
-// lines and alignment can still be seen.
+// The launches that a program makes, each different one once, as lines of JSON: the kernel's
+// mangled name and source file, grid, block, dynamic shared memory, the arguments' bytes, and where
+// among these are device pointers: [argument, offset, which], the same number for pointers that are
+// equal. In the bytes a pointer is its number and its lowest byte, so that runs at other addresses
+// give the same lines and alignment can still be seen.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,6 @@
-// Device and pinned memory. Device memory is a reserved range of the host's address space, so that one comparison tells a device
-// pointer. Addresses are handed out upwards and used again only when the range's end is reached, so that stale pointers are caught.
+// Device and pinned memory. Device memory is a reserved range of the host's address space, so that
+// one comparison tells a device pointer. Addresses are handed out upwards and used again only when
+// the range's end is reached, so that stale pointers are caught.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,7 +13,8 @@
 
 static const size_t arena_bytes = (size_t)32 << 30;
 static const size_t huge_page = (size_t)2 << 20;
-static const size_t alignment = 512, gap = 512; // what cudaMalloc aligns to; inaccessible bytes behind each allocation
+// what cudaMalloc aligns to; inaccessible bytes behind each allocation
+static const size_t alignment = 512, gap = 512;
 
 static struct {
 	unsigned char *arena;

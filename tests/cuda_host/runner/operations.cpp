@@ -139,7 +139,8 @@ struct copy_operation : gn_host_operation {
 	const unsigned char *from;
 	size_t to_pitch, from_pitch, width, height;
 	bool to_device, from_device;
-	std::vector<unsigned char> staged; // pageable source memory, read at the call as CUDA reads it
+	// pageable source memory, read at the call as CUDA reads it
+	std::vector<unsigned char> staged;
 
 	void run() override
 	{

@@ -1,5 +1,6 @@
-// The arithmetic of a product: operands as float32 (bfloat16 exactly, tf32 by the rounding of cvt.rna.tf32.f32, to nearest with ties
-// away from zero), float32 accumulation by the CPU's product library, then the epilogue in float32 and one rounding to the output's type.
+// The arithmetic of a product: operands as float32 (bfloat16 exactly, tf32 by the rounding of
+// cvt.rna.tf32.f32, to nearest with ties away from zero), float32 accumulation by the CPU's product
+// library, then the epilogue in float32 and one rounding to the output's type.
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -59,7 +60,8 @@ static float round_tf32(float value)
 	return value;
 }
 
-// out[outer][inner], dense: op(matrix) with its rows outside where by_rows, else with its columns outside.
+// out[outer][inner], dense: op(matrix) with its rows outside where by_rows, else with its columns
+// outside.
 static std::vector<float> gather(const gn_host_matrix &matrix, bool transposed, bool by_rows, uint64_t outer,
                                  uint64_t inner, bool tf32)
 {

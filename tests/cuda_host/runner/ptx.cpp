@@ -1,5 +1,6 @@
-// PTX instructions, each by its section of the PTX ISA. Fragments are spelled as there: element i of lane l lies at a row and a column
-// that follow from groupID = l >> 2 and threadID_in_group = l % 4; register r holds the elements 2r (low half) and 2r + 1.
+// PTX instructions, each by its section of the PTX ISA. Fragments are spelled as there: element i
+// of lane l lies at a row and a column that follow from groupID = l >> 2 and threadID_in_group = l
+// % 4; register r holds the elements 2r (low half) and 2r + 1.
 #include <cstring>
 #include <vector>
 
@@ -62,7 +63,8 @@ struct mma {
 };
 } // namespace
 
-// d = a b + c for the whole warp. The products are exact in float32; the sums are float32, in the order of k.
+// d = a b + c for the whole warp. The products are exact in float32; the sums are float32, in the
+// order of k.
 static void finish_mma(void *const data[32], unsigned int)
 {
 	float a[16][16], b[16][8];
@@ -114,7 +116,8 @@ static uint16_t matrix_element(void *const data[32], int matrix, int row, int co
 	return value;
 }
 
-// Lane l gets of each matrix the elements 2 (l % 4) and the next of row l / 4; with .trans those of the transposed matrix.
+// Lane l gets of each matrix the elements 2 (l % 4) and the next of row l / 4; with .trans those of
+// the transposed matrix.
 static void distribute(void *const data[32], bool transposed)
 {
 	for (int lane = 0; lane < 32; lane++)
@@ -139,7 +142,8 @@ static void finish_ldmatrix_trans(void *const data[32], unsigned int)
 	distribute(data, true);
 }
 
-// The state space is .shared; addresses are aligned to what is read or written there. pc: in the kernel.
+// The state space is .shared; addresses are aligned to what is read or written there. pc: in the
+// kernel.
 static void check_shared(const void *address, size_t bytes, gn_host_access access, const void *pc)
 {
 	const uintptr_t memory = reinterpret_cast<uintptr_t>(address);
@@ -175,8 +179,9 @@ void gn_ldmatrix_x4_trans(uint32_t r[4], const void *row)
 
 // ---- "Data Movement and Conversion Instructions: cp.async", commit_group, wait_group ----
 //
-// A copy may happen at any time between its start and the wait for its group. Here the target is spoilt at the start and filled at the
-// wait; its write counts at both ends, so that who reads it in between, or too late before, is found.
+// A copy may happen at any time between its start and the wait for its group. Here the target is
+// spoilt at the start and filled at the wait; its write counts at both ends, so that who reads it
+// in between, or too late before, is found.
 
 namespace
 {

@@ -1,6 +1,7 @@
-// Streams run lazily: an operation runs when something waits for it and not before, so that a program that forgets to wait reads old
-// data here every time and not only now and then. Clocks are those of the submissions: what each operation is known to come after, by
-// its stream, by events, and by what the host had waited for.
+// Streams run lazily: an operation runs when something waits for it and not before, so that a
+// program that forgets to wait reads old data here every time and not only now and then. Clocks are
+// those of the submissions: what each operation is known to come after, by its stream, by events,
+// and by what the host had waited for.
 #include <algorithm>
 #include <ctime>
 
@@ -38,7 +39,8 @@ static uint64_t known(const gn_host_clock &clock, size_t stream)
 
 // ---- running ----
 
-// The smallest serial number among operations that are not known to come before one with this clock.
+// The smallest serial number among operations that are not known to come before one with this
+// clock.
 static uint32_t floor_of(const gn_host_clock &clock)
 {
 	uint32_t floor = state.next_serial;

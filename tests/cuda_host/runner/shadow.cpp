@@ -1,10 +1,12 @@
-// Every access of device code, and every range that a copy or a product touches, against the shadow: is it allowed, was it
-// written, and does it race with what others did.
+// Every access of device code, and every range that a copy or a product touches, against the
+// shadow: is it allowed, was it written, and does it race with what others did.
 //
-// A record says who: the serial number of the block (or of the copy), the thread, how many barriers of the block and of the warp the
-// thread had passed. Two accesses of one block are in order if a barrier lies between; of two blocks of one launch never; of two
-// operations if the streams and events say so. Atomics do not race with each other. A grain is two bytes: single bytes are not
-// searched for races. Of several readers the last is kept, and whether there were others in the same interval.
+// A record says who: the serial number of the block (or of the copy), the thread, how many barriers
+// of the block and of the warp the thread had passed. Two accesses of one block are in order if a
+// barrier lies between; of two blocks of one launch never; of two operations if the streams and
+// events say so. Atomics do not race with each other. A grain is two bytes: single bytes are not
+// searched for races. Of several readers the last is kept, and whether there were others in the
+// same interval.
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -280,7 +282,8 @@ static size_t touch_records(gn_host_region &region, size_t first, size_t end, gn
 	return end;
 }
 
-// The states of a range; the first grain that is not as it has to be, or `end`. Which of the two: *kind.
+// The states of a range; the first grain that is not as it has to be, or `end`. Which of the two:
+// *kind.
 static size_t touch_states(gn_host_region &region, uintptr_t address, size_t bytes, gn_host_access access,
                            gn_host_finding_kind *kind)
 {

@@ -13,7 +13,8 @@ struct gn_host_symbol {
 	bool is_function;
 };
 
-/* Calls found for every function and variable, until it returns false. Nothing happens where the file has no symbol table. */
+/* Calls found for every function and variable, until it returns false. Nothing happens where the
+ * file has no symbol table. */
 void gn_host_each_symbol(bool (*found)(const gn_host_symbol &symbol, void *user), void *user);
 /* Whether the address lies in the program's read-only data. */
 bool gn_host_is_constant(uintptr_t address);

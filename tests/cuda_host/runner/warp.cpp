@@ -1,4 +1,5 @@
-// Warp operations: each lane leaves its data and waits; the last lane of the mask does the work for all.
+// Warp operations: each lane leaves its data and waits; the last lane of the mask does the work for
+// all.
 #include "internal.h"
 
 static const uint32_t all_lanes = 0xffffffffU;
@@ -66,7 +67,8 @@ static void check_mask(const warp &warp, const char *name, uint32_t mask, int se
 		refuse(name, "the mask names a lane that has ended", __builtin_ctz(mask & warp.ended));
 }
 
-// Whether every lane of the mask is here. Those that were here before agree with each other: one stands for all.
+// Whether every lane of the mask is here. Those that were here before agree with each other: one
+// stands for all.
 static bool complete(const warp &warp, const lane &mine, int self)
 {
 	const uint32_t others = mine.mask & warp.waiting & ~(1U << self);

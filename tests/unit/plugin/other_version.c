@@ -1,4 +1,5 @@
-/* A CUDA backend of a gonio whose table is another: it has none for this program (unit_device). */
+/* The CUDA backend of another version of gonio: it returns no table for this program
+ * (unit_device). */
 #include "backend/backend.h"
 
 const struct gn_backend *gn_cuda_backend(int abi, enum gn_precision precision)

@@ -1,4 +1,5 @@
-/* What device code finds defined: qualifiers, where it is in the grid, barriers, warp intrinsics, atomics. */
+/* What device code finds defined: qualifiers, where it is in the grid, barriers, warp intrinsics,
+ * atomics. */
 #ifndef GN_HOST_DEVICE_H
 #define GN_HOST_DEVICE_H
 
@@ -22,12 +23,13 @@
 #define __grid_constant__
 
 /*
- * Where the running thread is. The runner writes it whenever it goes from one thread to another; to device code it is constant, as
- * no thread sees it change.
+ * Where the running thread is. The runner writes it whenever it goes from one thread to another; to
+ * device code it is constant, as no thread sees it change.
  */
 struct gn_host_place {
 	uint3 thread, block, block_dim,
-	    grid_dim; /* no dim3: its constructor would make the compiler load these again and again */
+	    /* no dim3: its constructor would make the compiler load these again and again */
+	    grid_dim;
 };
 extern const struct gn_host_place gn_host_place;
 
@@ -43,7 +45,8 @@ int __syncthreads_or(int predicate);
 int __syncthreads_and(int predicate);
 int __syncthreads_count(int predicate);
 void __syncwarp(unsigned int mask = 0xffffffffU);
-/* Blocks run one after another and a block's threads on one CPU thread, so a fence orders nothing that is not in order already. */
+/* Blocks run one after another and a block's threads on one CPU thread, so a fence orders nothing
+ * that is not in order already. */
 static inline void __threadfence_block(void)
 {
 }
@@ -101,8 +104,9 @@ static inline int __all_sync(unsigned int mask, int predicate)
 }
 
 /*
- * The general form: every lane of mask calls it with its own data; the last to arrive calls finish with the data of all lanes
- * (NULL for lanes outside mask), then all go on. What `mma` and `ldmatrix` are built on.
+ * The general form: every lane of mask calls it with its own data; the last to arrive calls finish
+ * with the data of all lanes (NULL for lanes outside mask), then all go on. What `mma` and
+ * `ldmatrix` are built on.
  */
 typedef void gn_host_finish(void *const data[32], unsigned int mask);
 void gn_host_collective(const char *name, gn_host_finish *finish, unsigned int mask, void *data);

@@ -26,7 +26,8 @@ struct gn_host_kernel {
 	std::vector<gn_host_argument> (*list)(const void *arguments);
 };
 
-/* Takes the arguments over, whatever becomes of the launch. Errors come from cudaGetLastError, as CUDA's do. */
+/* Takes the arguments over, whatever becomes of the launch. Errors come from cudaGetLastError, as
+ * CUDA's do. */
 void gn_host_submit(const struct gn_host_kernel *kernel, cudaStream_t stream);
 
 void gn_host_carve(void *pointer, size_t bytes);

@@ -1,6 +1,7 @@
 /*
- * CUDA's device math on the host's library. The fast forms (__expf and its like) are the exact ones here: a kernel's tolerance has
- * to allow for the 2 or 3 units in the last place that the hardware's may be off.
+ * CUDA's device math on the host's library. The fast forms (__expf and its like) are the exact ones
+ * here: a kernel's tolerance has to allow for the 2 or 3 units in the last place that the
+ * hardware's may be off.
  */
 #ifndef GN_HOST_MATH_H
 #define GN_HOST_MATH_H

@@ -1,5 +1,6 @@
 /*
- * The instructions of engine/backend/cuda/ptx.h on the host: same names and signatures, written from the PTX ISA (runner/ptx.cpp).
+ * The instructions of engine/backend/cuda/ptx.h on the host: same names and signatures, written
+ * from the PTX ISA (runner/ptx.cpp).
  */
 #ifndef GN_HOST_PTX_H
 #define GN_HOST_PTX_H
