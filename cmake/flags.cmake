@@ -15,7 +15,8 @@ target_compile_options(gonio_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wundef -Wvla
   -Wformat=2 -Wwrite-strings -Wimplicit-fallthrough -Wnested-externs -Wredundant-decls -Wdate-time
   $<$<BOOL:${GONIO_WERROR}>:-Werror>
-  # Rounding must not depend on what the optimiser fuses; errno and trapping are never looked at by our arithmetic.
+  # Rounding must not depend on what the optimiser fuses; errno and trapping are never looked at by
+  # our arithmetic.
   -ffp-contract=off -fno-math-errno -fno-trapping-math
   -fstack-protector-strong
   "$<$<COMPILE_LANGUAGE:C>:SHELL:-include ${PROJECT_SOURCE_DIR}/engine/base/banned.h>")

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# The whole job on synthetic pictures: demo.sh BUILD_FOLDER (make demo builds first, then runs this).
+# A tour on synthetic pictures: demo.sh BUILD_FOLDER. make demo builds first, then runs this.
 #
-# Draws two domains, starts a service of its own, pre-trains a small ViT on the first domain, and tunes parts of it on the second: layers chosen by
-# the angles of a probe, then a sweep over strategies, then a greedy soup of everything that was tuned, which is evaluated and classifies. All of it
-# goes through the HTTP API. On a terminal the service then stays for the dashboard until Ctrl-C; otherwise, or with DEMO_STAY=0, it is stopped.
+# Draws two domains, starts its own service, and pre-trains a small ViT on the first domain. Then it
+# tunes parts of the ViT on the second domain: layers chosen by the angles of a probe, then a sweep
+# over strategies, then a greedy soup of all tuned models, which it evaluates and classifies with.
+# All of it uses the HTTP API. On a terminal the service then stays for the dashboard until Ctrl-C;
+# otherwise, or with DEMO_STAY=0, it is stopped.
 set -euo pipefail
 
 build=$(cd "${1:?usage: demo.sh BUILD_FOLDER}" && pwd)
 folder=$build/demo
 strategies=(full attention ffn linear)
-# What every run on domain b has in common. A model this small wants a higher rate than the ones that the defaults are for.
+# The settings of every run on domain b. A model this small needs a higher rate than the defaults,
+# which are for larger models.
 settings='{"epochs":8,"batch_size":32,"lr":1e-3,"head":"random"}'
 
 say() { printf '\n== %s\n' "$*"; }
@@ -103,7 +106,8 @@ pretrain() {
     model=$(jq -r .result.model "$folder/pretrain.json")
 }
 
-# Layers chosen by their angles: a short full fine-tuning measures them, then the run itself starts again from the pre-trained weights.
+# Layers chosen by their angles: a short full fine-tuning measures the angles. The run itself then
+# starts again from the pre-trained weights.
 guided() {
     say "domain b: a probe, and the 3 attention and 3 FFN layers that turned most in it"
     run guided "$(jq -n --arg model "$model" --argjson settings "$settings" '$settings + {name: "guided", model: $model, dataset: "domain-b",

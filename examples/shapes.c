@@ -1,12 +1,13 @@
 /*
  * Draws labelled pictures for the demo: shapes filled with textures, as JPEGs in CLASS folders.
  *
- * There are two domains, made of the same shapes and textures in different pairings, so that what a network learns on
- * one helps on the other without answering it. Domain a is clean: bright colours on calm backgrounds. Domain b is what
- * a small lab has: dull colours, cluttered backgrounds, noise and blur. In both, place, size, angle and colours say
- * nothing about the class.
+ * There are two domains, made of the same shapes and textures in different pairings, so that what a
+ * network learns on one helps on the other without answering it. Domain a is clean: bright colours
+ * on calm backgrounds. Domain b is what a small lab has: dull colours, cluttered backgrounds, noise
+ * and blur. In both, place, size, angle and colours say nothing about the class.
  *
- * Each picture depends on (seed, domain, split, class, number) alone: the same command gives the same bytes.
+ * Each picture depends on (seed, domain, split, class, number) alone: the same command gives the
+ * same bytes.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -24,7 +25,7 @@ enum { MAX_SIZE = 512, PATH_SIZE = 4096, SAMPLES = 3 };
 
 static const double pi = 3.14159265358979323846;
 
-/* ------------------------------------------------------------ random numbers ------------------------------------ */
+/* ---------------------------------------------------------------- random numbers -------------- */
 
 /* SplitMix64 (Steele, Lea and Flood, 2014): one 64-bit state, passes BigCrush, two lines. */
 struct rng {
@@ -69,7 +70,7 @@ static void rng_init(struct rng *rng, const uint64_t *keys, int count)
 	}
 }
 
-/* ------------------------------------------------------------ shapes and textures ------------------------------- */
+/* ---------------------------------------------------------------- shapes and textures --------- */
 
 /* A shape in its own coordinates, where it fills about the unit circle: is (x, y) inside? */
 typedef bool shape_fn(double x, double y);
@@ -93,7 +94,8 @@ static bool star(double x, double y)
 {
 	const double fifth = 2 * pi / 5, angle = fabs(remainder(atan2(x, y), fifth));
 
-	/* The straight edge from a tip at radius 1 to the notch at radius 0.42, half a fifth further round. */
+	/* The straight edge from a tip at radius 1 to the notch at radius 0.42, half a fifth
+	 * further round. */
 	const double nx = 0.42 * sin(fifth / 2), ny = 0.42 * cos(fifth / 2), r = hypot(x, y);
 	return r * cos(angle) * nx + (r * sin(angle)) * (1 - ny) < nx;
 }
@@ -165,9 +167,10 @@ struct domain {
 		int texture, shape;
 	} classes[10];
 	int class_count;
-	double saturation, contrast; /* of the colours; contrast is the least distance in lightness to the background */
-	double noise, blur;          /* at most: standard deviation in levels, number of passes */
-	int clutter;                 /* at most so many blots behind the shape */
+	/* of the colours; contrast is the least distance in lightness to the background */
+	double saturation, contrast;
+	double noise, blur; /* at most: standard deviation in levels, number of passes */
+	int clutter;        /* at most so many blots behind the shape */
 };
 
 static const struct domain domains[] = {
@@ -205,7 +208,7 @@ static const struct domain domains[] = {
      4},
 };
 
-/* ------------------------------------------------------------ drawing ------------------------------------------- */
+/* ---------------------------------------------------------------- drawing --------------------- */
 
 struct colour {
 	double rgb[3]; /* 0 to 1 */
@@ -230,7 +233,8 @@ struct blot {
 	struct colour ink;
 };
 
-/* Everything that varies in one picture. Places are in units of half the picture, from its centre. */
+/* Everything that varies in one picture. Places are in units of half the picture, from its
+ * centre. */
 struct scene {
 	shape_fn *inside;
 	texture_fn *texture;
@@ -343,7 +347,7 @@ static void picture(uint8_t *rgb, const struct domain *domain, int class, int si
 		rgb[i] = (uint8_t)lrint(fmin(fmax(planes[at][i] + noise * rng_normal(rng), 0), 255));
 }
 
-/* ------------------------------------------------------------ files --------------------------------------------- */
+/* ---------------------------------------------------------------- files ----------------------- */
 
 static void fail(const char *what)
 {
@@ -433,7 +437,7 @@ static void draw_all(const struct options *options)
 	}
 }
 
-/* ------------------------------------------------------------ command line -------------------------------------- */
+/* ---------------------------------------------------------------- command line ---------------- */
 
 static const char usage[] =
     "usage: shapes --domain a|b [options] FOLDER\n"
