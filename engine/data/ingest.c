@@ -247,7 +247,7 @@ static void judge_content(struct reading *r)
 /* Reads the entry to its end; keeps its bytes while it may become a sample. */
 static int read_entry(struct ingest *in, struct reading *r, struct gn_error *err)
 {
-	enum { ENOUGH = 16 }; /* bytes that tell what it is */
+	enum { ENOUGH = 16 }; /* bytes that are enough to recognise it */
 	const char *damage;
 	const void *bytes;
 	size_t size;

@@ -219,7 +219,7 @@ static JDIMENSION read_rows(struct job *job, uint8_t *rgb, JDIMENSION count)
 	return jpeg_read_scanlines(in, rows, count);
 }
 
-/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. */
+/* Reads strip by strip, into the whole picture or into a separate buffer. */
 static void read_strips(struct job *job, const struct gn_rows *to)
 {
 	struct jpeg_decompress_struct *in = &job->in;

@@ -193,8 +193,8 @@ static void read_row_of_whole(struct job *job, const struct gn_rows *to, uint8_t
 		look_for_client(job, to);
 }
 
-/* Strip by strip: a strip lies in the whole picture, or in a buffer of its own. When nobody wants
- * the rows, there may be more passes. */
+/* Reads strip by strip, into the whole picture or into a separate buffer. There may be more passes
+ * if the rows are dropped. */
 static void read_strips(struct job *job, const struct gn_rows *to, const struct gn_image_info *info, int passes)
 {
 	size_t stride = (size_t)info->width * 3;

@@ -1,8 +1,9 @@
 /*
- * Attention of one head, forward and backward, so that its scores never leave the cache: query rows
- * go by tiles of MR (forward) or blocks of a few tiles (backward) against all keys. Keys, values
- * and, backward, queries and output gradients of the head are packed into panels first. The
- * backward pass recomputes the probabilities and needs neither the output nor its log-sum.
+ * Attention of one head, forward and backward, whose scores never leave the cache. Tiles of MR
+ * query rows (forward), or blocks of a few tiles (backward), are multiplied with all keys. First
+ * the keys and values of the head are packed into panels; the backward pass also packs the queries
+ * and the output gradients. It computes the probabilities again, and needs neither the output nor
+ * its log-sum.
  *
  * Scratch widths: Tp and Dp are T and D rounded up to whole vectors.
  */
@@ -24,8 +25,8 @@ static inline int panel_width(int n, int j)
 	return n - j > VL ? NR : VL;
 }
 
-/* Panels of b with a last one of a single vector where that is enough; panel j (a multiple of NR)
- * starts at out + j * K. */
+/* Packs b into panels. The last panel has a single vector if that is enough. Panel j (a multiple of
+ * NR) starts at out + j * K. */
 static void pack_panels(float *out, const float *b, ptrdiff_t ldb, bool transposed, int K, int cols)
 {
 	for (int j = 0; j < cols; j += NR)
@@ -133,7 +134,7 @@ static void attention_tile(float *out, float *lse, const struct gn_head *h, int 
 	}
 }
 
-/* What a backward pass keeps in its scratch. */
+/* The scratch memory of a backward pass. */
 struct backward {
 	float *keys_t, *values_t;     /* [D, Tp] panels of columns t */
 	float *keys, *queries, *dout; /* [T or Q, Dp] panels of columns d */

@@ -2,9 +2,9 @@
  * The CPU backend's context, and functions that its operations share.
  *
  * Every operation is one OpenMP region: threads take fixed shares (gn_share) of rows, tiles or
- * elements, so that a sum's order depends on the number of threads at most. Work memory belongs to
- * the context, grows when an operation needs more than any before it, and is taken before the
- * region starts; when that fails the operation does nothing and sync() reports it.
+ * elements, so that the order of a sum depends only on the number of threads. Work memory belongs
+ * to the context. It grows if an operation needs more than all before it, and is allocated before
+ * the region starts. If that fails, the operation does nothing and sync() reports the error.
  */
 #ifndef GN_CPU_H
 #define GN_CPU_H

@@ -1,10 +1,10 @@
 /*
  * Products: tiles of MR x NR outputs in registers, over packed panels of the right operand.
  *
- * The left operand is read where it lies, one broadcast a row; the panel streams from L2. A tile's
- * sum over k is one chain of multiply-adds, so that its bits do not depend on how the rows or
- * columns are shared among threads. The epilogue runs on each tile while it is in L1, on lines that
- * were prefetched before the tile's sum began.
+ * The left operand is read in place, with one broadcast for each row; the panel is read from L2. A
+ * tile's sum over k is one chain of multiply-adds, so that its bits do not depend on how threads
+ * share the rows or columns. The epilogue runs on each tile while it is in L1, on lines that were
+ * prefetched before the tile's sum began.
  */
 #ifndef GN_CPU_GEMM_KERNEL_H
 #define GN_CPU_GEMM_KERNEL_H
@@ -101,9 +101,9 @@ static gn_tile *const tiles[MR + 1][2] = {{NULL, NULL}, ENTRY(1), ENTRY(2), ENTR
 #endif
 };
 
-/* Row tile `index` of `rows` rows: as equal as can be, none above MR. Packed left operands have
- * whole tiles and one rest instead, so that their places do not depend on how the rows are
- * shared. */
+/* Row tile `index` of `rows` rows. The tiles are as equal as possible and have at most MR rows.
+ * Packed left operands instead have whole tiles and one smaller one, so that their places do not
+ * depend on how the rows are shared. */
 static inline int tile_count(int rows)
 {
 	return (rows + MR - 1) / MR;
@@ -116,14 +116,13 @@ static inline int tile_start(int rows, int index)
 	return index * (rows / count) + (index < extra ? index : extra);
 }
 
-/* Rows that packing takes at a time: their lines stay in L1 until every tile or panel has had its
- * share. */
+/* Rows that are packed at a time: their lines stay in L1 until every tile or panel has its part. */
 #define PACK_ROWS 16
 
 /*
- * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors:
- * what goes past column n is overwritten by the row after it, and may be read because the row of
- * `a` goes on.
+ * Rows k .. k+depth-1 of one tile's n columns. The first `loose` rows are written in whole vectors.
+ * The next row overwrites the values beyond column n. They may be read because the row of `a` has
+ * more columns.
  */
 static inline void pack_a_tile(float *out, float *sums, const float *a, ptrdiff_t lda, int n, int depth, int loose)
 {
@@ -170,7 +169,7 @@ static inline void pack_block(float *out, ptrdiff_t ldo, const float *b, ptrdiff
 		vstore(out + k * ldo, r[k]);
 }
 
-/* The same with every row and column there. */
+/* The same for a complete block. */
 static inline void pack_whole_block(float *out, ptrdiff_t ldo, const float *b, ptrdiff_t ldb)
 {
 	vf r[VL];
@@ -241,8 +240,8 @@ static inline vf activate(enum gn_activation activation, vf x, vf *derivative)
 
 /*
  * Epilogue of one vector of columns, over the tile's rows: z is the tile's, `at` the offset of its
- * first element in [M, ld] matrices, col its column, n how many of the lanes exist. The flags are
- * constants where it is called, so that each case is a loop without branches.
+ * first element in [M, ld] matrices, col its column, n how many of the lanes exist. The callers
+ * pass constant flags, so that each case is a loop without branches.
  */
 static inline __attribute__((always_inline)) void epilogue_vector(const struct gn_gemm *g, const float *z, ptrdiff_t at,
                                                                   int rows, int col, const int n, const bool activated,
@@ -332,7 +331,7 @@ static void finish_plain(const struct gn_gemm *g, float z[MR][NR], ptrdiff_t at,
 	}
 }
 
-/* Asks for the lines that finishing a tile will touch; the tile's sum hides the wait. */
+/* Prefetches the lines that finishing a tile will use; the tile's sum hides the latency. */
 static inline void prefetch_tile(const struct gn_gemm *g, ptrdiff_t at, int rows)
 {
 	const float *reads = g->finish == GN_FINISH_ACT_GRAD ? g->pre : g->epilogue ? g->epilogue->residual : NULL;

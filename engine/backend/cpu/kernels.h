@@ -1,11 +1,11 @@
 /*
  * The single-threaded kernels of the CPU backend, compiled once for each instruction set
- * (kernels_avx512.c, kernels_avx2.c, kernels_plain.c) from the *_kernel.h files and reached through
- * one table, so that the rest of the backend is compiled once, for the base machine, and chooses at
- * run time.
+ * (kernels_avx512.c, kernels_avx2.c, kernels_plain.c) from the *_kernel.h files. They are called
+ * through one table, so that the rest of the backend is compiled once, for the base machine, and
+ * chooses at run time.
  *
- * A kernel works on the rows, columns or elements that it is given; sharing them among threads is
- * the caller's work. None allocates.
+ * A kernel processes the rows, columns or elements that it is given; the caller shares them among
+ * threads. No kernel allocates.
  */
 #ifndef GN_CPU_KERNELS_H
 #define GN_CPU_KERNELS_H
@@ -22,10 +22,9 @@ enum gn_finish {
 
 /*
  * One thread's part of out[M,N] = finish(a[M,K] b[K,N]): rows row0 .. row0+rows-1, columns col0 ..
- * col0+cols-1. a points at row row0; element (i, k) is a[i * a_row + k], or, with a_row 0, a holds
- * row tiles as pack_a leaves them. b holds panels of `nr` columns from col0 on, each [K, nr]: col0
- * is a multiple of nr. out, pre, act_out and the epilogue's matrices are [M, ld], pointing at row
- * 0, column 0.
+ * col0+cols-1. a points at row row0; element (i, k) is a[i * a_row + k]. If a_row is 0, a has row
+ * tiles from pack_a. b holds panels of `nr` columns from col0 on, each [K, nr]: col0 is a multiple
+ * of nr. out, pre, act_out and the epilogue's matrices are [M, ld], pointing at row 0, column 0.
  */
 struct gn_gemm {
 	float *out;
@@ -37,8 +36,8 @@ struct gn_gemm {
 	const float *pre;
 	float *act_out;
 	enum gn_activation activation;
-	/* gemm_floats(K) to copy left rows to, group by group; NULL: they are read where they
-	 * lie */
+	/* memory of gemm_floats(K) to copy left rows to, group by group; NULL: they are read in
+	 * place */
 	float *work;
 };
 
@@ -47,8 +46,7 @@ struct gn_head {
 	const float *q, *k, *v;
 	ptrdiff_t stride, out_stride;
 	int T, Q, D;
-	/* q of the head that this thread takes next, fetched into the cache on the way; NULL:
-	 * none */
+	/* q of this thread's next head, to be prefetched; NULL if there is none */
 	const float *next;
 	float *scratch; /* attention_floats or attention_backward_floats of it, 64-byte aligned */
 };

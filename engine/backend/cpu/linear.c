@@ -55,8 +55,8 @@ static void run_rows(const struct gn_kernels *k, struct gn_gemm *g, const float 
 		k->gemm(g);
 }
 
-/* Takes the next row tiles of `count`: a share of what is left, at most `most`. Returns how many, 0
- * at the end. */
+/* Takes the next row tiles of `count`: a share of the remaining ones, at most `most`. Returns their
+ * number, 0 at the end. */
 static int take_tiles(atomic_int *next, int count, int threads, int most_tiles, int *first)
 {
 	int at = atomic_load_explicit(next, memory_order_relaxed), n;
@@ -121,8 +121,8 @@ static bool aliases(int K)
 
 /*
  * Few rows (one image): each thread packs a panel of its columns and multiplies all rows by it
- * while it is in L2. `copy` is room for M rows of K + 16 floats where rows alias, else NULL; panels
- * is room for one panel a thread.
+ * while it is in L2. `copy` has room for M rows of K + 16 floats if rows alias, else NULL. panels
+ * has room for one panel for each thread.
  */
 static void product_by_columns(struct gn_ctx *ctx, const struct gn_gemm *job, const float *b, ptrdiff_t ldb,
                                bool transposed, int M, int N, float *panels, float *copy)

@@ -1,7 +1,7 @@
 /*
- * A soup's sums, value by value: fixed chunks that threads take, each a loop for the compiler's
- * vectors. Products and sums are rounded one by one (the build contracts nothing), as every backend
- * rounds them.
+ * A soup's sums, value by value: the threads share fixed chunks, and each chunk is a loop for the
+ * compiler's vectors. Each product and sum is rounded separately (the build does not contract
+ * them), as in every backend.
  */
 #include "backend/cpu/cpu.h"
 
