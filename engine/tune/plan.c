@@ -292,9 +292,9 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 		if (*needed <= d->limit)
 			return 0;
 		if (micro == 1 || d->config->micro_batch_size)
-			return gn_fail(err, GN_NO_MEMORY, "batch_size", "needs %llu bytes of %smemory, %llu are available",
-			               (unsigned long long)*needed, d->backend->unified ? "" : "the GPU's ",
-			               (unsigned long long)d->limit);
+			return gn_fail(err, GN_NO_MEMORY, "batch_size",
+			               "needs %llu bytes of %smemory, %llu are available", (unsigned long long)*needed,
+			               d->backend->unified ? "" : "the GPU's ", (unsigned long long)d->limit);
 	}
 }
 
