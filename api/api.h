@@ -227,7 +227,7 @@ struct gn_sweep_state {
 	const char *status;              /* of the sweep, in the words of a run's status */
 };
 void gn_api_sweep_state(struct gn_sweep_state *state, struct gn_request *r, const struct gn_sweep_row *row);
-/* A sweep's resource; with_table adds rows and summary. New reference. */
+/* A sweep's resource. table adds its rows and summary. New reference. */
 json_t *gn_api_sweep_resource(struct gn_request *r, const struct gn_sweep_row *row, bool table);
 
 /* ---------------------------------------------------------------- curves and angles ----------- */

@@ -7,7 +7,7 @@
 /*
  * out [grid_out * grid_out, dim] from in [grid_in * grid_in, dim]: rows of patches, row-major, no
  * prefix tokens. All four methods are bicubic; an equal grid is a copy.
- *   TIMM         antialiased (Keys a = -0.5), half-pixel centres; DINOv2 with registers does the same
+ *   TIMM         antialiased (Keys a = -0.5), half-pixel centres; also DINOv2 with registers
  *   HF           a = -0.75, half-pixel centres
  *   DINOV2       as HF, with the scale (grid_out + 0.1) / grid_in that DINOv2 gives to PyTorch
  *   TORCHVISION  a = -0.75, corners aligned
