@@ -51,8 +51,8 @@ static int refuse_folder(const struct gn_cli *cli, const char *out)
 
 	snprintf(path, sizeof path, "%s/job.json", out);
 	if (access(path, F_OK) == 0)
-		fprintf(stderr, "gonio: %s already holds a job; to continue it: gonio %s %s\n", out,
-		        cli->command->name, out);
+		fprintf(stderr, "gonio: %s already holds a job; to continue it: gonio %s %s\n", out, cli->command->name,
+		        out);
 	else
 		fprintf(stderr, "gonio: %s is not an empty folder\n", out);
 	return GN_CLI_FAILED;
