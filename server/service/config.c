@@ -70,7 +70,8 @@ static const struct option_row table[] = {
     {"cors", OPTION_TEXT, MEMBER(cors), 0, 0, "", "ORIGIN",
      "the origin of other sites' pages that may call the API; none by default"},
     {"log-format", OPTION_CHOICE, MEMBER(log_format), 0, 0, "text", "text|json", "form of the log lines on stderr"},
-    {"log-level", OPTION_CHOICE, MEMBER(log_level), 0, 0, "info", "error|warn|info|debug", "the least level that is logged"},
+    {"log-level", OPTION_CHOICE, MEMBER(log_level), 0, 0, "info", "error|warn|info|debug",
+     "the least level that is logged"},
     {"insecure", OPTION_FLAG, MEMBER(insecure), 0, 0, "0", NULL, "allow an address that other machines can reach"},
 };
 enum { TABLE_ROWS = sizeof table / sizeof table[0] };
