@@ -9,15 +9,16 @@
 
 #include "data/transform.h"
 #include "base/files.h"
+#include "base/machine.h"
 #include "base/random.h"
 
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define THREADS_CHOSEN_MAX 8
+#define THREADS_CHOSEN_MAX 128
+#define MEMORY_PER_THREAD  (256ull << 20) /* of the machine's: a picture may lie in memory as a whole */
 
 enum kept { NOT_KEPT, BEING_KEPT, KEPT };
 
@@ -303,13 +304,20 @@ void gn_loader_stop(struct gn_loader *loader)
 
 /* ---------------------------------------------------------------- life cycle ------------------ */
 
+/* As many as compute, and no more than memory allows. */
+static int choose_threads(void)
+{
+	uint64_t room = gn_machine_memory() / MEMORY_PER_THREAD;
+	int threads = gn_machine_processors();
+
+	threads = threads > THREADS_CHOSEN_MAX ? THREADS_CHOSEN_MAX : threads;
+	return room < 1 ? 1 : room < (uint64_t)threads ? (int)room : threads;
+}
+
 static int start_threads(struct gn_loader *loader, int threads, struct gn_error *err)
 {
-	if (threads < 1) {
-		long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-		threads = processors < 1 ? 1 : processors > THREADS_CHOSEN_MAX ? THREADS_CHOSEN_MAX : (int)processors;
-	}
+	if (threads < 1)
+		threads = choose_threads();
 	loader->ids = gn_alloc((size_t)threads, sizeof *loader->ids, err);
 	if (!loader->ids)
 		return -1;

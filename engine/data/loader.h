@@ -3,8 +3,8 @@
  * only on the arguments, never on the timing of threads.
  *
  * At most two batches exist: the one that the caller holds and the one that is being made. Pixels
- * that do not change from epoch to epoch (no random crop) are kept, 8 bits each, as long as they
- * fit, so that later epochs decode nothing.
+ * that do not change from epoch to epoch (no random crop) are kept, 8 bits each, of the first
+ * images that fit. Later epochs decode the others alone.
  */
 #ifndef GN_LOADER_H
 #define GN_LOADER_H
@@ -13,7 +13,8 @@
 
 struct gn_loader;
 
-/* dataset and preprocess must outlive the loader. threads 0: chosen. seed: of the augmentation. */
+/* dataset and preprocess must outlive the loader. threads 0: as many as processors, where memory
+ * allows. seed: of the augmentation. */
 int gn_loader_new(struct gn_loader **out, const struct gn_dataset *dataset, const struct gn_preprocess *preprocess,
                   int image_size, enum gn_augment augment, uint64_t seed, int threads, uint64_t pixel_cache_bytes,
                   uint64_t max_pixels, struct gn_error *err);

@@ -92,8 +92,7 @@ static int open_loader(struct gn_evaluator *e, bool several, struct gn_error *er
 	const struct gn_evaluate_options *o = e->options;
 	uint64_t side = (uint64_t)o->model->arch.image_size, bytes = (uint64_t)e->count * side * side * 3;
 
-	if (!several || bytes > KEPT_PIXELS_MAX)
-		bytes = 0;
+	bytes = !several ? 0 : bytes < KEPT_PIXELS_MAX ? bytes : KEPT_PIXELS_MAX;
 	return gn_loader_new(&e->loader, o->dataset, &e->preprocess, o->model->arch.image_size, GN_AUGMENT_NONE, 0,
 	                     o->loader_threads, bytes, o->max_pixels, err);
 }

@@ -267,11 +267,8 @@ static void start_event(struct gn_trainer *t, bool resumed)
 
 static int open_loader(struct gn_trainer *t, struct gn_error *err)
 {
-	uint64_t pixels = gn_pixel_cache_bytes(t->arch.image_size, t->stage > 0, t->config.augment,
-	                                       t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
-
 	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size,
-	                     t->config.augment, t->config.seed, t->options->loader_threads, pixels,
+	                     t->config.augment, t->config.seed, t->options->loader_threads, t->plan.memory.pixel_cache,
 	                     t->options->max_pixels, err);
 }
 

@@ -5,18 +5,19 @@
 #include "tune/plan.h"
 
 #include "backend/arena.h"
+#include "base/machine.h"
 #include "backend/count/count.h"
 #include "vit/vit.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* Token rows of a micro-batch. With more, products get no faster and only need more memory. */
-#define USEFUL_ROWS     2048
-#define USEFUL_ROWS_GPU 65536
-#define PREFIX_FILE_MAX (64ull << 30) /* writing a larger cache takes longer than it saves */
-#define PIXEL_CACHE_MAX (512ull << 20)
+#define USEFUL_ROWS       2048
+#define USEFUL_ROWS_GPU   65536
+#define PREFIX_FILE_MAX   (64ull << 30) /* writing a larger cache takes longer than it saves */
+#define PIXEL_CACHE_MAX   (64ull << 30)
+#define PIXEL_CACHE_SHARE 8 /* at most an eighth of the memory: other jobs have theirs */
 /* Code, libraries, the packing of the product kernels, decoders: the part of a worker's peak beyond
  * all other parts, as measured by gonio bench. */
 #define PROCESS_BYTES (40ull << 20)
@@ -61,15 +62,6 @@ size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *a
 	size_t pass = gn_pass_bytes(be, arch, NULL, micro, 0, stage);
 
 	return pass == SIZE_MAX ? pass : pass + gn_prefix_spare_bytes(be, arch, micro, stage);
-}
-
-uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,
-                              int val_images)
-{
-	uint64_t images = (uint64_t)val_images + (augment == GN_AUGMENT_NONE ? (uint64_t)train_images : 0);
-	uint64_t bytes = images * 3 * (uint64_t)image_size * (uint64_t)image_size;
-
-	return prefix_cached || bytes > PIXEL_CACHE_MAX ? 0 : bytes;
 }
 
 /* ---------------------------------------------------------------- counts ---------------------- */
@@ -259,10 +251,8 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 	plan->memory.gradients = tuned;
 	plan->memory.optimizer = tuned * (d->config->optimizer == GN_ADAMW ? 2 : 1);
 	plan->memory.activations = pass > fill ? pass : fill;
-	plan->memory.process = PROCESS_BYTES +
-	                       2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size) +
-	                       gn_pixel_cache_bytes(d->arch->image_size, plan->prefix_cached, d->config->augment,
-	                                            d->train_images, d->val_images);
+	plan->memory.process =
+	    PROCESS_BYTES + 2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size);
 	if (!be->unified) {
 		uint64_t extra = gpu_extra_bytes(d);
 
@@ -272,6 +262,30 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 	}
 	plan->memory.total = plan->memory.weights + plan->memory.gradients + plan->memory.optimizer +
 	                     plan->memory.activations + plan->memory.prefix_cache + plan->memory.process;
+}
+
+/*
+ * Pixels that are the same in each epoch are kept: the validation images', and the training images'
+ * when they are not cropped at random. They take what nothing else needs, so they change no other
+ * choice.
+ */
+static void plan_pixels(struct gn_plan *plan, const struct draft *d)
+{
+	uint64_t side = (uint64_t)d->arch->image_size, image = 3 * side * side,
+	         room = d->host_limit / PIXEL_CACHE_SHARE;
+	uint64_t images =
+	    (uint64_t)d->val_images + (d->config->augment == GN_AUGMENT_NONE ? (uint64_t)d->train_images : 0);
+	uint64_t taken = d->backend->unified ? plan->memory.total : plan->memory.process + plan->memory.prefix_cache;
+
+	room = room > PIXEL_CACHE_MAX ? PIXEL_CACHE_MAX : room;
+	if (plan->prefix_cached || taken >= d->host_limit)
+		room = 0;
+	else if (room > d->host_limit - taken)
+		room = d->host_limit - taken;
+	images = images < room / image ? images : room / image;
+	plan->memory.pixel_cache = images * image;
+	plan->memory.process += plan->memory.pixel_cache;
+	plan->memory.total += plan->memory.pixel_cache;
 }
 
 static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struct gn_error *err)
@@ -298,11 +312,6 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 	}
 }
 
-static uint64_t machine_memory(void)
-{
-	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 {
 	plan->image_size = d->arch->image_size;
@@ -315,8 +324,10 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 	count_parameters(plan, d);
 	count_units(plan, d);
 	plan_prefix(plan, d);
-	if (choose_micro_batch(plan, d, err) ||
-	    count_step(&plan->flops_first_epoch_step, &plan->bytes_first_epoch_step, plan, d, 0, err))
+	if (choose_micro_batch(plan, d, err))
+		return -1;
+	plan_pixels(plan, d);
+	if (count_step(&plan->flops_first_epoch_step, &plan->bytes_first_epoch_step, plan, d, 0, err))
 		return -1;
 	if (!plan->prefix_cached) {
 		plan->flops_per_step = plan->flops_first_epoch_step;
@@ -333,7 +344,7 @@ static uint64_t memory_of(const struct gn_device *device)
 
 	if (device && !device->backend->unified)
 		gn_device_describe(device, &info);
-	return info.memory_bytes ? info.memory_bytes : machine_memory();
+	return info.memory_bytes ? info.memory_bytes : gn_machine_memory();
 }
 
 int gn_plan_make(struct gn_plan *out, const struct gn_arch *arch, const struct gn_run_config *config, int classes,
@@ -363,7 +374,7 @@ int gn_plan_make_on(struct gn_plan *out, const struct gn_device *device, enum gn
 		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s",
 		               gn_precision_name(precision));
 	d.limit = memory_limit ? memory_limit : memory_of(device);
-	d.host_limit = d.backend->unified ? d.limit : machine_memory();
+	d.host_limit = d.backend->unified ? d.limit : gn_machine_memory();
 	if (gn_run_arch(&run_arch, arch, config, classes, err) || gn_vit_check(d.backend, &run_arch, err) ||
 	    gn_layout_init(&layout, &run_arch, err))
 		goto done;

@@ -17,9 +17,5 @@ int gn_prefix_stage(const struct gn_gradplan *plan);
 size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage);
 /* The part of it that is the copy. */
 size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage);
-/* Bytes of decoded pixels that a run may keep instead of decoding again: evaluation images, and training images when
- * they are not augmented; 0 where the prefix cache makes it pointless or where they do not fit. */
-uint64_t gn_pixel_cache_bytes(int image_size, bool prefix_cached, enum gn_augment augment, int train_images,
-                              int val_images);
 
 #endif

@@ -1,5 +1,5 @@
-/* Strategies and plans: the published parameter counts (docs/method.md, "Strategies"), patterns,
- * the ideal costs (there, "Costs"), and plans that fail. */
+/* Strategies and plans: the published parameter counts (docs/method.md, "Strategies"), patterns, the ideal costs (there,
+ * "Costs"), and plans that refuse. */
 #include "gonio.h"
 
 #include <math.h>
@@ -52,8 +52,8 @@ static struct gn_plan plan_of(const struct gn_arch *arch, const struct gn_run_co
 
 static void test_published_counts(void **state)
 {
-	/* docs/method.md, "Strategies": ViT-B/16 with 100 classes; thirds from one block's
-	 * 7,087,872; norm and bias by counting */
+	/* docs/method.md, "Strategies": ViT-B/16 with 100 classes; thirds from one block's 7,087,872; norm and bias by
+	 * counting */
 	static const struct {
 		enum gn_strategy_kind kind;
 		size_t tuned;
@@ -81,8 +81,8 @@ static void test_published_counts(void **state)
 	}
 }
 
-/* FAPFT in docs/method.md, "Strategies": seven layers of each group, whichever they are; with its
- * norm a layer is what one would write in patterns. */
+/* FAPFT in docs/method.md, "Strategies": seven layers of each group, whichever they are; with its norm a layer is what
+ * one would write in patterns. */
 static void test_seven_and_seven_layers(void **state)
 {
 	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp",
@@ -133,8 +133,8 @@ static void test_layers_that_are_not_there(void **state)
 
 static void test_small_dinov2_counts(void **state)
 {
-	/* docs/method.md, "Reference run": ViT-S/14 at 112 px, 28 classes, layer scale. Attention
-	 * and FFN tune their layer scale too: 12 x 384 more */
+	/* docs/method.md, "Reference run": ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their
+	 * layer scale too: 12 x 384 more */
 	struct gn_arch arch = {.image_size = 518,
 	                       .patch_size = 14,
 	                       .dim = 384,
@@ -194,8 +194,7 @@ static void test_ideal_units(void **state)
 	}
 }
 
-/* Forward products of a ViT, counted by hand; the last block's projection and FFN run on one row an
- * image. */
+/* Forward products of a ViT, counted by hand; the last block's projection and FFN run on one row an image. */
 static void test_flops(void **state)
 {
 	double T = 197, C = 768, block = 2 * T * 12 * C * C + 4 * T * T * C;
@@ -213,8 +212,7 @@ static void test_flops(void **state)
 	config = defaults(GN_FULL);
 	config.batch_size = 10;
 	plan = plan_of(&vit_b16, &config, 100);
-	/* backward: twice every product (dX of the patches is not needed), five products of
-	 * attention for two */
+	/* backward: twice every product (dX of the patches is not needed), five products of attention for two */
 	double backward = 11 * (2 * 2 * T * 12 * C * C + 10 * T * T * C) + 2 * (2 * T * 3 * C * C + 2 * 9 * C * C) +
 	                  d_attention + patch + 2 * head;
 	assert_true(fabs(plan.flops_per_step / (10 * (forward + backward)) - 1) < 1e-12);
@@ -281,21 +279,55 @@ static void test_micro_batches(void **state)
 	struct gn_run_config config = defaults(GN_FULL);
 	struct gn_error err = {0};
 	struct gn_plan plan, small;
+	uint64_t less;
 
 	(void)state;
 	plan = plan_of(&vit_b16, &config, 100);
-	/* 64 images in 7 even shares of about 2048 rows */
-	assert_int_equal(plan.micro_batch_size, 10);
-	assert_int_equal(
-	    gn_plan_make(&small, &vit_b16, &config, 100, 1000, 200, plan.memory.total - ((uint64_t)100 << 20), &err),
-	    0);
+	assert_int_equal(plan.micro_batch_size, 10); /* 64 images in 7 even shares of about 2048 rows */
+	less = plan.memory.total - plan.memory.pixel_cache - ((uint64_t)100 << 20); /* kept pixels give way first */
+	assert_int_equal(gn_plan_make(&small, &vit_b16, &config, 100, 1000, 200, less, &err), 0);
 	assert_true(small.micro_batch_size < plan.micro_batch_size);
-	assert_true(small.memory.total <= plan.memory.total - ((uint64_t)100 << 20));
+	assert_true(small.memory.total <= less);
 	config.micro_batch_size = 64;
 	assert_true(plan_of(&vit_b16, &config, 100).memory.activations > 5 * plan.memory.activations);
 	assert_int_equal(gn_plan_make(&small, &vit_b16, &config, 100, 1000, 200, (uint64_t)1 << 30, &err), -1);
 	assert_int_equal(err.code, GN_NO_MEMORY);
 	assert_non_null(strstr(err.text, "needs"));
+}
+
+/* An eighth of the machine for pixels that are kept, or what is left, in whole images; and no
+ * other choice depends on it. */
+static void test_kept_pixels(void **state)
+{
+	const uint64_t image = 3 * 224 * 224, limit = (uint64_t)16 << 30;
+	struct gn_run_config config = defaults(GN_FULL);
+	struct gn_error err = {0};
+	struct gn_plan few, many, tight, bare;
+
+	(void)state;
+	config.augment = GN_AUGMENT_NONE;
+	config.micro_batch_size = 8;
+	assert_int_equal(gn_plan_make(&few, &vit_b16, &config, 100, 1000, 200, limit, &err), 0);
+	assert_int_equal(few.memory.pixel_cache, 1200 * image);
+	assert_int_equal(gn_plan_make(&many, &vit_b16, &config, 100, 1000000, 200, limit, &err), 0);
+	assert_int_equal(many.memory.pixel_cache, limit / 8 / image * image);
+	assert_int_equal(many.memory.total - many.memory.pixel_cache, few.memory.total - few.memory.pixel_cache);
+	assert_int_equal(many.micro_batch_size, few.micro_batch_size);
+	/* room for 10 images beside the rest */
+	bare = many;
+	bare.memory.total -= bare.memory.pixel_cache;
+	assert_int_equal(
+	    gn_plan_make(&tight, &vit_b16, &config, 100, 1000000, 200, bare.memory.total + 10 * image + 1, &err), 0);
+	assert_int_equal(tight.memory.pixel_cache, 10 * image);
+	assert_int_equal(tight.memory.total, bare.memory.total + 10 * image);
+	config.augment = GN_AUGMENT_STANDARD; /* training images differ in each epoch */
+	assert_int_equal(gn_plan_make(&few, &vit_b16, &config, 100, 1000, 200, limit, &err), 0);
+	assert_int_equal(few.memory.pixel_cache, 200 * image);
+	config = defaults(GN_LINEAR);
+	config.augment = GN_AUGMENT_NONE; /* the frozen prefix is kept instead */
+	assert_int_equal(gn_plan_make(&few, &vit_b16, &config, 100, 1000, 200, limit, &err), 0);
+	assert_true(few.prefix_cached);
+	assert_int_equal(few.memory.pixel_cache, 0);
 }
 
 static void test_refusals(void **state)
@@ -338,6 +370,7 @@ int main(void)
 	    cmocka_unit_test(test_flops),
 	    cmocka_unit_test(test_patterns),
 	    cmocka_unit_test(test_micro_batches),
+	    cmocka_unit_test(test_kept_pixels),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_prefix_needs_fixed_pictures),
 	};

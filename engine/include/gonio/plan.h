@@ -88,6 +88,9 @@ struct gn_plan {
 		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,
 		    total;       /* process: code, libraries, decoding buffers */
 		uint64_t device; /* the part of total on the GPU; 0 on a CPU */
+		/* The part of process for decoded pixels that are kept for later epochs, of as many
+		 * images as fit. */
+		uint64_t pixel_cache;
 	} memory;
 	/* Operations of forward and backward for one whole batch; a multiply and an add are two.
 	 * The first is a step that reads the kept prefix ... */
