@@ -50,7 +50,8 @@ struct gn_ctx_base {
 
 /* Operations on the output of a product, done in the same pass. */
 struct gn_epilogue {
-	const float *bias; /* [N], may be NULL */
+	/* [N], may be NULL: gn_mat, but float with float_out */
+	const void *bias;
 	enum gn_activation activation;
 	bool activate; /* out = act(z), where z = x W^T + bias */
 	gn_act *pre;   /* [M, N] = z, only with activate; may be NULL */

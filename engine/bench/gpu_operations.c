@@ -18,7 +18,7 @@ enum { CLASSES = GN_RIG_CLASSES, PIXELS = GN_RIG_PIXELS, WEIGHTS = GN_RIG_WEIGHT
 static void run_linear(struct gn_rig *r, enum gn_rig_buffer out, enum gn_rig_buffer x, struct gn_epilogue e, int N,
                        int K)
 {
-	e.bias = r->vector;
+	e.bias = r->bias;
 	r->be->linear(r->ctx, gn_rig_at(r, out), gn_rig_at(r, x), gn_rig_at(r, GN_RIG_W), &e, r->M, N, K);
 }
 

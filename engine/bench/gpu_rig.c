@@ -72,6 +72,7 @@ static void place(struct gn_rig *r)
 	}
 	for (int i = 0; i < 2; i++)
 		r->block[i] = gn_arena_take(&r->memory, r->block_bytes, 1);
+	r->bias = gn_arena_take(&r->memory, (size_t)4 * GN_RIG_C, r->be->mat_bytes);
 	r->vector = gn_arena_take(&r->memory, (size_t)4 * GN_RIG_C, sizeof(float));
 	r->d_vector = gn_arena_take(&r->memory, (size_t)4 * GN_RIG_C, sizeof(float));
 	r->d_tokens = gn_arena_take(&r->memory, (size_t)GN_RIG_T * GN_RIG_C, sizeof(float));
@@ -118,6 +119,7 @@ static int fill(struct gn_rig *r, struct gn_error *err)
 	n = (size_t)CUBE * CUBE;
 	for (size_t at = 0; at + n * r->be->mat_bytes <= r->block_bytes; at += n * r->be->mat_bytes)
 		r->be->upload_mat(r->ctx, r->block[1] + at, noise, n);
+	r->be->upload_mat(r->ctx, r->bias, noise, (size_t)4 * GN_RIG_C);
 	r->be->upload(r->ctx, r->vector, noise, (size_t)4 * GN_RIG_C * sizeof *noise);
 	r->be->upload(r->ctx, r->numbers, &numbers, sizeof numbers);
 	free(noise);

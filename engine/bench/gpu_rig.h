@@ -54,6 +54,7 @@ struct gn_rig {
 	int B, M;      /* images, and their rows */
 	int turn;      /* calls of this batch of calls so far */
 	struct gn_rig_copies buffers[GN_RIG_BUFFERS];
+	gn_mat *bias;                                 /* [4C] */
 	float *vector, *d_vector, *d_tokens, *losses; /* [4C], [4C], [T, C], [B] */
 	int32_t *labels;                              /* [B] */
 	char *block[2];                               /* of the ceilings */

@@ -46,8 +46,22 @@ int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, s
 
 bool gn_role_is_mat(enum gn_role role)
 {
-	return role == GN_PATCH_W || role == GN_QKV_W || role == GN_PROJ_W || role == GN_FC1_W || role == GN_FC2_W ||
-	       role == GN_HEAD_W || role == GN_HEAD_DIST_W;
+	switch (role) {
+	case GN_PATCH_W:
+	case GN_QKV_W:
+	case GN_PROJ_W:
+	case GN_FC1_W:
+	case GN_FC2_W:
+	case GN_HEAD_W:
+	case GN_HEAD_DIST_W:
+	case GN_QKV_B: /* biases are added to activations; those of the heads to float logits */
+	case GN_PROJ_B:
+	case GN_FC1_B:
+	case GN_FC2_B:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void gn_vit_shape_init(struct gn_vit_shape *s, const struct gn_arch *a)

@@ -157,7 +157,7 @@ static void shim_linear(struct gn_ctx *ctx, gn_act *o, const gn_act *x, const gn
 	struct shim *s = shim_of(ctx);
 	struct gn_epilogue twins = *e;
 	enum kind kind = e->float_out ? PLAIN : ACT;
-	twins.bias = in(s, e->bias, (size_t)N, PLAIN);
+	twins.bias = in(s, e->bias, (size_t)N, e->float_out ? PLAIN : MAT);
 	twins.scale = in(s, e->scale, (size_t)N, PLAIN);
 	twins.residual = in(s, e->residual, mul(M, N), kind);
 	twins.pre = out(s, e->pre, mul(M, N), ACT);

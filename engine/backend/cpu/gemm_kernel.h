@@ -252,7 +252,8 @@ static inline __attribute__((always_inline)) void epilogue_vector(const struct g
 	float *out = g->out + at, *pre_out = pre ? (float *)e->pre + at : NULL;
 	float *branch_out = branch ? (float *)e->branch + at : NULL;
 	const float *add = residual ? (const float *)e->residual + at : NULL;
-	vf bias = e->bias ? vload_upto(e->bias + col, n) : vzero(), unused;
+	const float *biases = e->bias;
+	vf bias = biases ? vload_upto(biases + col, n) : vzero(), unused;
 	vf scale = scaled ? vload_upto(e->scale + col, n) : vzero();
 	for (ptrdiff_t i = 0, o = 0; i < rows; i++, o += g->ld) {
 		vf x = vload(z + i * NR) + bias;

@@ -32,7 +32,7 @@ enum gn_cuda_slot {
 	GN_SCRATCH_A,       /* a product's operands, laid out so that the library takes them */
 	GN_SCRATCH_B,
 	GN_SCRATCH_D,
-	GN_SCRATCH_BIAS,    /* a bias as the library takes it, or its gradient */
+	GN_SCRATCH_BIAS,    /* an unaligned bias, or a bias gradient */
 	GN_SCRATCH_PARTIAL, /* partial sums over rows */
 	GN_SCRATCH_PATCHES, /* embedding: patches as rows */
 	GN_SCRATCH_TOKENS,  /* embedding: the patches' tokens, or their gradients, as rows; linear: rows in place */
@@ -194,7 +194,7 @@ struct gn_product {
 	bool out_float;
 	const void *add; /* out = product + add; of out's type, may be out. NULL: nothing */
 	enum gn_finish finish;
-	const float *bias; /* [cols] */
+	const void *bias;  /* [cols], of out's type */
 	void *aux;         /* [rows, cols] of gn_act */
 	float *sums;       /* [rows], where finish says so: only with float out */
 };

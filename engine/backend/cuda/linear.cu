@@ -7,8 +7,8 @@
  * of ours: all other activations, their gradients, and layer scale. A kernel adds the bias too
  * where the library has no algorithm with it.
  *
- * With bf16 the library reads a bias in bf16: it is rounded on the way, as PyTorch's autocast does.
- * z = x w^T + bias is rounded to bf16 before the activation, as there.
+ * In bf16 a bias is bf16, as the library reads it and as PyTorch's autocast rounds it; that of logits
+ * is float32. z = x w^T + bias is rounded to bf16 before the activation, as there.
  *
  * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. A step
  * of a large batch spends most of their time in activate_kernel, whose threads have two accesses a
@@ -129,7 +129,7 @@ template <bool quick> __device__ __forceinline__ float activation_of(enum gn_act
 
 /* What the epilogue kernel does to z[rows, cols], of type in; out is of type out. */
 struct finish {
-	const float *bias; /* NULL: z has it */
+	const void *bias; /* [cols] of out's type; NULL: z has it */
 	const float *scale;
 	enum gn_activation activation;
 	bool activate, keep_z; /* keep_z: z + bias goes back to where z was */
@@ -148,7 +148,7 @@ static __global__ void __launch_bounds__(256, 4)
 		float v[n], w[n];
 		gn_load(v, z + at);
 		if (f.bias) {
-			gn_load(w, f.bias + col);
+			gn_load(w, (const type *)f.bias + col);
 			for (int i = 0; i < n; i++)
 				v[i] += w[i];
 		}
@@ -189,7 +189,7 @@ static void run_finish(struct gn_ctx *ctx, type *out, in *z, act *branch, const 
 }
 
 /* The product with its bias; false where the bias is left to the caller. */
-static bool product_and_bias(struct gn_ctx *ctx, struct gn_product *p, const float *bias)
+static bool product_and_bias(struct gn_ctx *ctx, struct gn_product *p, const void *bias)
 {
 	p->finish = bias ? GN_FINISH_BIAS : GN_FINISH_NONE;
 	p->bias = bias;
@@ -231,7 +231,13 @@ static void linear_rows(struct gn_ctx *ctx, const struct gn_product *whole, cons
 		p.left.data = (const act *)p.left.data + (size_t)row * p.left.ld;
 		p.out = kept ? (void *)(kept + at) : scratch ? ctx->scratch[GN_SCRATCH_TOKENS] : (void *)(out + at);
 		p.out_float = sizeof(type) == 4 && !kept;
-		f.bias = product_and_bias(ctx, &p, e->bias) ? NULL : e->bias;
+		f.bias = e->bias;
+		if (sizeof(act) == 4 || p.out_float == e->float_out) { /* the bias has the product's type */
+			if (product_and_bias(ctx, &p, e->bias))
+				f.bias = NULL;
+		} else {
+			gn_cuda_product(ctx, &p);
+		}
 		f.keep_z = f.bias && e->activate && e->pre;
 		if constexpr (sizeof(type) == sizeof(act))
 			if (only_activates(e) && !f.bias) {

@@ -79,6 +79,11 @@ static cudaDataType_t act_type(const struct gn_ctx *ctx)
 	return ctx->precision == GN_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+static size_t element_size(const struct gn_ctx *ctx)
+{
+	return ctx->precision == GN_PRECISION_BF16 ? 2 : 4;
+}
+
 static void release_call(struct call *c)
 {
 	if (c->preference)
@@ -219,18 +224,15 @@ static struct choice *find_choice(struct gn_cuda_products *products, const struc
 
 /* ---------------------------------------------------------------- products of aligned operands ------------------- */
 
-/* bias[count] as the library takes it beside an output of p's type. */
+/* The bias where the library may read it. */
 static const void *prepare_bias(struct gn_ctx *ctx, const struct gn_product *p)
 {
 	if (p->finish != GN_FINISH_BIAS && p->finish != GN_FINISH_GELU_BIAS)
 		return NULL;
-	if (!p->out_float && ctx->precision == GN_PRECISION_BF16) {
-		gn_cuda_cast_mat(ctx, ctx->scratch[GN_SCRATCH_BIAS], p->bias, (size_t)p->cols);
-		return ctx->scratch[GN_SCRATCH_BIAS];
-	}
 	if (gn_aligned16(p->bias))
 		return p->bias;
-	GN_CUDA(ctx, cudaMemcpyAsync(ctx->scratch[GN_SCRATCH_BIAS], p->bias, (size_t)p->cols * sizeof(float),
+	GN_CUDA(ctx, cudaMemcpyAsync(ctx->scratch[GN_SCRATCH_BIAS], p->bias,
+	                             (size_t)p->cols * (p->out_float ? sizeof(float) : element_size(ctx)),
 	                             cudaMemcpyDeviceToDevice, ctx->stream));
 	return ctx->scratch[GN_SCRATCH_BIAS];
 }
@@ -311,11 +313,6 @@ static bool product_aligned(struct gn_ctx *ctx, const struct gn_product *p)
 static int smaller(int a, int b)
 {
 	return a < b ? a : b;
-}
-
-static size_t element_size(const struct gn_ctx *ctx)
-{
-	return ctx->precision == GN_PRECISION_BF16 ? 2 : 4;
 }
 
 /* Elements that rows of n elements stand apart in scratch memory. */
