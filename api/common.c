@@ -60,16 +60,21 @@ int gn_api_no_query(struct gn_request *r)
 
 /* ---------------------------------------------------------------- rows ------------------------ */
 
+static void reply_no_row(struct gn_request *r, enum gn_kind kind, const struct gn_error *err)
+{
+	if (err->code == GN_NOT_FOUND)
+		gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kinds[kind].word);
+	else
+		gn_reply_error(r, err);
+}
+
 static int get_row(struct gn_request *r, enum gn_kind kind, const char *id, struct gn_row *row)
 {
 	struct gn_error err = {0};
 
 	if (!gn_store_get(gn_request_service(r)->store, kind, id, row, &err))
 		return 0;
-	if (err.code == GN_NOT_FOUND)
-		gn_reply_problem(r, 404, "there is no %s with this id or name", gn_kinds[kind].word);
-	else
-		gn_reply_error(r, &err);
+	reply_no_row(r, kind, &err);
 	return -1;
 }
 
@@ -80,16 +85,12 @@ int gn_api_row(struct gn_request *r, enum gn_kind kind, struct gn_row *row)
 
 int gn_api_hold_model(struct gn_request *r, struct gn_held **held)
 {
-	struct gn_row row;
 	struct gn_error err = {0};
 
-	if (gn_api_row(r, GN_KIND_MODEL, &row))
-		return -1;
-	int failed = gn_modelpool_hold(gn_api_models(r), row.id, held, &err);
-	gn_row_release(&row);
-	if (failed)
-		gn_reply_error(r, &err);
-	return failed;
+	if (gn_modelpool_hold_named(gn_api_models(r), gn_path(r, "id"), held, &err) == 0)
+		return 0;
+	reply_no_row(r, GN_KIND_MODEL, &err);
+	return -1;
 }
 
 int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name)

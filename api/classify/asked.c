@@ -49,21 +49,14 @@ static bool has(const struct gn_asked *asked, const struct gn_held *held)
 /* Adds a model that the query names. On a failure, replies and returns -1. */
 static int add_named(struct gn_request *r, struct gn_asked *asked, const char *name)
 {
-	struct gn_row row;
 	struct gn_held *held;
 	struct gn_error err = {0};
 
-	if (gn_store_get(gn_request_service(r)->store, GN_KIND_MODEL, name, &row, &err)) {
+	if (gn_modelpool_hold_named(gn_api_models(r), name, &held, &err)) {
 		if (err.code == GN_NOT_FOUND)
 			gn_reply_field(r, "/models", "there is no model %s", name);
 		else
 			gn_reply_error(r, &err);
-		return -1;
-	}
-	int failed = gn_modelpool_hold(gn_api_models(r), row.id, &held, &err);
-	gn_row_release(&row);
-	if (failed) {
-		gn_reply_error(r, &err);
 		return -1;
 	}
 	bool twice = has(asked, held);

@@ -28,20 +28,13 @@ void gn_v2_failure(struct gn_request *r, const char *what, const struct gn_error
 int gn_v2_hold(struct gn_request *r, struct gn_held **held)
 {
 	const char *name = gn_path(r, "name");
-	struct gn_row row;
 	struct gn_error err = {0};
 
-	if (gn_store_get(gn_request_service(r)->store, GN_KIND_MODEL, name, &row, &err)) {
+	if (gn_modelpool_hold_named(gn_api_models(r), name, held, &err)) {
 		if (err.code == GN_NOT_FOUND)
 			gn_v2_error(r, 404, "there is no model %.100s", name);
 		else
 			gn_v2_failure(r, "", &err);
-		return -1;
-	}
-	int failed = gn_modelpool_hold(gn_api_models(r), row.id, held, &err);
-	gn_row_release(&row);
-	if (failed) {
-		gn_v2_failure(r, "", &err);
 		return -1;
 	}
 	if ((*held)->model->arch.classes > 0)

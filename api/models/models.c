@@ -32,6 +32,7 @@ void gn_api_model_patch(struct gn_request *r)
 	if (gn_store_rename(store, GN_KIND_MODEL, row.id, patch.name, &err)) {
 		gn_reply_error(r, &err);
 	} else {
+		gn_modelpool_renamed(gn_api_models(r));
 		memcpy(row.name, patch.name, sizeof row.name);
 		gn_reply_json(r, 200, gn_api_resource(GN_KIND_MODEL, &row));
 	}

@@ -15,6 +15,7 @@ struct gn_modelpool {
 	pthread_mutex_t lock, device_lock;
 	struct gn_held *open; /* every model that is not forgotten */
 	uint64_t clock;
+	uint64_t renames;          /* a name that was read before the last of them is not noted */
 	_Atomic uint64_t resident; /* bytes on the device that open models share */
 };
 
@@ -214,6 +215,48 @@ int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held 
 	}
 	*out = held;
 	return 0;
+}
+
+int gn_modelpool_hold_named(struct gn_modelpool *pool, const char *id_or_name, struct gn_held **out,
+                            struct gn_error *err)
+{
+	struct gn_held *held;
+	struct gn_row row;
+	uint64_t renames;
+	int failed;
+
+	pthread_mutex_lock(&pool->lock);
+	held = pool->open;
+	while (held && strcmp(held->id, id_or_name) != 0 && (!held->name[0] || strcmp(held->name, id_or_name) != 0))
+		held = held->next;
+	if (held)
+		held->holders++;
+	renames = pool->renames;
+	pthread_mutex_unlock(&pool->lock);
+	if (held) {
+		*out = held;
+		return 0;
+	}
+	if (gn_store_get(pool->store, GN_KIND_MODEL, id_or_name, &row, err))
+		return -1;
+	failed = gn_modelpool_hold(pool, row.id, out, err);
+	if (!failed) {
+		pthread_mutex_lock(&pool->lock);
+		if (renames == pool->renames)
+			memcpy((*out)->name, row.name, sizeof row.name);
+		pthread_mutex_unlock(&pool->lock);
+	}
+	gn_row_release(&row);
+	return failed;
+}
+
+void gn_modelpool_renamed(struct gn_modelpool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->renames++;
+	for (struct gn_held *held = pool->open; held; held = held->next)
+		held->name[0] = '\0';
+	pthread_mutex_unlock(&pool->lock);
 }
 
 /* ---------------------------------------------------------------- computing ------------------- */

@@ -26,7 +26,8 @@ struct gn_held {
 	struct gn_infer *infer; /* made at the first classification; guarded by device_lock */
 	uint64_t file_bytes;
 	_Atomic uint64_t infer_bytes;
-	uint64_t used; /* the pool's clock at the last release */
+	uint64_t used;           /* the pool's clock at the last release */
+	char name[GN_NAME_SIZE]; /* as gn_modelpool_hold_named noted it; "" none */
 	int holders;
 	bool forgotten;
 	struct gn_held *next;
@@ -43,6 +44,12 @@ void gn_modelpool_free(struct gn_modelpool *pool);
 /* Holds the model of an id (not a name), and opens it if necessary. GN_NOT_FOUND. Task threads
  * only. */
 int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held **out, struct gn_error *err);
+/* The same by id or name. The store is asked only where no model of that id or name is open.
+ * GN_NOT_FOUND. */
+int gn_modelpool_hold_named(struct gn_modelpool *pool, const char *id_or_name, struct gn_held **out,
+                            struct gn_error *err);
+/* A model's name has changed in the store. */
+void gn_modelpool_renamed(struct gn_modelpool *pool);
 void gn_modelpool_drop(struct gn_modelpool *pool, struct gn_held *held);
 /* Call it after a model was deleted: closes the model when nobody holds it any more, so that the
  * disk space is freed. */

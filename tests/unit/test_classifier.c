@@ -195,6 +195,49 @@ static void test_eviction_and_forgetting(void **state)
 	stop();
 }
 
+// A model that is open is found by id and by name without the store: in the end its row is gone, and
+// nobody has told the pool.
+static void test_names(void **state)
+{
+	char base[GN_ID_SIZE], other[GN_ID_SIZE];
+	struct gn_held *held, *again;
+	struct gn_error err = {0};
+	uint64_t freed;
+
+	(void)state;
+	start(1);
+	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
+	add_base(1, base);
+	assert_int_equal(gn_store_rename(service.store, GN_KIND_MODEL, base, "pets", &err), 0);
+	assert_int_equal(gn_modelpool_hold_named(pool, "pest", &held, &err), -1);
+	assert_int_equal(err.code, GN_NOT_FOUND);
+	assert_int_equal(gn_modelpool_hold_named(pool, "pets", &held, &err), 0);
+	assert_string_equal(held->id, base);
+
+	// a new name, and another model with the old one
+	assert_int_equal(gn_store_rename(service.store, GN_KIND_MODEL, base, "cats", &err), 0);
+	gn_modelpool_renamed(pool);
+	add_base(2, other);
+	assert_int_equal(gn_store_rename(service.store, GN_KIND_MODEL, other, "pets", &err), 0);
+	assert_int_equal(gn_modelpool_hold_named(pool, "pets", &again, &err), 0);
+	assert_string_equal(again->id, other);
+	gn_modelpool_drop(pool, again);
+	assert_int_equal(gn_modelpool_hold_named(pool, "cats", &again, &err), 0);
+	assert_ptr_equal(again, held);
+	gn_modelpool_drop(pool, again);
+
+	assert_int_equal(gn_store_delete(service.store, GN_KIND_MODEL, base, &freed, &err), 0);
+	for (int by_name = 0; by_name < 2; by_name++) {
+		assert_int_equal(gn_modelpool_hold_named(pool, by_name ? "cats" : base, &again, &err), 0);
+		assert_ptr_equal(again, held);
+		gn_modelpool_drop(pool, again);
+	}
+	gn_modelpool_forget(pool, base);
+	assert_int_equal(gn_modelpool_hold_named(pool, "cats", &again, &err), -1);
+	gn_modelpool_drop(pool, held);
+	stop();
+}
+
 // What one thread asks for: the same images, of two models in turn.
 struct asker {
 	const char *ids[2];
@@ -389,6 +432,7 @@ int main(void)
 	    cmocka_unit_test(test_many_models_cost_their_deltas),
 	    cmocka_unit_test(test_bases_are_shared),
 	    cmocka_unit_test(test_eviction_and_forgetting),
+	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_batches_give_what_single_images_give),
 	    cmocka_unit_test(test_pictures_that_are_none),
 	};
