@@ -93,16 +93,6 @@ static int find_spelling(const struct gn_source *source)
 /* The spelling that knows most of the names, for an error message. */
 static const char *nearest(const struct gn_source *source)
 {
-	static const char *const names[GN_SPELLING_COUNT] = {
-	    [GN_SPELL_TIMM] = "timm",
-	    [GN_SPELL_HF_VIT] = "Hugging Face ViT",
-	    [GN_SPELL_HF_VIT5] = "Hugging Face ViT",
-	    [GN_SPELL_HF_DINOV2] = "Hugging Face Dinov2",
-	    [GN_SPELL_HF_DINOV2_5] = "Hugging Face Dinov2",
-	    [GN_SPELL_TORCHVISION] = "torchvision",
-	    [GN_SPELL_OPENAI_CLIP] = "OpenAI CLIP",
-	    [GN_SPELL_HF_CLIP] = "Hugging Face CLIP",
-	};
 	const char *best_name = "none";
 	int best = 0;
 
@@ -116,7 +106,7 @@ static const char *nearest(const struct gn_source *source)
 		}
 		if (count > best) {
 			best = count;
-			best_name = names[s];
+			best_name = gn_spelling_name((enum gn_spelling)s);
 		}
 	}
 	return best_name;

@@ -168,16 +168,24 @@ static const struct rule hf_clip[] = {
     END,
 };
 
-static const struct rule *const tables[GN_SPELLING_COUNT] = {
-    [GN_SPELL_TIMM] = timm,
-    [GN_SPELL_HF_VIT] = hf_vit,
-    [GN_SPELL_HF_VIT5] = hf_vit5,
-    [GN_SPELL_HF_DINOV2] = hf_dinov2,
-    [GN_SPELL_HF_DINOV2_5] = hf_dinov2_5,
-    [GN_SPELL_TORCHVISION] = torchvision,
-    [GN_SPELL_OPENAI_CLIP] = openai_clip,
-    [GN_SPELL_HF_CLIP] = hf_clip,
+static const struct {
+	const struct rule *rules;
+	const char *word; /* for people */
+} spellings[GN_SPELLING_COUNT] = {
+    [GN_SPELL_TIMM] = {timm, "timm"},
+    [GN_SPELL_HF_VIT] = {hf_vit, "Hugging Face ViT"},
+    [GN_SPELL_HF_VIT5] = {hf_vit5, "Hugging Face ViT"},
+    [GN_SPELL_HF_DINOV2] = {hf_dinov2, "Hugging Face Dinov2"},
+    [GN_SPELL_HF_DINOV2_5] = {hf_dinov2_5, "Hugging Face Dinov2"},
+    [GN_SPELL_TORCHVISION] = {torchvision, "torchvision"},
+    [GN_SPELL_OPENAI_CLIP] = {openai_clip, "OpenAI CLIP"},
+    [GN_SPELL_HF_CLIP] = {hf_clip, "Hugging Face CLIP"},
 };
+
+const char *gn_spelling_name(enum gn_spelling spelling)
+{
+	return spellings[spelling].word;
+}
 
 /* ---------------------------------------------------------------- matching -------------------- */
 
@@ -216,7 +224,7 @@ static bool match_pattern(int *block, const char *pattern, const char *name)
 
 bool gn_name_match(struct gn_name_match *match, enum gn_spelling spelling, const char *name)
 {
-	for (const struct rule *rule = tables[spelling]; rule->pattern; rule++) {
+	for (const struct rule *rule = spellings[spelling].rules; rule->pattern; rule++) {
 		int block;
 
 		if (match_pattern(&block, rule->pattern, name)) {
@@ -230,7 +238,7 @@ bool gn_name_match(struct gn_name_match *match, enum gn_spelling spelling, const
 const char *gn_name_write(char *text, size_t size, enum gn_spelling spelling, enum gn_role role, enum gn_part part,
                           int block)
 {
-	const struct rule *rule = tables[spelling];
+	const struct rule *rule = spellings[spelling].rules;
 
 	while (rule->pattern && (rule->role != role || rule->part != part))
 		rule++;
@@ -248,7 +256,7 @@ const char *gn_name_write(char *text, size_t size, enum gn_spelling spelling, en
 
 bool gn_spelling_splits_qkv(enum gn_spelling spelling)
 {
-	const struct rule *rule = tables[spelling];
+	const struct rule *rule = spellings[spelling].rules;
 
 	while (rule->pattern && rule->part != GN_PART_Q)
 		rule++;

@@ -30,6 +30,9 @@ enum gn_part {
 	GN_PART_PROJECTION_TRANSPOSED /* (D, E) */
 };
 
+/* For people: "timm", "Hugging Face ViT". */
+const char *gn_spelling_name(enum gn_spelling spelling);
+
 struct gn_name_match {
 	enum gn_role role;
 	enum gn_part part;
