@@ -157,7 +157,7 @@ int gn_api_no_query(struct gn_request *r);
 int gn_api_row(struct gn_request *r, enum gn_kind kind, struct gn_row *row);
 /* The same for a model, and opens it. On a failure, replies and returns -1. Caller drops the
  * model. */
-int gn_api_hold_model(struct gn_request *r, struct gn_held **held);
+int gn_api_hold_model(struct gn_request *r, struct gn_open_model **opened);
 /* Replies 409 and returns -1 if a resource of that kind already has the name. "" is always free. */
 int gn_api_name_free(struct gn_request *r, enum gn_kind kind, const char *name);
 
@@ -210,7 +210,7 @@ int gn_api_save_checkpoint(struct gn_request *r, gn_bytes_read *read, void *user
                            struct gn_unpacked *beside, struct gn_error *err);
 /* The provenance of a tuned model: base, data set, strategy, tuned layers, angles, accuracy. A
  * member that is no longer known is null. New reference, NULL with *err. */
-json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_held *held,
+json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_open_model *opened,
                           struct gn_error *err);
 /* The same as a model card in Markdown. malloc'd, caller frees; NULL if out of memory. */
 char *gn_api_model_card(const struct gn_row *row, const struct gn_model *model, enum gn_export_format format,
@@ -276,7 +276,7 @@ struct gn_prepared {
 	 * in */
 	struct gn_run_request request;
 	const struct gn_service *service;
-	struct gn_held *model;
+	struct gn_open_model *model;
 	/* of the tuning, but with the memory of the phase that needs most */
 	struct gn_plan plan;
 	struct gn_phase_plan phases[4]; /* in order; the tuning is the last */

@@ -83,11 +83,11 @@ int gn_api_row(struct gn_request *r, enum gn_kind kind, struct gn_row *row)
 	return get_row(r, kind, gn_path(r, "id"), row);
 }
 
-int gn_api_hold_model(struct gn_request *r, struct gn_held **held)
+int gn_api_hold_model(struct gn_request *r, struct gn_open_model **opened)
 {
 	struct gn_error err = {0};
 
-	if (gn_modelpool_hold_named(gn_api_models(r), gn_path(r, "id"), held, &err) == 0)
+	if (gn_modelpool_hold_named(gn_api_models(r), gn_path(r, "id"), opened, &err) == 0)
 		return 0;
 	reply_no_row(r, GN_KIND_MODEL, &err);
 	return -1;

@@ -58,7 +58,7 @@ static int check_parts(struct gn_request *r, const struct evaluation *e)
 {
 	struct gn_dataset_cache *cache = gn_api_of(r)->datasets;
 	struct gn_dataset *dataset;
-	struct gn_held *model;
+	struct gn_open_model *model;
 	struct gn_error err = {0};
 	int result;
 

@@ -23,14 +23,14 @@ static uint64_t measuring_bytes(struct gn_request *r, const json_t *needs)
 	const struct gn_service *service = gn_request_service(r);
 	const char *one = json_string_value(json_object_get(needs, "/model")),
 	           *model = one ? one : json_string_value(json_object_get(needs, "/models/0"));
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	uint64_t bytes;
 
-	if (!model || !json_object_get(needs, "/dataset") || gn_modelpool_hold(gn_api_models(r), model, &held, NULL))
+	if (!model || !json_object_get(needs, "/dataset") || gn_modelpool_hold(gn_api_models(r), model, &opened, NULL))
 		return 0;
-	bytes =
-	    gn_infer_gpu_bytes(service->device, service->device_info.precision, &held->model->arch, GN_EVALUATE_BATCH);
-	gn_modelpool_drop(gn_api_models(r), held);
+	bytes = gn_infer_gpu_bytes(service->device, service->device_info.precision, &opened->model->arch,
+	                           GN_EVALUATE_BATCH);
+	gn_modelpool_drop(gn_api_models(r), opened);
 	return bytes;
 }
 

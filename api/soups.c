@@ -125,7 +125,7 @@ static void check_fields(const struct soup *soup, json_t *errors)
 /* ---------------------------------------------------------------- the models ------------------ */
 
 struct kitchen {
-	struct gn_held *held[GN_SOUP_MODELS_MAX];
+	struct gn_open_model *opened[GN_SOUP_MODELS_MAX];
 	const struct gn_model *models[GN_SOUP_MODELS_MAX];
 	const char *names[GN_SOUP_MODELS_MAX];
 	int count;
@@ -137,11 +137,11 @@ static int hold_models(struct gn_request *r, struct kitchen *kitchen, const stru
 
 	for (; kitchen->count < soup->model_count; kitchen->count++) {
 		int i = kitchen->count;
-		if (gn_modelpool_hold(gn_api_models(r), soup->models[i], &kitchen->held[i], &err)) {
+		if (gn_modelpool_hold(gn_api_models(r), soup->models[i], &kitchen->opened[i], &err)) {
 			gn_reply_error(r, &err);
 			return -1;
 		}
-		kitchen->models[i] = kitchen->held[i]->model;
+		kitchen->models[i] = kitchen->opened[i]->model;
 		kitchen->names[i] = soup->models[i];
 	}
 	return 0;
@@ -272,9 +272,9 @@ void gn_api_soups_post(struct gn_request *r)
 	if (gn_api_no_query(r) || read_soup(r, &soup))
 		return;
 	if (hold_models(r, &kitchen, &soup) == 0 && check_models(r, &soup, &kitchen) == 0)
-		submit(r, &soup, kitchen.held[0]->base->id);
+		submit(r, &soup, kitchen.opened[0]->base->id);
 	while (kitchen.count > 0)
-		gn_modelpool_drop(gn_api_models(r), kitchen.held[--kitchen.count]);
+		gn_modelpool_drop(gn_api_models(r), kitchen.opened[--kitchen.count]);
 }
 
 /* ---------------------------------------------------------------- what all jobs have ---------- */

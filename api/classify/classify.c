@@ -1,6 +1,6 @@
 /* POST /v1/models/{id}/classify: one image as the body, or a form with many; for one model or
  * several. */
-#include "api/classify/asked.h"
+#include "api/classify/chosen.h"
 
 enum { MAX_FILES = 1000, AHEAD = 64 };
 
@@ -11,7 +11,7 @@ static size_t image_limit(const struct gn_request *r)
 
 /* ---------------------------------------------------------------- one image ------------------- */
 
-static void classify_bytes(struct gn_request *r, const struct gn_asked *asked, const void *bytes, size_t size)
+static void classify_bytes(struct gn_request *r, const struct gn_chosen *chosen, const void *bytes, size_t size)
 {
 	struct gn_ticket *tickets;
 	struct gn_error err = {0};
@@ -21,24 +21,25 @@ static void classify_bytes(struct gn_request *r, const struct gn_asked *asked, c
 		gn_reply_problem(r, 415, "the body is not a JPEG, PNG or WebP image");
 		return;
 	}
-	tickets = calloc((size_t)asked->tickets, sizeof *tickets);
+	tickets = calloc((size_t)chosen->tickets, sizeof *tickets);
 	if (!tickets) {
 		gn_reply_problem(r, 503, "no memory for the image");
 		return;
 	}
-	if (gn_asked_send(r, asked, bytes, size, tickets, &err) || gn_asked_wait(r, asked, tickets, seconds, &err)) {
+	if (gn_chosen_send(r, chosen, bytes, size, tickets, &err) ||
+	    gn_chosen_wait(r, chosen, tickets, seconds, &err)) {
 		gn_reply_error(r, &err);
 	} else {
 		json_t *result = json_object();
 
-		gn_asked_result(asked, tickets, result);
-		gn_reply_json(r, 200, gn_asked_reply(asked, result, seconds));
+		gn_chosen_result(chosen, tickets, result);
+		gn_reply_json(r, 200, gn_chosen_reply(chosen, result, seconds));
 	}
-	gn_asked_clear(asked, tickets);
+	gn_chosen_clear(chosen, tickets);
 	free(tickets);
 }
 
-static void classify_one(struct gn_request *r, const struct gn_asked *asked)
+static void classify_one(struct gn_request *r, const struct gn_chosen *chosen)
 {
 	struct gn_error err = {0};
 	void *bytes;
@@ -48,7 +49,7 @@ static void classify_one(struct gn_request *r, const struct gn_asked *asked)
 		gn_reply_error(r, &err);
 		return;
 	}
-	classify_bytes(r, asked, bytes, size);
+	classify_bytes(r, chosen, bytes, size);
 	free(bytes);
 }
 
@@ -58,13 +59,13 @@ static void classify_one(struct gn_request *r, const struct gn_asked *asked)
  * the form. */
 struct batch {
 	struct gn_request *r;
-	const struct gn_asked *asked;
+	const struct gn_chosen *chosen;
 	int count;
 	struct gn_work work;
 	uint64_t bytes; /* of the files so far */
 	json_t *results;
 	double seconds[3];
-	struct gn_ticket *tickets; /* [AHEAD][asked->tickets] */
+	struct gn_ticket *tickets; /* [AHEAD][chosen->tickets] */
 	json_t *items[AHEAD];      /* borrowed from results; NULL: the slot is free */
 };
 
@@ -76,7 +77,7 @@ static void add_error(json_t *item, const struct gn_error *err)
 
 static struct gn_ticket *tickets_of(const struct batch *batch, int slot)
 {
-	return batch->tickets + (size_t)slot * (size_t)batch->asked->tickets;
+	return batch->tickets + (size_t)slot * (size_t)batch->chosen->tickets;
 }
 
 /* Waits for the image in a slot and stores its result. */
@@ -87,11 +88,11 @@ static void finish(struct batch *batch, int slot)
 
 	if (!batch->items[slot])
 		return;
-	if (gn_asked_wait(batch->r, batch->asked, tickets, batch->seconds, &err))
+	if (gn_chosen_wait(batch->r, batch->chosen, tickets, batch->seconds, &err))
 		add_error(batch->items[slot], &err);
 	else
-		gn_asked_result(batch->asked, tickets, batch->items[slot]);
-	gn_asked_clear(batch->asked, tickets);
+		gn_chosen_result(batch->chosen, tickets, batch->items[slot]);
+	gn_chosen_clear(batch->chosen, tickets);
 	batch->items[slot] = NULL;
 }
 
@@ -115,7 +116,7 @@ static int send_file(struct batch *batch, struct gn_multipart *form, const char 
 	if (gn_image_sniff(bytes, size) == GN_IMAGE_UNKNOWN)
 		json_object_set_new(item, "error",
 		                    json_pack("{s:i,s:s}", "status", 415, "detail", "not a JPEG, PNG or WebP image"));
-	else if (gn_asked_send(batch->r, batch->asked, bytes, size, tickets_of(batch, slot), &own))
+	else if (gn_chosen_send(batch->r, batch->chosen, bytes, size, tickets_of(batch, slot), &own))
 		add_error(item, &own);
 	else
 		batch->items[slot] = item;
@@ -152,14 +153,14 @@ static int send_files(struct batch *batch, struct gn_multipart *form)
 	return more;
 }
 
-static void classify_form(struct gn_request *r, const struct gn_asked *asked)
+static void classify_form(struct gn_request *r, const struct gn_chosen *chosen)
 {
 	struct gn_multipart *form = gn_multipart_open(r);
-	struct batch batch = {.r = r, .asked = asked};
+	struct batch batch = {.r = r, .chosen = chosen};
 
 	if (!form)
 		return;
-	batch.tickets = calloc((size_t)AHEAD * (size_t)asked->tickets, sizeof *batch.tickets);
+	batch.tickets = calloc((size_t)AHEAD * (size_t)chosen->tickets, sizeof *batch.tickets);
 	if (!batch.tickets) {
 		gn_reply_problem(r, 503, "no memory for the form");
 		return;
@@ -173,26 +174,26 @@ static void classify_form(struct gn_request *r, const struct gn_asked *asked)
 		json_decref(batch.results);
 	else
 		gn_reply_json(r, 200,
-		              gn_asked_reply(asked, json_pack("{s:o}", "results", batch.results), batch.seconds));
+		              gn_chosen_reply(chosen, json_pack("{s:o}", "results", batch.results), batch.seconds));
 	free(batch.tickets);
 }
 
 void gn_api_classify(struct gn_request *r)
 {
 	const char *type = gn_content_type(r);
-	struct gn_asked asked;
+	struct gn_chosen chosen;
 
-	if (gn_asked_read(r, &asked)) {
-		gn_asked_release(r, &asked);
+	if (gn_chosen_read(r, &chosen)) {
+		gn_chosen_release(r, &chosen);
 		return;
 	}
 	if (!strcmp(type, "multipart/form-data"))
-		classify_form(r, &asked);
+		classify_form(r, &chosen);
 	else if (!*type || !strncmp(type, "image/", 6) || !strcmp(type, "application/octet-stream"))
-		classify_one(r, &asked);
+		classify_one(r, &chosen);
 	else
 		gn_reply_problem(
 		    r, 415, "an image is wanted (image/jpeg, image/png, image/webp) or multipart/form-data, not %s",
 		    type);
-	gn_asked_release(r, &asked);
+	gn_chosen_release(r, &chosen);
 }

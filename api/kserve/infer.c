@@ -19,7 +19,7 @@ static const char *const output_names[OUTPUTS] = {"logits", "probabilities", "la
 /* A checked request. Tensors are borrowed from the body. */
 struct infer {
 	struct gn_request *r;
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	const json_t *id;          /* NULL if the request has none */
 	const json_t *data;        /* of the input */
 	struct gn_numbers numbers; /* the numbers, if data has nothing else; data is then empty */
@@ -104,7 +104,7 @@ static int check_shape(struct infer *in, const json_t *input)
 		return -1;
 	}
 	if (json_integer_value(first) > MAX_IMAGES ||
-	    json_integer_value(first) * in->held->model->arch.classes > MAX_VALUES) {
+	    json_integer_value(first) * in->opened->model->arch.classes > MAX_VALUES) {
 		gn_v2_error(in->r, 413,
 		            "inputs[0].shape: at most %d images, and %d logits in all, are computed in one request",
 		            MAX_IMAGES, MAX_VALUES);
@@ -287,7 +287,7 @@ static int send_file(struct infer *in, int index, struct gn_ticket *ticket)
 	else
 		failed =
 		    gn_api_check_work(in->r, &in->work, in->bytes += size, &err) ||
-		    gn_classify_send(gn_request_service(in->r)->classifier, &in->held, 1, bytes, size, ticket, &err);
+		    gn_classify_send(gn_request_service(in->r)->classifier, &in->opened, 1, bytes, size, ticket, &err);
 	if (failed && err.code)
 		gn_v2_failure(in->r, where, &err);
 	free(bytes);
@@ -330,7 +330,7 @@ static json_t *label_of(const struct gn_model *model, const float *probabilities
  * was sent already. */
 static void finish(struct infer *in, struct gn_ticket *ticket, bool *failed)
 {
-	const struct gn_model *model = in->held->model;
+	const struct gn_model *model = in->opened->model;
 
 	if (!ticket->sent)
 		return;
@@ -357,7 +357,7 @@ static int send_image(struct infer *in, int index, const float *pixels, struct g
 	ticket->user = in->r;
 	if (!in->pixels)
 		return send_file(in, index, ticket);
-	if (!gn_classify_send_values(gn_request_service(in->r)->classifier, in->held, pixels + image * (size_t)index,
+	if (!gn_classify_send_values(gn_request_service(in->r)->classifier, in->opened, pixels + image * (size_t)index,
 	                             ticket, &err))
 		return 0;
 	gn_v2_failure(in->r, "", &err);
@@ -392,8 +392,8 @@ static void reply_results(struct infer *in)
 
 	for (int i = 0; i < in->outputs; i++) {
 		int o = in->order[i];
-		json_t *shape =
-		    o == 2 ? json_pack("[i]", in->count) : json_pack("[i,i]", in->count, in->held->model->arch.classes);
+		json_t *shape = o == 2 ? json_pack("[i]", in->count)
+		                       : json_pack("[i,i]", in->count, in->opened->model->arch.classes);
 
 		json_array_append_new(outputs,
 		                      json_pack("{s:s,s:s,s:o,s:O}", "name", output_names[o], "datatype",
@@ -461,9 +461,9 @@ void gn_api_v2_infer(struct gn_request *r)
 {
 	struct infer in = {.r = r};
 
-	if (gn_v2_hold(r, &in.held))
+	if (gn_v2_hold(r, &in.opened))
 		return;
-	in.side = in.held->model->arch.image_size;
+	in.side = in.opened->model->arch.image_size;
 	read_and_infer(&in);
-	gn_modelpool_drop(gn_api_models(r), in.held);
+	gn_modelpool_drop(gn_api_models(r), in.opened);
 }

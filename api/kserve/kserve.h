@@ -11,6 +11,6 @@ void gn_v2_error(struct gn_request *r, int status, const char *format, ...) __at
 void gn_v2_failure(struct gn_request *r, const char *what, const struct gn_error *err);
 /* Opens the model that {name} of the path names, which must have a head. Otherwise replies 404 or
  * 409 and returns -1. Caller drops the model. */
-int gn_v2_hold(struct gn_request *r, struct gn_held **held);
+int gn_v2_hold(struct gn_request *r, struct gn_open_model **opened);
 
 #endif

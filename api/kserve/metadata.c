@@ -25,21 +25,21 @@ void gn_v2_failure(struct gn_request *r, const char *what, const struct gn_error
 	gn_v2_error(r, status, "%s%s%s%s%s", what, *what ? ": " : "", err->where, *err->where ? ": " : "", err->text);
 }
 
-int gn_v2_hold(struct gn_request *r, struct gn_held **held)
+int gn_v2_hold(struct gn_request *r, struct gn_open_model **opened)
 {
 	const char *name = gn_path(r, "name");
 	struct gn_error err = {0};
 
-	if (gn_modelpool_hold_named(gn_api_models(r), name, held, &err)) {
+	if (gn_modelpool_hold_named(gn_api_models(r), name, opened, &err)) {
 		if (err.code == GN_NOT_FOUND)
 			gn_v2_error(r, 404, "there is no model %.100s", name);
 		else
 			gn_v2_failure(r, "", &err);
 		return -1;
 	}
-	if ((*held)->model->arch.classes > 0)
+	if ((*opened)->model->arch.classes > 0)
 		return 0;
-	gn_modelpool_drop(gn_api_models(r), *held);
+	gn_modelpool_drop(gn_api_models(r), *opened);
 	gn_v2_error(r, 409, "model %.100s has no head, so it cannot infer: tune it on a data set first", name);
 	return -1;
 }
@@ -70,12 +70,12 @@ void gn_api_v2_ready(struct gn_request *r)
 
 void gn_api_v2_model(struct gn_request *r)
 {
-	struct gn_held *held;
+	struct gn_open_model *opened;
 
-	if (gn_v2_hold(r, &held))
+	if (gn_v2_hold(r, &opened))
 		return;
-	int side = held->model->arch.image_size, classes = held->model->arch.classes;
-	gn_modelpool_drop(gn_api_models(r), held);
+	int side = opened->model->arch.image_size, classes = opened->model->arch.classes;
+	gn_modelpool_drop(gn_api_models(r), opened);
 	json_t *inputs = json_pack("[{s:s,s:s,s:[i]},{s:s,s:s,s:[i,i,i,i]}]", "name", "image", "datatype", "BYTES",
 	                           "shape", -1, "name", "pixels", "datatype", "FP32", "shape", -1, 3, side, side);
 	json_t *outputs = json_pack("[{s:s,s:s,s:[i,i]},{s:s,s:s,s:[i,i]},{s:s,s:s,s:[i]}]", "name", "logits",
@@ -88,10 +88,10 @@ void gn_api_v2_model(struct gn_request *r)
 
 void gn_api_v2_model_ready(struct gn_request *r)
 {
-	struct gn_held *held;
+	struct gn_open_model *opened;
 
-	if (gn_v2_hold(r, &held))
+	if (gn_v2_hold(r, &opened))
 		return;
-	gn_modelpool_drop(gn_api_models(r), held);
+	gn_modelpool_drop(gn_api_models(r), opened);
 	gn_reply_json(r, 200, json_pack("{s:s,s:b}", "name", gn_path(r, "name"), "ready", 1));
 }

@@ -27,12 +27,12 @@ static json_t *origin(struct gn_request *r, enum gn_kind kind, const char *id)
 	return object;
 }
 
-static json_t *angles_object(const struct gn_held *held, struct gn_error *err)
+static json_t *angles_object(const struct gn_open_model *opened, struct gn_error *err)
 {
 	struct gn_angles angles = {0};
 	json_t *object;
 
-	if (gn_angles_compute(&angles, held->model, held->base->model, err))
+	if (gn_angles_compute(&angles, opened->model, opened->base->model, err))
 		return NULL;
 	object = json_object();
 	for (int i = 0; i < angles.count; i++)
@@ -66,10 +66,10 @@ static json_t *soup_object(const struct gn_row *row, const json_t *soup)
 	                 member(soup, "ingredients"));
 }
 
-json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_held *held,
+json_t *gn_api_provenance(struct gn_request *r, const struct gn_row *row, const struct gn_open_model *opened,
                           struct gn_error *err)
 {
-	json_t *angles = angles_object(held, err), *run, *soup, *job, *result, *object;
+	json_t *angles = angles_object(opened, err), *run, *soup, *job, *result, *object;
 
 	if (!angles)
 		return NULL;

@@ -25,7 +25,7 @@ static const char *const NAMES[FILES] = {"model.safetensors", "config.json", "pr
 struct export
 {
 	struct gn_modelpool *models;
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	struct gn_export *weights;
 	char *texts[FILES]; /* of all files except the weights */
 	struct gn_pack *pack;
@@ -39,7 +39,7 @@ static void release(void *user)
 	gn_export_close(export->weights);
 	for (int i = 0; i < FILES; i++)
 		free(export->texts[i]);
-	gn_modelpool_drop(export->models, export->held);
+	gn_modelpool_drop(export->models, export->opened);
 	free(export);
 }
 
@@ -66,12 +66,12 @@ static size_t read_pack(void *user, uint64_t offset, void *buffer, size_t size)
 static int make_files(struct gn_request *r, struct export *export, const struct gn_row *row,
                       const struct export_query *query, struct gn_error *err)
 {
-	const struct gn_model *model = export->held->model;
+	const struct gn_model *model = export->opened->model;
 	enum gn_export_format format = (enum gn_export_format)query->format;
 	enum gn_dtype dtype = (enum gn_dtype)query->dtype;
 	int failed = gn_export_config(&export->texts[CONFIG], model, format, dtype, err) ||
 	             gn_export_preprocessor(&export->texts[PREPROCESSOR], model, err);
-	json_t *provenance = failed ? NULL : gn_api_provenance(r, row, export->held, err);
+	json_t *provenance = failed ? NULL : gn_api_provenance(r, row, export->opened, err);
 	char *text = provenance ? json_dumps(provenance, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 	struct gn_note note = {"gonio.provenance", text};
 	struct gn_export_options options = {.format = format, .dtype = dtype, .notes = &note, .note_count = 1};
@@ -113,7 +113,7 @@ static void reply_export(struct gn_request *r, const struct gn_row *row, const s
 		return;
 	}
 	export->models = gn_api_models(r);
-	if (gn_modelpool_hold(export->models, row->id, &export->held, &err) ||
+	if (gn_modelpool_hold(export->models, row->id, &export->opened, &err) ||
 	    make_files(r, export, row, query, &err) ||
 	    make_pack(export, row, (enum gn_pack_kind)query->archive, &err)) {
 		release(export);

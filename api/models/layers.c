@@ -82,15 +82,15 @@ static json_t *layer_item(const struct gn_layout *layout, int first)
 
 void gn_api_model_layers(struct gn_request *r)
 {
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	json_t *items;
 
-	if (gn_api_no_query(r) || gn_api_hold_model(r, &held))
+	if (gn_api_no_query(r) || gn_api_hold_model(r, &opened))
 		return;
 	items = json_array();
-	for (int i = 0; i < held->model->layout.count; i++)
-		if (opens_layer(&held->model->layout, i))
-			json_array_append_new(items, layer_item(&held->model->layout, i));
-	gn_modelpool_drop(gn_api_models(r), held);
+	for (int i = 0; i < opened->model->layout.count; i++)
+		if (opens_layer(&opened->model->layout, i))
+			json_array_append_new(items, layer_item(&opened->model->layout, i));
+	gn_modelpool_drop(gn_api_models(r), opened);
 	gn_reply_json(r, 200, json_pack("{s:o}", "items", items));
 }

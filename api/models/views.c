@@ -20,7 +20,7 @@ struct export
 {
 	struct gn_export *stream;
 	struct gn_modelpool *models;
-	struct gn_held *held;
+	struct gn_open_model *opened;
 };
 
 static size_t read_export(void *user, uint64_t offset, void *buffer, size_t size)
@@ -33,7 +33,7 @@ static void release_export(void *user)
 	struct export *export = user;
 
 	gn_export_close(export->stream);
-	gn_modelpool_drop(export->models, export->held);
+	gn_modelpool_drop(export->models, export->opened);
 	free(export);
 }
 
@@ -60,13 +60,13 @@ static void reply_export(struct gn_request *r, struct gn_row *row, const struct 
 		return;
 	}
 	export->models = gn_api_models(r);
-	if (gn_modelpool_hold(export->models, row->id, &export->held, &err)) {
+	if (gn_modelpool_hold(export->models, row->id, &export->opened, &err)) {
 		free(export);
 		gn_reply_error(r, &err);
 		return;
 	}
-	if (gn_export_open(&export->stream, export->held->model, &options, &err)) {
-		gn_modelpool_drop(export->models, export->held);
+	if (gn_export_open(&export->stream, export->opened->model, &options, &err)) {
+		gn_modelpool_drop(export->models, export->opened);
 		free(export);
 		gn_api_reply_member(r, &err);
 		return;
@@ -107,19 +107,20 @@ static const struct gn_field CONFIG[] = {
 void gn_api_model_config(struct gn_request *r)
 {
 	struct config_query query;
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	struct gn_error err = {0};
 	char *text;
 
-	if (gn_api_query(r, CONFIG, 1, &query) || gn_api_hold_model(r, &held))
+	if (gn_api_query(r, CONFIG, 1, &query) || gn_api_hold_model(r, &opened))
 		return;
-	if (gn_export_config(&text, held->model, query.format ? GN_EXPORT_TIMM : GN_EXPORT_HUGGINGFACE, GN_F32, &err)) {
+	if (gn_export_config(&text, opened->model, query.format ? GN_EXPORT_TIMM : GN_EXPORT_HUGGINGFACE, GN_F32,
+	                     &err)) {
 		gn_api_reply_member(r, &err);
 	} else {
 		gn_reply_bytes(r, 200, "application/json", text, strlen(text), NULL);
 		free(text);
 	}
-	gn_modelpool_drop(gn_api_models(r), held);
+	gn_modelpool_drop(gn_api_models(r), opened);
 }
 
 /* The epoch whose weights the model has, which is its run's best one; 0 if the run was deleted. */
@@ -132,17 +133,17 @@ static json_int_t best_epoch(struct gn_request *r, const char *run)
 	return epoch;
 }
 
-static void reply_angles(struct gn_request *r, const struct gn_row *row, const struct gn_held *held)
+static void reply_angles(struct gn_request *r, const struct gn_row *row, const struct gn_open_model *opened)
 {
 	struct gn_angles angles = {0};
 	struct gn_error err = {0};
 
-	if (gn_angles_compute(&angles, held->model, held->base->model, &err)) {
+	if (gn_angles_compute(&angles, opened->model, opened->base->model, &err)) {
 		gn_reply_error(r, &err);
 		return;
 	}
 	gn_reply_json(r, 200,
-	              json_pack("{s:s,s:s,s:o,s:s,s:[{s:I,s:o}]}", "model", row->id, "base", held->base->id, "run",
+	              json_pack("{s:s,s:s,s:o,s:s,s:[{s:I,s:o}]}", "model", row->id, "base", opened->base->id, "run",
 	                        *row->run ? json_string(row->run) : json_null(), "unit", "degree", "epochs", "epoch",
 	                        best_epoch(r, row->run), "layers", gn_angles_layers(&angles)));
 	gn_angles_release(&angles);
@@ -150,7 +151,7 @@ static void reply_angles(struct gn_request *r, const struct gn_row *row, const s
 
 void gn_api_model_angles(struct gn_request *r)
 {
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	struct gn_row row;
 	struct gn_error err = {0};
 
@@ -158,11 +159,11 @@ void gn_api_model_angles(struct gn_request *r)
 		return;
 	if (!*row.base) {
 		gn_reply_problem(r, 422, "a base model has no angles: only a tuned model has weights to compare with");
-	} else if (gn_modelpool_hold(gn_api_models(r), row.id, &held, &err)) {
+	} else if (gn_modelpool_hold(gn_api_models(r), row.id, &opened, &err)) {
 		gn_reply_error(r, &err);
 	} else {
-		reply_angles(r, &row, held);
-		gn_modelpool_drop(gn_api_models(r), held);
+		reply_angles(r, &row, opened);
+		gn_modelpool_drop(gn_api_models(r), opened);
 	}
 	gn_row_release(&row);
 }

@@ -42,7 +42,7 @@ struct gn_classifier {
 /* Whether two images are for the same models. */
 static bool same_models(const struct gn_ticket *a, const struct gn_ticket *b)
 {
-	return a->count == b->count && !memcmp(a->held, b->held, (size_t)a->count * sizeof *a->held);
+	return a->count == b->count && !memcmp(a->models, b->models, (size_t)a->count * sizeof *a->models);
 }
 
 static int count_alike(const struct gn_classifier *c)
@@ -97,9 +97,9 @@ static int grow(float **buffer, size_t *size, size_t wanted, struct gn_error *er
 	return 0;
 }
 
-static int classes_of(const struct gn_held *held)
+static int classes_of(const struct gn_open_model *opened)
 {
-	return held->model->arch.classes;
+	return opened->model->arch.classes;
 }
 
 /* Classes of the first n of a ticket's models together. */
@@ -108,14 +108,14 @@ static size_t classes_before(const struct gn_ticket *ticket, int n)
 	size_t classes = 0;
 
 	for (int m = 0; m < n; m++)
-		classes += (size_t)classes_of(ticket->held[m]);
+		classes += (size_t)classes_of(ticket->models[m]);
 	return classes;
 }
 
 /* The compute thread's logits of model m, [count, K], to the tickets. */
 static void give_out(struct gn_classifier *c, int count, int m, const float *logits)
 {
-	int classes = classes_of(c->batch[0]->held[m]);
+	int classes = classes_of(c->batch[0]->models[m]);
 	size_t at = classes_before(c->batch[0], m);
 
 	for (int i = 0; i < count; i++) {
@@ -129,7 +129,7 @@ static void give_out(struct gn_classifier *c, int count, int m, const float *log
 static int compute(struct gn_classifier *c, int count, struct gn_error *err)
 {
 	const struct gn_ticket *first = c->batch[0];
-	const struct gn_model *model = first->held[0]->model;
+	const struct gn_model *model = first->models[0]->model;
 	int side = model->arch.image_size;
 	size_t image = (size_t)3 * (size_t)side * (size_t)side;
 	float *logits[GN_TOGETHER_MAX];
@@ -146,7 +146,7 @@ static int compute(struct gn_classifier *c, int count, struct gn_error *err)
 	}
 	for (int m = 0; m < first->count; m++)
 		logits[m] = c->logits + classes_before(first, m) * (size_t)count;
-	if (gn_modelpool_infer(c->pool, first->held, first->count, c->images, count, logits, err))
+	if (gn_modelpool_infer(c->pool, first->models, first->count, c->images, count, logits, err))
 		return -1;
 	for (int m = 0; m < first->count; m++)
 		give_out(c, count, m, logits[m]);
@@ -183,7 +183,7 @@ static void run_batch(struct gn_classifier *c, int count)
 	double seconds = gn_clock() - start;
 	gn_metrics_classify_batch(metrics, count);
 	for (int m = 0; m < c->batch[0]->count; m++)
-		gn_metrics_classify_images(metrics, c->batch[0]->held[m]->id, (uint64_t)count);
+		gn_metrics_classify_images(metrics, c->batch[0]->models[m]->id, (uint64_t)count);
 	for (int i = 0; i < count; i++) {
 		struct gn_ticket *ticket = c->batch[i];
 		ticket->queue_seconds = start - ticket->sent_at;
@@ -273,10 +273,11 @@ static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket, bool
 	pthread_mutex_unlock(&c->lock);
 }
 
-static int room_for_results(struct gn_ticket *ticket, struct gn_held *const *held, int count, struct gn_error *err)
+static int room_for_results(struct gn_ticket *ticket, struct gn_open_model *const *models, int count,
+                            struct gn_error *err)
 {
 	gn_assert(count > 0 && count <= GN_TOGETHER_MAX && !ticket->sent);
-	memcpy(ticket->held, held, (size_t)count * sizeof *held);
+	memcpy(ticket->models, models, (size_t)count * sizeof *models);
 	ticket->count = count;
 	size_t classes = classes_before(ticket, count);
 	gn_assert(classes > 0);
@@ -288,7 +289,7 @@ static int room_for_results(struct gn_ticket *ticket, struct gn_held *const *hel
 static int decode(struct gn_classifier *c, const void *bytes, size_t size, struct gn_ticket *ticket,
                   struct gn_error *err)
 {
-	const struct gn_model *model = ticket->held[0]->model;
+	const struct gn_model *model = ticket->models[0]->model;
 	const struct gn_image_limits limits = {c->options.max_pixels, c->options.gate, ticket->gone, ticket->user};
 	int side = model->arch.image_size;
 
@@ -308,15 +309,15 @@ static void put_in_queue(struct gn_classifier *c, struct gn_ticket *ticket, doub
 	end_decoding(c, ticket, true);
 }
 
-int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int count, const void *bytes, size_t size,
-                     struct gn_ticket *ticket, struct gn_error *err)
+int gn_classify_send(struct gn_classifier *c, struct gn_open_model *const *models, int count, const void *bytes,
+                     size_t size, struct gn_ticket *ticket, struct gn_error *err)
 {
 	uint64_t pixels;
 
 	if (gn_image_pixels(&pixels, bytes, size, err) || begin_decoding(c, ticket, pixels > LARGE_PIXELS, err))
 		return -1;
 	double start = gn_clock();
-	if (room_for_results(ticket, held, count, err) || decode(c, bytes, size, ticket, err)) {
+	if (room_for_results(ticket, models, count, err) || decode(c, bytes, size, ticket, err)) {
 		end_decoding(c, ticket, false);
 		gn_ticket_release(ticket);
 		return -1;
@@ -325,15 +326,15 @@ int gn_classify_send(struct gn_classifier *c, struct gn_held *const *held, int c
 	return 0;
 }
 
-int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const float *values,
+int gn_classify_send_values(struct gn_classifier *c, struct gn_open_model *opened, const float *values,
                             struct gn_ticket *ticket, struct gn_error *err)
 {
-	size_t side = (size_t)held->model->arch.image_size, count = 3 * side * side;
+	size_t side = (size_t)opened->model->arch.image_size, count = 3 * side * side;
 
 	if (begin_decoding(c, ticket, false, err))
 		return -1;
 	double start = gn_clock();
-	int failed = room_for_results(ticket, &held, 1, err);
+	int failed = room_for_results(ticket, &opened, 1, err);
 	ticket->values = failed ? NULL : malloc(count * sizeof *values);
 	if (!ticket->values) {
 		end_decoding(c, ticket, false);
@@ -345,7 +346,7 @@ int gn_classify_send_values(struct gn_classifier *c, struct gn_held *held, const
 	return 0;
 }
 
-bool gn_held_alike(const struct gn_held *a, const struct gn_held *b)
+bool gn_open_models_alike(const struct gn_open_model *a, const struct gn_open_model *b)
 {
 	const struct gn_preprocess *p = &a->model->preprocess, *q = &b->model->preprocess;
 

@@ -62,7 +62,7 @@ struct gn_ticket {
 	void *user;
 	/* private */
 	bool sent, done, large;
-	struct gn_held *held[GN_TOGETHER_MAX];
+	struct gn_open_model *models[GN_TOGETHER_MAX];
 	int count;
 	uint8_t *pixels; /* [S, S, 3]; NULL if values are given */
 	float *values;   /* [3, S, S], normalised */
@@ -70,14 +70,14 @@ struct gn_ticket {
 	struct gn_ticket *next;
 };
 /* Whether the models have equal preprocessing, so that they can classify one decoded image. */
-bool gn_held_alike(const struct gn_held *a, const struct gn_held *b);
+bool gn_open_models_alike(const struct gn_open_model *a, const struct gn_open_model *b);
 /* Decodes the image and queues it for count models with equal preprocessing. bytes may be freed
  * afterwards. On a failure nothing is queued. The models must have heads, and must stay held until
  * gn_classify_wait has returned. */
-int gn_classify_send(struct gn_classifier *classifier, struct gn_held *const *held, int count, const void *bytes,
-                     size_t size, struct gn_ticket *ticket, struct gn_error *err);
+int gn_classify_send(struct gn_classifier *classifier, struct gn_open_model *const *models, int count,
+                     const void *bytes, size_t size, struct gn_ticket *ticket, struct gn_error *err);
 /* The same for a preprocessed picture: normalised values [3, S, S], which are copied. */
-int gn_classify_send_values(struct gn_classifier *classifier, struct gn_held *held, const float *values,
+int gn_classify_send_values(struct gn_classifier *classifier, struct gn_open_model *opened, const float *values,
                             struct gn_ticket *ticket, struct gn_error *err);
 /* The result for the n-th of the ticket's models, [K]. */
 const float *gn_ticket_probabilities(const struct gn_ticket *ticket, int n);

@@ -18,10 +18,10 @@
 struct gn_modelpool;
 
 /* One open model. It stays open as long as someone holds it. */
-struct gn_held {
+struct gn_open_model {
 	char id[GN_ID_SIZE];
 	struct gn_model *model;
-	struct gn_held *base; /* NULL for a base model; held by this one */
+	struct gn_open_model *base; /* NULL for a base model; held by this one */
 	/* private */
 	struct gn_infer *infer; /* made at the first classification; guarded by device_lock */
 	uint64_t file_bytes;
@@ -30,7 +30,7 @@ struct gn_held {
 	char name[GN_NAME_SIZE]; /* as gn_modelpool_hold_named noted it; "" none */
 	int holders;
 	bool forgotten;
-	struct gn_held *next;
+	struct gn_open_model *next;
 };
 
 /* limit: bytes of open models, which are their files and the further memory of inference.
@@ -43,14 +43,14 @@ void gn_modelpool_free(struct gn_modelpool *pool);
 
 /* Holds the model of an id (not a name), and opens it if necessary. GN_NOT_FOUND. Task threads
  * only. */
-int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_held **out, struct gn_error *err);
+int gn_modelpool_hold(struct gn_modelpool *pool, const char *id, struct gn_open_model **out, struct gn_error *err);
 /* The same by id or name. The store is asked only where no model of that id or name is open.
  * GN_NOT_FOUND. */
-int gn_modelpool_hold_named(struct gn_modelpool *pool, const char *id_or_name, struct gn_held **out,
+int gn_modelpool_hold_named(struct gn_modelpool *pool, const char *id_or_name, struct gn_open_model **out,
                             struct gn_error *err);
 /* A model's name has changed in the store. */
 void gn_modelpool_renamed(struct gn_modelpool *pool);
-void gn_modelpool_drop(struct gn_modelpool *pool, struct gn_held *held);
+void gn_modelpool_drop(struct gn_modelpool *pool, struct gn_open_model *opened);
 /* Call it after a model was deleted: closes the model when nobody holds it any more, so that the
  * disk space is freed. */
 void gn_modelpool_forget(struct gn_modelpool *pool, const char *id);
@@ -58,7 +58,7 @@ void gn_modelpool_forget(struct gn_modelpool *pool, const char *id);
 /* Computes logits[i] [batch, K of model i] from normalised images [batch, 3, S, S], for models with
  * one image size. Shared blocks are computed once; each model gives the same result as alone. Waits
  * for the device. */
-int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_held *const *held, int count, const float *images,
+int gn_modelpool_infer(struct gn_modelpool *pool, struct gn_open_model *const *models, int count, const float *images,
                        int batch, float *const *logits, struct gn_error *err);
 /* See gn_device_check. */
 int gn_modelpool_check_device(struct gn_modelpool *pool, struct gn_error *err);

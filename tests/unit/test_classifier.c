@@ -82,10 +82,10 @@ static void add_tuned_block(const char *base, float value, int block, char id[GN
 	const float *tensors[256] = {0};
 	float weights[CLASSES * 16];
 	struct gn_error err = {0};
-	struct gn_held *held;
+	struct gn_open_model *opened;
 
-	assert_int_equal(gn_modelpool_hold(pool, base, &held, &err), 0);
-	const struct gn_model *model = held->model;
+	assert_int_equal(gn_modelpool_hold(pool, base, &opened, &err), 0);
+	const struct gn_model *model = opened->model;
 	for (int i = 0; i < CLASSES * 16; i++)
 		weights[i] = value * (float)(i % 7 - 3);
 	float hidden[16 * 32];
@@ -102,7 +102,7 @@ static void add_tuned_block(const char *base, float value, int block, char id[GN
 	                                     .layout = &model->layout,
 	                                     .tensors = tensors};
 	assert_int_equal(gn_model_write(path, &parts, &err), 0);
-	gn_modelpool_drop(pool, held);
+	gn_modelpool_drop(pool, opened);
 	add(staged, base, id);
 }
 
@@ -140,7 +140,7 @@ static void stop(void)
 static void test_bases_are_shared(void **state)
 {
 	char base[GN_ID_SIZE], tuned[2][GN_ID_SIZE];
-	struct gn_held *a, *b;
+	struct gn_open_model *a, *b;
 	struct gn_error err = {0};
 	int models;
 
@@ -169,7 +169,7 @@ static void test_bases_are_shared(void **state)
 static void test_eviction_and_forgetting(void **state)
 {
 	char base[GN_ID_SIZE], other[GN_ID_SIZE], tuned[GN_ID_SIZE];
-	struct gn_held *held, *second;
+	struct gn_open_model *opened, *second;
 	struct gn_error err = {0};
 	int models;
 
@@ -180,7 +180,7 @@ static void test_eviction_and_forgetting(void **state)
 	add_base(2, other);
 	add_tuned(base, 0.1F, tuned);
 	// nothing stays open that nobody holds, and what is held stays, with its base
-	assert_int_equal(gn_modelpool_hold(pool, tuned, &held, &err), 0);
+	assert_int_equal(gn_modelpool_hold(pool, tuned, &opened, &err), 0);
 	assert_int_equal(gn_modelpool_hold(pool, other, &second, &err), 0);
 	gn_modelpool_drop(pool, second);
 	gn_modelpool_bytes(pool, &models);
@@ -188,8 +188,8 @@ static void test_eviction_and_forgetting(void **state)
 	gn_modelpool_forget(pool, tuned);
 	assert_int_equal(gn_modelpool_hold(pool, base, &second, &err), 0);
 	gn_modelpool_drop(pool, second);
-	assert_true(held->model->layout.count > 0);
-	gn_modelpool_drop(pool, held);
+	assert_true(opened->model->layout.count > 0);
+	gn_modelpool_drop(pool, opened);
 	gn_modelpool_bytes(pool, &models);
 	assert_int_equal(models, 0);
 	stop();
@@ -200,7 +200,7 @@ static void test_eviction_and_forgetting(void **state)
 static void test_names(void **state)
 {
 	char base[GN_ID_SIZE], other[GN_ID_SIZE];
-	struct gn_held *held, *again;
+	struct gn_open_model *held, *again;
 	struct gn_error err = {0};
 	uint64_t freed;
 
@@ -252,13 +252,13 @@ static void ask(struct asker *asker, int model, int image)
 	struct gn_modelpool *pool = gn_classifier_pool(service.classifier);
 	struct gn_ticket ticket = {0};
 	struct gn_error err = {0};
-	struct gn_held *held;
+	struct gn_open_model *opened;
 
-	if (gn_modelpool_hold(pool, asker->ids[model], &held, &err)) {
+	if (gn_modelpool_hold(pool, asker->ids[model], &opened, &err)) {
 		asker->bad++;
 		return;
 	}
-	if (gn_classify_send(service.classifier, &held, 1, asker->images[image].bytes, asker->images[image].size,
+	if (gn_classify_send(service.classifier, &opened, 1, asker->images[image].bytes, asker->images[image].size,
 	                     &ticket, &err))
 		asker->bad++;
 	gn_classify_wait(service.classifier, &ticket);
@@ -267,7 +267,7 @@ static void ask(struct asker *asker, int model, int image)
 	else
 		memcpy(asker->found[model][image], ticket.probabilities, sizeof asker->found[model][image]);
 	gn_ticket_release(&ticket);
-	gn_modelpool_drop(pool, held);
+	gn_modelpool_drop(pool, opened);
 }
 
 static void *ask_all(void *user)
@@ -321,17 +321,17 @@ static void test_pictures_that_are_none(void **state)
 	struct gn_modelpool *pool;
 	struct gn_ticket ticket = {0};
 	struct gn_error err = {0};
-	struct gn_held *held;
+	struct gn_open_model *opened;
 
 	(void)state;
 	start(1 << 30);
 	pool = gn_classifier_pool(service.classifier);
 	add_base(1, base);
-	assert_int_equal(gn_modelpool_hold(pool, base, &held, &err), 0);
-	assert_int_equal(gn_classify_send(service.classifier, &held, 1, "text", 4, &ticket, &err), -1);
+	assert_int_equal(gn_modelpool_hold(pool, base, &opened, &err), 0);
+	assert_int_equal(gn_classify_send(service.classifier, &opened, 1, "text", 4, &ticket, &err), -1);
 	gn_classify_wait(service.classifier, &ticket);
 	gn_ticket_release(&ticket);
-	gn_modelpool_drop(pool, held);
+	gn_modelpool_drop(pool, opened);
 	stop();
 }
 
@@ -341,7 +341,7 @@ static void test_several_models_together(void **state)
 {
 	char base[GN_ID_SIZE], ids[3][GN_ID_SIZE];
 	struct blob image = picture_png(40, 30, 3);
-	struct gn_held *held[3];
+	struct gn_open_model *opened[3];
 	struct gn_error err = {0};
 
 	(void)state;
@@ -351,22 +351,24 @@ static void test_several_models_together(void **state)
 	for (int i = 0; i < 3; i++)
 		add_tuned_block(base, 0.1F + 0.1F * (float)i, i == 2 ? 1 : -1, ids[i]);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(gn_modelpool_hold(pool, ids[i], &held[i], &err), 0);
-	assert_int_equal(gn_models_shared_blocks((const struct gn_model *[]){held[0]->model, held[1]->model}, 2), 2);
-	assert_int_equal(
-	    gn_models_shared_blocks((const struct gn_model *[]){held[0]->model, held[1]->model, held[2]->model}, 3), 1);
+		assert_int_equal(gn_modelpool_hold(pool, ids[i], &opened[i], &err), 0);
+	assert_int_equal(gn_models_shared_blocks((const struct gn_model *[]){opened[0]->model, opened[1]->model}, 2),
+	                 2);
+	assert_int_equal(gn_models_shared_blocks(
+	                     (const struct gn_model *[]){opened[0]->model, opened[1]->model, opened[2]->model}, 3),
+	                 1);
 	for (int count = 1; count <= 3; count++) {
 		struct gn_ticket together = {0};
 
 		assert_int_equal(
-		    gn_classify_send(service.classifier, held, count, image.bytes, image.size, &together, &err), 0);
+		    gn_classify_send(service.classifier, opened, count, image.bytes, image.size, &together, &err), 0);
 		gn_classify_wait(service.classifier, &together);
 		assert_int_equal(together.error.code, GN_OK);
 		for (int i = 0; i < count; i++) {
 			struct gn_ticket alone = {0};
 
 			assert_int_equal(
-			    gn_classify_send(service.classifier, &held[i], 1, image.bytes, image.size, &alone, &err),
+			    gn_classify_send(service.classifier, &opened[i], 1, image.bytes, image.size, &alone, &err),
 			    0);
 			gn_classify_wait(service.classifier, &alone);
 			assert_memory_equal(gn_ticket_probabilities(&together, i), alone.probabilities,
@@ -378,7 +380,7 @@ static void test_several_models_together(void **state)
 		gn_ticket_release(&together);
 	}
 	for (int i = 0; i < 3; i++)
-		gn_modelpool_drop(pool, held[i]);
+		gn_modelpool_drop(pool, opened[i]);
 	blob_release(&image);
 	stop();
 }
@@ -390,7 +392,7 @@ static void test_many_models_cost_their_deltas(void **state)
 	enum { MANY = 6 };
 	char base[GN_ID_SIZE], id[GN_ID_SIZE];
 	struct blob image = picture_png(40, 30, 3);
-	struct gn_held *held[MANY];
+	struct gn_open_model *opened[MANY];
 	struct gn_error err = {0};
 	uint64_t bytes[MANY], deltas = 0, heads = 0;
 	int models;
@@ -403,24 +405,24 @@ static void test_many_models_cost_their_deltas(void **state)
 		struct gn_ticket ticket = {0};
 
 		add_tuned(base, 0.1F * (float)i, id);
-		assert_int_equal(gn_modelpool_hold(pool, id, &held[i], &err), 0);
+		assert_int_equal(gn_modelpool_hold(pool, id, &opened[i], &err), 0);
 		assert_int_equal(
-		    gn_classify_send(service.classifier, &held[i], 1, image.bytes, image.size, &ticket, &err), 0);
+		    gn_classify_send(service.classifier, &opened[i], 1, image.bytes, image.size, &ticket, &err), 0);
 		gn_classify_wait(service.classifier, &ticket);
 		gn_ticket_release(&ticket);
 		bytes[i] = gn_modelpool_bytes(pool, &models);
-		deltas += held[i]->file_bytes;
-		heads += held[i]->infer_bytes;
-		assert_true(held[i]->file_bytes < held[0]->base->file_bytes / 4);
+		deltas += opened[i]->file_bytes;
+		heads += opened[i]->infer_bytes;
+		assert_true(opened[i]->file_bytes < opened[0]->base->file_bytes / 4);
 	}
 	assert_int_equal(models, MANY + 1);
 	assert_int_equal(bytes[MANY - 1],
-	                 held[0]->base->file_bytes + deltas + heads + gn_device_resident_bytes(service.device));
+	                 opened[0]->base->file_bytes + deltas + heads + gn_device_resident_bytes(service.device));
 	for (int i = 1; i < MANY; i++)
-		assert_int_equal(bytes[i] - bytes[i - 1], held[i]->file_bytes + held[i]->infer_bytes);
+		assert_int_equal(bytes[i] - bytes[i - 1], opened[i]->file_bytes + opened[i]->infer_bytes);
 	assert_true(heads / MANY < gn_device_resident_bytes(service.device) / 4);
 	for (int i = 0; i < MANY; i++)
-		gn_modelpool_drop(pool, held[i]);
+		gn_modelpool_drop(pool, opened[i]);
 	blob_release(&image);
 	stop();
 }

@@ -1,5 +1,5 @@
-/* Several models for one picture: see asked.h. */
-#include "api/classify/asked.h"
+/* Several models for one picture: see chosen.h. */
+#include "api/classify/chosen.h"
 
 /* ---------------------------------------------------------------- the query ------------------- */
 
@@ -38,57 +38,57 @@ static const struct gn_field QUERY[] = {
 
 /* ---------------------------------------------------------------- which models ---------------- */
 
-static bool has(const struct gn_asked *asked, const struct gn_held *held)
+static bool has(const struct gn_chosen *chosen, const struct gn_open_model *opened)
 {
-	for (int i = 0; i < asked->count; i++)
-		if (asked->held[i] == held)
+	for (int i = 0; i < chosen->count; i++)
+		if (chosen->models[i] == opened)
 			return true;
 	return false;
 }
 
 /* Adds a model that the query names. On a failure, replies and returns -1. */
-static int add_named(struct gn_request *r, struct gn_asked *asked, const char *name)
+static int add_named(struct gn_request *r, struct gn_chosen *chosen, const char *name)
 {
-	struct gn_held *held;
+	struct gn_open_model *opened;
 	struct gn_error err = {0};
 
-	if (gn_modelpool_hold_named(gn_api_models(r), name, &held, &err)) {
+	if (gn_modelpool_hold_named(gn_api_models(r), name, &opened, &err)) {
 		if (err.code == GN_NOT_FOUND)
 			gn_reply_field(r, "/models", "there is no model %s", name);
 		else
 			gn_reply_error(r, &err);
 		return -1;
 	}
-	bool twice = has(asked, held);
-	asked->held[asked->count++] = held;
-	if (!twice && held->model->arch.classes > 0)
+	bool twice = has(chosen, opened);
+	chosen->models[chosen->count++] = opened;
+	if (!twice && opened->model->arch.classes > 0)
 		return 0;
 	gn_reply_field(r, "/models", twice ? "%s is named twice" : "%s has no head, so it cannot classify", name);
 	return -1;
 }
 
-static bool is_base_of(const struct gn_held *base, const struct gn_held *held)
+static bool is_base_of(const struct gn_open_model *base, const struct gn_open_model *opened)
 {
-	while (held && held != base)
-		held = held->base;
-	return held != NULL;
+	while (opened && opened != base)
+		opened = opened->base;
+	return opened != NULL;
 }
 
 /* Puts {id} first, unless it is among the named models or the base of all of them. Takes ownership
  * of it. On a failure, replies and returns -1. */
-static int add_own(struct gn_request *r, struct gn_asked *asked, struct gn_held *own)
+static int add_own(struct gn_request *r, struct gn_chosen *chosen, struct gn_open_model *own)
 {
-	bool base_of_all = asked->count > 0;
+	bool base_of_all = chosen->count > 0;
 
-	for (int i = 0; i < asked->count; i++)
-		base_of_all = base_of_all && is_base_of(own, asked->held[i]);
-	if (base_of_all || has(asked, own)) {
+	for (int i = 0; i < chosen->count; i++)
+		base_of_all = base_of_all && is_base_of(own, chosen->models[i]);
+	if (base_of_all || has(chosen, own)) {
 		gn_modelpool_drop(gn_api_models(r), own);
 		return 0;
 	}
-	memmove(asked->held + 1, asked->held, (size_t)asked->count * sizeof *asked->held);
-	asked->held[0] = own;
-	asked->count++;
+	memmove(chosen->models + 1, chosen->models, (size_t)chosen->count * sizeof *chosen->models);
+	chosen->models[0] = own;
+	chosen->count++;
 	if (own->model->arch.classes > 0)
 		return 0;
 	gn_reply_problem(r, 409, "the model has no head, so it cannot classify: tune it on a data set first");
@@ -96,76 +96,76 @@ static int add_own(struct gn_request *r, struct gn_asked *asked, struct gn_held 
 }
 
 /* Decides whether all models can use one decoded picture, and how many blocks they then share. */
-static void plan(struct gn_asked *asked)
+static void plan(struct gn_chosen *chosen)
 {
 	const struct gn_model *models[GN_TOGETHER_MAX];
 	bool alike = true;
 
-	for (int i = 0; i < asked->count; i++) {
-		models[i] = asked->held[i]->model;
-		alike = alike && gn_held_alike(asked->held[0], asked->held[i]);
+	for (int i = 0; i < chosen->count; i++) {
+		models[i] = chosen->models[i]->model;
+		alike = alike && gn_open_models_alike(chosen->models[0], chosen->models[i]);
 	}
-	asked->tickets = alike ? 1 : asked->count;
-	asked->shared_blocks = alike ? gn_models_shared_blocks(models, asked->count) : 0;
+	chosen->tickets = alike ? 1 : chosen->count;
+	chosen->shared_blocks = alike ? gn_models_shared_blocks(models, chosen->count) : 0;
 }
 
-int gn_asked_read(struct gn_request *r, struct gn_asked *asked)
+int gn_chosen_read(struct gn_request *r, struct gn_chosen *chosen)
 {
-	struct gn_held *own;
+	struct gn_open_model *own;
 	struct query query;
 
-	*asked = (struct gn_asked){0};
+	*chosen = (struct gn_chosen){0};
 	if (gn_api_query(r, QUERY, sizeof QUERY / sizeof *QUERY, &query) || gn_api_hold_model(r, &own))
 		return -1;
-	asked->top = query.top;
-	asked->several = query.named_count > 0;
+	chosen->top = query.top;
+	chosen->several = query.named_count > 0;
 	for (int i = 0; i < query.named_count; i++) {
-		if (add_named(r, asked, query.named[i])) {
+		if (add_named(r, chosen, query.named[i])) {
 			gn_modelpool_drop(gn_api_models(r), own);
 			return -1;
 		}
 	}
-	if (add_own(r, asked, own))
+	if (add_own(r, chosen, own))
 		return -1;
-	plan(asked);
+	plan(chosen);
 	return 0;
 }
 
-void gn_asked_release(struct gn_request *r, struct gn_asked *asked)
+void gn_chosen_release(struct gn_request *r, struct gn_chosen *chosen)
 {
-	for (int i = 0; i < asked->count; i++)
-		gn_modelpool_drop(gn_api_models(r), asked->held[i]);
-	asked->count = 0;
+	for (int i = 0; i < chosen->count; i++)
+		gn_modelpool_drop(gn_api_models(r), chosen->models[i]);
+	chosen->count = 0;
 }
 
 /* ---------------------------------------------------------------- a picture ------------------- */
 
-int gn_asked_send(struct gn_request *r, const struct gn_asked *asked, const void *bytes, size_t size,
-                  struct gn_ticket *tickets, struct gn_error *err)
+int gn_chosen_send(struct gn_request *r, const struct gn_chosen *chosen, const void *bytes, size_t size,
+                   struct gn_ticket *tickets, struct gn_error *err)
 {
 	struct gn_classifier *classifier = gn_request_service(r)->classifier;
-	int each = asked->tickets == 1 ? asked->count : 1;
+	int each = chosen->tickets == 1 ? chosen->count : 1;
 
-	for (int i = 0; i < asked->tickets; i++) {
+	for (int i = 0; i < chosen->tickets; i++) {
 		tickets[i].gone = gn_request_gone;
 		tickets[i].user = r;
-		if (gn_classify_send(classifier, asked->held + i, each, bytes, size, &tickets[i], err)) {
+		if (gn_classify_send(classifier, chosen->models + i, each, bytes, size, &tickets[i], err)) {
 			double unused[3] = {0};
 
-			gn_asked_wait(r, asked, tickets, unused, err);
-			gn_asked_clear(asked, tickets);
+			gn_chosen_wait(r, chosen, tickets, unused, err);
+			gn_chosen_clear(chosen, tickets);
 			return -1;
 		}
 	}
 	return 0;
 }
 
-int gn_asked_wait(struct gn_request *r, const struct gn_asked *asked, struct gn_ticket *tickets, double seconds[3],
-                  struct gn_error *err)
+int gn_chosen_wait(struct gn_request *r, const struct gn_chosen *chosen, struct gn_ticket *tickets, double seconds[3],
+                   struct gn_error *err)
 {
 	int failed = 0;
 
-	for (int i = 0; i < asked->tickets; i++) {
+	for (int i = 0; i < chosen->tickets; i++) {
 		struct gn_ticket *ticket = &tickets[i];
 
 		gn_classify_wait(gn_request_service(r)->classifier, ticket);
@@ -178,11 +178,11 @@ int gn_asked_wait(struct gn_request *r, const struct gn_asked *asked, struct gn_
 	return failed;
 }
 
-void gn_asked_clear(const struct gn_asked *asked, struct gn_ticket *tickets)
+void gn_chosen_clear(const struct gn_chosen *chosen, struct gn_ticket *tickets)
 {
-	for (int i = 0; i < asked->tickets; i++)
+	for (int i = 0; i < chosen->tickets; i++)
 		gn_ticket_release(&tickets[i]);
-	memset(tickets, 0, (size_t)asked->tickets * sizeof *tickets);
+	memset(tickets, 0, (size_t)chosen->tickets * sizeof *tickets);
 }
 
 /* ---------------------------------------------------------------- results --------------------- */
@@ -210,32 +210,33 @@ static json_t *predictions(const struct gn_model *model, const float *probabilit
 	return items;
 }
 
-void gn_asked_result(const struct gn_asked *asked, const struct gn_ticket *tickets, json_t *result)
+void gn_chosen_result(const struct gn_chosen *chosen, const struct gn_ticket *tickets, json_t *result)
 {
 	json_t *models = json_array();
 
-	for (int i = 0; i < asked->count; i++) {
-		const struct gn_held *held = asked->held[i];
-		const float *found = asked->tickets == 1 ? gn_ticket_probabilities(&tickets[0], i)
-		                                         : gn_ticket_probabilities(&tickets[i], 0);
-		json_t *items = predictions(held->model, found, asked->top);
+	for (int i = 0; i < chosen->count; i++) {
+		const struct gn_open_model *opened = chosen->models[i];
+		const float *found = chosen->tickets == 1 ? gn_ticket_probabilities(&tickets[0], i)
+		                                          : gn_ticket_probabilities(&tickets[i], 0);
+		json_t *items = predictions(opened->model, found, chosen->top);
 
-		if (asked->several)
-			json_array_append_new(models, json_pack("{s:s,s:o}", "model", held->id, "predictions", items));
+		if (chosen->several)
+			json_array_append_new(models,
+			                      json_pack("{s:s,s:o}", "model", opened->id, "predictions", items));
 		else
 			json_object_set_new(result, "predictions", items);
 	}
-	if (asked->several)
+	if (chosen->several)
 		json_object_set(result, "models", models);
 	json_decref(models);
 }
 
-json_t *gn_asked_reply(const struct gn_asked *asked, json_t *result, const double seconds[3])
+json_t *gn_chosen_reply(const struct gn_chosen *chosen, json_t *result, const double seconds[3])
 {
-	if (asked->several)
-		json_object_set_new(result, "shared_blocks", json_integer(asked->shared_blocks));
+	if (chosen->several)
+		json_object_set_new(result, "shared_blocks", json_integer(chosen->shared_blocks));
 	else
-		json_object_set_new(result, "model", json_string(asked->held[0]->id));
+		json_object_set_new(result, "model", json_string(chosen->models[0]->id));
 	json_object_set_new(result, "timing",
 	                    json_pack("{s:f,s:f,s:f}", "decode_seconds", seconds[0], "queue_seconds", seconds[1],
 	                              "compute_seconds", seconds[2]));
