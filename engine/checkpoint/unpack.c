@@ -122,15 +122,15 @@ static int pass_over(struct unpack *u, const char *path, struct gn_error *err)
 static int copy_entry(struct unpack *u, struct gn_file_writer *writer, const char *path, struct gn_error *err)
 {
 	const struct gn_unpack_options *o = u->options;
-	uint64_t unasked = 0;
+	uint64_t unreported = 0;
 	const void *bytes;
 	size_t size;
 	int more;
 
 	while ((more = next_piece(u, path, &bytes, &size, err)) > 0) {
-		unasked += size;
-		if (o->room && unasked >= ROOM_STEP) {
-			unasked = 0;
+		unreported += size;
+		if (o->room && unreported >= ROOM_STEP) {
+			unreported = 0;
 			if (o->room(o->room_user, ROOM_STEP, err))
 				return -1;
 		}

@@ -42,7 +42,7 @@ struct ingest {
 	int entries;
 	struct names_block *names;
 	size_t names_bytes;
-	uint64_t unasked; /* bytes packed since the last call of room */
+	uint64_t unreported; /* bytes packed since the last call of room */
 };
 
 /* ---------------------------------------------------------------- tables ---------------------- */
@@ -127,9 +127,9 @@ static int pack_image(struct ingest *in, const struct gn_check *check, struct gn
 {
 	const struct gn_ingest_options *o = in->options;
 
-	in->unasked += check->size;
-	if (o->room && in->unasked >= ROOM_STEP) {
-		in->unasked = 0;
+	in->unreported += check->size;
+	if (o->room && in->unreported >= ROOM_STEP) {
+		in->unreported = 0;
 		if (o->room(o->room_user, ROOM_STEP, err))
 			return -1;
 	}
