@@ -9,7 +9,7 @@ static json_t *members(const struct gn_prepared *p)
 	return json_pack("{s:o,s:I,s:I,s:f,s:I,s:i,s:O?,s:n}", "tuned_layers", layers, "tuned_parameters",
 	                 (json_int_t)p->plan.tuned_parameters, "total_parameters", (json_int_t)p->plan.total_parameters,
 	                 "flops", gn_api_run_flops(p), "gpu_bytes", (json_int_t)p->plan.memory.device, "prefix_stage",
-	                 p->layers_known ? p->plan.prefix_stage : 0, "selection", p->selection, "sweep");
+	                 p->layers_known ? p->plan.prefix_cut : 0, "selection", p->selection, "sweep");
 }
 
 struct gn_job_new gn_api_run_job(const struct gn_prepared *p)

@@ -215,7 +215,7 @@ static int fill_prefix(struct gn_trainer *t, struct gn_error *err)
 
 	gn_assert(act == sizeof *values || act == sizeof(uint16_t));
 	gn_vit_shape_init(&shape, &t->arch);
-	count = gn_stage_floats(&shape, t->stage);
+	count = gn_cut_floats(&shape, t->cut);
 	t->prefix.row_bytes = count * act;
 	count *= (size_t)t->config.batch_size;
 	values = noise(count, 1, err);
@@ -264,10 +264,10 @@ static int measure(double *seconds, struct figures *figures, struct gn_device *d
 	}
 	if (!images || gn_trainer_init(&t, err))
 		goto done;
-	if (t.stage && fill_prefix(&t, err))
+	if (t.cut && fill_prefix(&t, err))
 		goto done;
 	if (gn_trainer_open_pass(&t, err) == 0 &&
-	    time_steps(seconds, &t, t.stage ? NULL : images, labels, samples, budget, err) == 0) {
+	    time_steps(seconds, &t, t.cut ? NULL : images, labels, samples, budget, err) == 0) {
 		struct gn_device_info info;
 		bool gpu = !t.backend->unified;
 

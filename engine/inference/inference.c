@@ -69,7 +69,7 @@ int gn_infer_new(struct gn_infer **out, struct gn_device *device, const struct g
 
 static void run_body(const struct gn_infer *infer, int B, int from, int to)
 {
-	gn_vit_forward_stages(infer->body->pass, &infer->bind, B, from, to, false);
+	gn_vit_forward_between(infer->body->pass, &infer->bind, B, from, to, false);
 }
 
 /* features -> logits [B, K] */
@@ -77,7 +77,7 @@ static void run_head(const struct gn_infer *infer, int B, float *logits)
 {
 	const struct gn_backend *be = infer->device->backend;
 	struct gn_ctx *ctx = infer->device->ctx;
-	size_t features = gn_stage_floats(&infer->head->shape, infer->head->from) * (size_t)B;
+	size_t features = gn_cut_floats(&infer->head->shape, infer->head->from) * (size_t)B;
 
 	be->copy(ctx, gn_pass_input(infer->head), gn_pass_output(infer->body->pass), features * be->act_bytes);
 	gn_vit_forward(infer->head, &infer->bind, B, false);
@@ -128,14 +128,14 @@ static void run_together(struct gn_infer *const *infers, int count, int shared, 
 	const struct gn_backend *be = first->device->backend;
 	struct gn_ctx *ctx = first->device->ctx;
 	struct gn_pass *pass = first->body->pass;
-	size_t bytes = gn_stage_floats(&pass->shape, shared) * (size_t)B * be->act_bytes;
+	size_t bytes = gn_cut_floats(&pass->shape, shared) * (size_t)B * be->act_bytes;
 
 	upload_pictures(first, pictures, at, B);
 	run_body(first, B, 0, shared);
-	be->copy(ctx, first->body->stash, pass->x[shared], bytes);
+	be->copy(ctx, first->body->shared_output, pass->x[shared], bytes);
 	for (int i = 0; i < count; i++) {
 		if (i > 0)
-			be->copy(ctx, pass->x[shared], first->body->stash, bytes);
+			be->copy(ctx, pass->x[shared], first->body->shared_output, bytes);
 		run_body(infers[i], B, shared, infers[i]->model->arch.depth + 1);
 		run_head(infers[i], B, logits[i]);
 	}
@@ -173,7 +173,7 @@ static int shared_by(struct gn_infer *const *infers, int count, struct gn_error 
 		models[i] = infers[i]->model;
 	shared = gn_models_shared_blocks(models, count);
 	free(models);
-	if (shared > 0 && gn_body_stash(infers[0]->body, infers[0]->device, err))
+	if (shared > 0 && gn_body_alloc_shared(infers[0]->body, infers[0]->device, err))
 		return -1;
 	return shared;
 }

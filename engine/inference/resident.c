@@ -33,7 +33,7 @@ static void close_body(struct gn_body *body)
 {
 	gn_pass_free(body->pass);
 	gn_arena_release(&body->memory);
-	gn_arena_release(&body->stash_memory);
+	gn_arena_release(&body->shared_memory);
 	free(body);
 }
 
@@ -62,19 +62,19 @@ int gn_body_hold(struct gn_body **out, struct gn_device *device, const struct gn
 	return 0;
 }
 
-int gn_body_stash(struct gn_body *body, struct gn_device *device, struct gn_error *err)
+int gn_body_alloc_shared(struct gn_body *body, struct gn_device *device, struct gn_error *err)
 {
-	size_t floats = gn_stage_floats(&body->pass->shape, 1) * (size_t)body->pass->batch;
+	size_t floats = gn_cut_floats(&body->pass->shape, 1) * (size_t)body->pass->batch;
 
-	if (body->stash)
+	if (body->shared_output)
 		return 0;
-	gn_arena_begin(&body->stash_memory, device->backend, device->ctx);
-	gn_arena_take(&body->stash_memory, floats, device->backend->act_bytes);
-	if (gn_arena_open(&body->stash_memory, err)) {
-		gn_arena_release(&body->stash_memory);
+	gn_arena_begin(&body->shared_memory, device->backend, device->ctx);
+	gn_arena_take(&body->shared_memory, floats, device->backend->act_bytes);
+	if (gn_arena_open(&body->shared_memory, err)) {
+		gn_arena_release(&body->shared_memory);
 		return -1;
 	}
-	body->stash = gn_arena_take(&body->stash_memory, floats, device->backend->act_bytes);
+	body->shared_output = gn_arena_take(&body->shared_memory, floats, device->backend->act_bytes);
 	return 0;
 }
 
@@ -204,7 +204,7 @@ uint64_t gn_device_resident_bytes(const struct gn_device *device)
 	uint64_t bytes = 0;
 
 	for (const struct gn_body *b = device->bodies; b; b = b->next)
-		bytes += b->memory.size + b->stash_memory.size;
+		bytes += b->memory.size + b->shared_memory.size;
 	for (const struct gn_weights *w = device->weights; w; w = w->next)
 		bytes += w->memory.size;
 	return bytes;

@@ -15,18 +15,19 @@ struct gn_body {
 	struct gn_body *next;
 	int holders;
 	struct gn_arch arch; /* classes: 0 */
-	struct gn_arena memory, stash_memory;
+	struct gn_arena memory, shared_memory;
 	struct gn_pass *pass;
-	/* a kept copy of the content of a cut other than the first, for models that share a prefix;
-	 * NULL before gn_body_stash */
-	void *stash;
+	/* a copy of the output of the blocks that several models share, which each of them continues
+	 * from; NULL before gn_body_alloc_shared */
+	void *shared_output;
 };
 /* Whether models of two architectures can share buffers and compute in the same way, except for
  * their heads. */
 bool gn_same_body(const struct gn_arch *a, const struct gn_arch *b);
 int gn_body_hold(struct gn_body **out, struct gn_device *device, const struct gn_arch *arch, int batch,
                  struct gn_error *err);
-int gn_body_stash(struct gn_body *body, struct gn_device *device, struct gn_error *err);
+/* Allocates shared_output on the first call. */
+int gn_body_alloc_shared(struct gn_body *body, struct gn_device *device, struct gn_error *err);
 void gn_body_drop(struct gn_body *body, struct gn_device *device);
 
 /* The tensors that a pass reads: [layout.count] pointers. On a device that reads host memory they

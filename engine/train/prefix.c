@@ -200,11 +200,11 @@ int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err)
 	if (gn_shared_prefix(t, &shared, err) || shared)
 		return shared ? 0 : -1;
 	gn_vit_shape_init(&shape, &t->arch);
-	t->prefix.row_bytes = gn_stage_floats(&shape, t->stage) * t->backend->act_bytes;
+	t->prefix.row_bytes = gn_cut_floats(&shape, t->cut) * t->backend->act_bytes;
 	t->prefix.bytes = t->prefix.map_bytes = count * t->prefix.row_bytes;
 	if (t->plan.prefix_in_memory ? map_memory(t, err) : map_file(t, err))
 		return -1;
-	return gn_prefix_compute(t, &t->prefix, t->stage, 0, NULL, err);
+	return gn_prefix_compute(t, &t->prefix, t->cut, 0, NULL, err);
 }
 
 void gn_prefix_load(struct gn_trainer *t, const int32_t *samples, int n)

@@ -42,7 +42,7 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 	if (!t->tuned || gn_strategy_select(t->tuned, &t->layout, &t->config.strategy, err) ||
 	    gn_gradplan_init(&t->grad, &t->arch, &t->layout, t->tuned, err))
 		return -1;
-	t->stage = t->plan.prefix_cached ? gn_prefix_stage(&t->grad) : 0;
+	t->cut = t->plan.prefix_cached ? gn_prefix_cut(&t->grad) : 0;
 	return 0;
 }
 
@@ -50,8 +50,8 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 static size_t pass_bytes(const struct gn_trainer *t)
 {
 	int micro = t->plan.micro_batch_size;
-	size_t steps = gn_pass_bytes(t->backend, &t->arch, &t->grad, micro, t->stage, t->arch.depth + 2);
-	size_t fill = t->stage ? gn_prefix_fill_bytes(t->backend, &t->arch, micro, t->stage) : 0;
+	size_t steps = gn_pass_bytes(t->backend, &t->arch, &t->grad, micro, t->cut, t->arch.depth + 2);
+	size_t fill = t->cut ? gn_prefix_fill_bytes(t->backend, &t->arch, micro, t->cut) : 0;
 
 	return steps > fill ? steps : fill;
 }
@@ -107,5 +107,5 @@ int gn_trainer_init(struct gn_trainer *t, struct gn_error *err)
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err)
 {
 	return gn_pass_new_in(&t->pass, t->pass_memory, t->backend, t->ctx, &t->arch, &t->grad,
-	                      t->plan.micro_batch_size, t->stage, t->arch.depth + 2, err);
+	                      t->plan.micro_batch_size, t->cut, t->arch.depth + 2, err);
 }

@@ -1,12 +1,13 @@
 /*
- * Outputs of the frozen prefix that several runs share: a file per stage in a folder of theirs, made by the first run that
- * needs it and mapped by the others. On the way to its own stage a run fills the stages below it that others will ask
- * for, so that one pass of the frozen base, in segments, serves them all; a run that starts further up goes on from the
- * highest stage that is there.
+ * Outputs of the frozen prefix that several runs share: one file per cut, in a folder of theirs.
+ * The first run that needs a file makes it, and the others map it. On the way to its own cut, a run
+ * also makes the files of the lower cuts that other runs will need. So one pass through the frozen
+ * blocks, in segments, is enough for all. A run starts from the highest cut that has a file.
  *
- * A file's name and its header hold a hash of everything that its content depends on, the shapes of the products included:
- * what is found there is bit for bit what the run would have computed. It grows under another name and is renamed once it is
- * whole and on the disk. One run at a time works in the folder; the others wait for it.
+ * The name of a file and its header have a hash of everything that its content depends on, the
+ * shapes of the products included. So a file holds bit for bit what the run would have computed. It
+ * is written under a temporary name, and renamed when it is whole and on the disk. One run at a
+ * time works in the folder, and the others wait for it.
  */
 #include "train/shared.h"
 
@@ -26,12 +27,12 @@
 
 #define MAGIC "gonio stage 1\n"
 
-enum { HEADER_BYTES = 4096 }; /* a page: the rows behind it are mapped as they lie */
+enum { HEADER_BYTES = 4096 }; /* a page, so that the rows after it can be mapped */
 
 struct header {
 	char magic[16];
 	char key[65];
-	int32_t stage;
+	int32_t cut;
 	uint64_t row_bytes, rows;
 };
 
@@ -60,14 +61,14 @@ static int make_key(char key[65], const struct gn_trainer *t, struct gn_error *e
 	return 0;
 }
 
-static struct header header_of(const char key[65], int stage, const struct gn_trainer *t)
+static struct header header_of(const char key[65], int cut, const struct gn_trainer *t)
 {
 	struct gn_vit_shape shape;
-	struct header header = {.magic = MAGIC, .stage = stage};
+	struct header header = {.magic = MAGIC, .cut = cut};
 
 	gn_vit_shape_init(&shape, &t->arch);
 	memcpy(header.key, key, sizeof header.key);
-	header.row_bytes = gn_stage_floats(&shape, stage) * t->backend->act_bytes;
+	header.row_bytes = gn_cut_floats(&shape, cut) * t->backend->act_bytes;
 	header.rows = (uint64_t)t->dataset->totals[GN_TRAIN] + (uint64_t)t->dataset->totals[GN_VAL];
 	return header;
 }
@@ -77,9 +78,9 @@ static size_t file_bytes(const struct header *header)
 	return HEADER_BYTES + header->rows * header->row_bytes;
 }
 
-static void stage_path(char path[4096], const struct gn_trainer *t, const struct header *header, const char *suffix)
+static void cut_path(char path[4096], const struct gn_trainer *t, const struct header *header, const char *suffix)
 {
-	snprintf(path, 4096, "%s/%.16s-%d%s", t->options->shared->folder, header->key, (int)header->stage, suffix);
+	snprintf(path, 4096, "%s/%.16s-%d%s", t->options->shared->folder, header->key, (int)header->cut, suffix);
 }
 
 /* ---------------------------------------------------------------- files ----------------------------------------- */
@@ -108,20 +109,20 @@ static bool map_rows(struct gn_prefix *out, int fd, const struct header *header,
 	return true;
 }
 
-/* The stage's rows from its file; false where there is none that fits. */
-static bool open_stage(struct gn_prefix *out, const struct gn_trainer *t, const struct header *header)
+/* Maps the rows of a cut; false if no file fits. */
+static bool open_cut(struct gn_prefix *out, const struct gn_trainer *t, const struct header *header)
 {
 	struct header found;
 	struct stat st;
 	char path[4096];
 	int fd;
 
-	stage_path(path, t, header, "");
+	cut_path(path, t, header, "");
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
 	if (pread(fd, &found, sizeof found, 0) != (ssize_t)sizeof found || memcmp(found.magic, MAGIC, sizeof MAGIC) ||
-	    memcmp(found.key, header->key, sizeof found.key) || found.stage != header->stage ||
+	    memcmp(found.key, header->key, sizeof found.key) || found.cut != header->cut ||
 	    found.row_bytes != header->row_bytes || found.rows != header->rows || fstat(fd, &st) ||
 	    (uint64_t)st.st_size != file_bytes(header)) {
 		close(fd);
@@ -138,9 +139,9 @@ static bool has_room(const struct gn_trainer *t, const struct header *header)
 	       (uint64_t)st.f_bavail * st.f_frsize >= file_bytes(header) + t->options->shared->disk_reserve;
 }
 
-/* A new file for the stage, mapped for writing; *fd stays open. */
-static int create_stage(struct gn_prefix *out, int *fd, const char *path, const struct header *header,
-                        struct gn_error *err)
+/* A new file for a cut, mapped for writing; *fd stays open. */
+static int create_cut(struct gn_prefix *out, int *fd, const char *path, const struct header *header,
+                      struct gn_error *err)
 {
 	int failed;
 
@@ -159,17 +160,18 @@ static int create_stage(struct gn_prefix *out, int *fd, const char *path, const 
 	return 0;
 }
 
-/* Computes the stage from source (rows NULL: from the images) into its file. out: its rows. */
-static int make_stage(struct gn_prefix *out, struct gn_trainer *t, const struct header *header, int source_stage,
-                      const struct gn_prefix *source, struct gn_error *err)
+/* Computes the rows of a cut from source (rows NULL: from the images) into its file. out: these
+ * rows. */
+static int make_cut(struct gn_prefix *out, struct gn_trainer *t, const struct header *header, int source_cut,
+                    const struct gn_prefix *source, struct gn_error *err)
 {
 	char temporary[4096], path[4096];
 	int fd = -1, result = -1;
 
-	stage_path(temporary, t, header, ".tmp");
-	stage_path(path, t, header, "");
-	if (create_stage(out, &fd, temporary, header, err) == 0 &&
-	    gn_prefix_compute(t, out, header->stage, source_stage, source, err) == 0) {
+	cut_path(temporary, t, header, ".tmp");
+	cut_path(path, t, header, "");
+	if (create_cut(out, &fd, temporary, header, err) == 0 &&
+	    gn_prefix_compute(t, out, header->cut, source_cut, source, err) == 0) {
 		if (msync(out->map, out->map_bytes, MS_SYNC) || fsync(fd) || rename(temporary, path))
 			gn_fail_errno(err, path, "cannot keep shared outputs");
 		else
@@ -209,52 +211,52 @@ static int take_lock(int *fd, const struct gn_trainer *t, struct gn_error *err)
 	return 0;
 }
 
-/* ---------------------------------------------------------------- stages ---------------------------------------- */
+/* ---------------------------------------------------------------- cuts ---------------------------------------- */
 
-static bool is_wanted(const struct gn_trainer *t, int stage)
+static bool is_wanted(const struct gn_trainer *t, int cut)
 {
-	for (int i = 0; i < t->options->shared->stage_count; i++)
-		if (t->options->shared->stages[i] == stage)
+	for (int i = 0; i < t->options->shared->cut_count; i++)
+		if (t->options->shared->cuts[i] == cut)
 			return true;
-	return stage == t->stage;
+	return cut == t->cut;
 }
 
-/* The highest stage up to the run's own that is there; 0, and nothing mapped, where there is none. */
-static int highest_stage(struct gn_prefix *out, const struct gn_trainer *t, const char key[65])
+/* Maps the highest cut that has a file, up to the run's own. 0, and nothing mapped, if no file fits. */
+static int highest_cut(struct gn_prefix *out, const struct gn_trainer *t, const char key[65])
 {
-	for (int stage = t->stage; stage > 0; stage--) {
-		struct header header = header_of(key, stage, t);
+	for (int cut = t->cut; cut > 0; cut--) {
+		struct header header = header_of(key, cut, t);
 
-		if (open_stage(out, t, &header))
-			return stage;
+		if (open_cut(out, t, &header))
+			return cut;
 	}
 	return 0;
 }
 
-/* From the highest stage that is there, in segments, up to the run's own. *shared stays false where the disk has no
- * room. */
-static int fill_stages(struct gn_trainer *t, const char key[65], bool *shared, struct gn_error *err)
+/* Makes the missing files from the highest cut with a file up to the run's own. *shared stays false
+ * if the disk has no room. */
+static int fill_cuts(struct gn_trainer *t, const char key[65], bool *shared, struct gn_error *err)
 {
 	struct gn_prefix here = {0}, next;
-	int at = highest_stage(&here, t, key);
+	int at = highest_cut(&here, t, key);
 
-	if (at == t->stage)
+	if (at == t->cut)
 		gn_train_log(t, "frozen prefix: %zu bytes from an earlier run", here.bytes);
-	for (int stage = at + 1; stage <= t->stage; stage++) {
-		struct header header = header_of(key, stage, t);
+	for (int cut = at + 1; cut <= t->cut; cut++) {
+		struct header header = header_of(key, cut, t);
 
-		if (!is_wanted(t, stage) || !has_room(t, &header))
+		if (!is_wanted(t, cut) || !has_room(t, &header))
 			continue;
 		next = (struct gn_prefix){0};
-		if (make_stage(&next, t, &header, at, &here, err)) {
+		if (make_cut(&next, t, &header, at, &here, err)) {
 			unmap(&here);
 			return -1;
 		}
 		unmap(&here);
 		here = next;
-		at = stage;
+		at = cut;
 	}
-	*shared = at == t->stage;
+	*shared = at == t->cut;
 	if (*shared)
 		t->prefix = here;
 	else
@@ -272,7 +274,7 @@ int gn_shared_prefix(struct gn_trainer *t, bool *shared, struct gn_error *err)
 		return 0;
 	if (make_key(key, t, err) || take_lock(&lock, t, err))
 		return -1;
-	failed = fill_stages(t, key, shared, err);
+	failed = fill_cuts(t, key, shared, err);
 	close(lock);
 	if (!failed && !*shared)
 		gn_train_log(t, "frozen prefix: no room on the disk to share it");

@@ -26,7 +26,7 @@ static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32
 	struct gn_pass *p = t->pass;
 
 	gn_mark(be, t->ctx, "upload");
-	if (t->stage)
+	if (t->cut)
 		gn_prefix_load(t, samples, n);
 	else
 		gn_trainer_upload(t, p, images, n);

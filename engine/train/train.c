@@ -208,10 +208,10 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 
 	if (!order)
 		return -1;
-	result = t->stage ? steps_from_rows(t, order, count, err) : steps_from_images(t, order, count, err);
+	result = t->cut ? steps_from_rows(t, order, count, err) : steps_from_images(t, order, count, err);
 	if (result == 0)
 		result = collect_steps(t, 0, err);
-	if (!t->stage)
+	if (!t->cut)
 		gn_loader_stop(t->loader);
 	free(order);
 	if (result)

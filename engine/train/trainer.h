@@ -66,7 +66,7 @@ struct gn_trainer {
 	struct gn_layout layout;
 	bool *tuned;
 	struct gn_gradplan grad;
-	int stage; /* the cut where passes start if the prefix is cached, else 0 */
+	int cut; /* the cut where passes start if the prefix is cached, else 0 */
 
 	struct gn_arena memory; /* all memory below that is marked "device", allocated once */
 
@@ -90,7 +90,7 @@ struct gn_trainer {
 	void *pass_memory; /* device: for the pass that fills the prefix cache, then for the steps' */
 	struct gn_prefix prefix;
 	struct gn_loader *loader;
-	float levels[3][256];  /* gn_image_levels of the model's preprocessing */
+	float levels[3][256]; /* gn_image_levels of the model's preprocessing */
 	float *class_weights; /* host [K], NULL: all 1 */
 	float *device_class_weights;
 	int32_t *device_labels;

@@ -116,10 +116,10 @@ int gn_evaluate(struct gn_evaluation *out, struct gn_trainer *t, struct gn_error
 		tally.present = tally.predicted + K;
 		for (int i = 0; i < count; i++)
 			samples[i] = first + i;
-		result = t->stage ? evaluate_rows(t, &tally, logits, samples + count, samples, count, err)
-		                  : evaluate_images(t, &tally, logits, samples, count, err);
+		result = t->cut ? evaluate_rows(t, &tally, logits, samples + count, samples, count, err)
+		                : evaluate_images(t, &tally, logits, samples, count, err);
 	}
-	if (!t->stage)
+	if (!t->cut)
 		gn_loader_stop(t->loader);
 	if (result == 0)
 		summarise(out, &tally, K);

@@ -44,24 +44,24 @@ int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn
 	return 0;
 }
 
-int gn_prefix_stage(const struct gn_gradplan *plan)
+int gn_prefix_cut(const struct gn_gradplan *plan)
 {
 	return plan->frozen_features ? plan->depth + 1 : plan->frozen_blocks;
 }
 
-size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage)
+size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int cut)
 {
 	struct gn_vit_shape shape;
 
 	gn_vit_shape_init(&shape, arch);
-	return be->unified ? 0 : gn_piece_span(be, (size_t)micro * gn_stage_floats(&shape, stage) * be->act_bytes);
+	return be->unified ? 0 : gn_piece_span(be, (size_t)micro * gn_cut_floats(&shape, cut) * be->act_bytes);
 }
 
-size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int stage)
+size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int cut)
 {
-	size_t pass = gn_pass_bytes(be, arch, NULL, micro, 0, stage);
+	size_t pass = gn_pass_bytes(be, arch, NULL, micro, 0, cut);
 
-	return pass == SIZE_MAX ? pass : pass + gn_prefix_spare_bytes(be, arch, micro, stage);
+	return pass == SIZE_MAX ? pass : pass + gn_prefix_spare_bytes(be, arch, micro, cut);
 }
 
 /* ---------------------------------------------------------------- counts ---------------------- */
@@ -73,7 +73,7 @@ struct draft { /* shared by the functions below */
 	const bool *tuned;
 	struct gn_gradplan grad;
 	const struct gn_backend *backend; /* of the run */
-	int stage, train_images, val_images;
+	int cut, train_images, val_images;
 	/* the machine's memory; the memory that limits the plan: on a GPU, the GPU's */
 	uint64_t host_limit, limit;
 };
@@ -230,11 +230,11 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 	uint64_t images = (uint64_t)d->train_images + (uint64_t)d->val_images, bytes;
 
 	gn_vit_shape_init(&shape, d->arch);
-	bytes = images * gn_stage_floats(&shape, d->stage) * d->backend->act_bytes;
+	bytes = images * gn_cut_floats(&shape, d->cut) * d->backend->act_bytes;
 	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
 	plan->prefix_cached =
-	    d->stage > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
-	plan->prefix_stage = plan->prefix_cached ? d->stage : 0;
+	    d->cut > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
+	plan->prefix_cut = plan->prefix_cached ? d->cut : 0;
 	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->host_limit / 4;
 	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
 }
@@ -244,8 +244,8 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 	const struct gn_backend *be = d->backend;
 	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side;
 	uint64_t pass =
-	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->stage : 0, d->arch->depth + 2);
-	uint64_t fill = plan->prefix_cached ? gn_prefix_fill_bytes(be, d->arch, micro, d->stage) : 0;
+	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->cut : 0, d->arch->depth + 2);
+	uint64_t fill = plan->prefix_cached ? gn_prefix_fill_bytes(be, d->arch, micro, d->cut) : 0;
 
 	plan->memory.weights = weight_bytes(d);
 	plan->memory.gradients = tuned;
@@ -334,7 +334,7 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 		plan->bytes_per_step = plan->bytes_first_epoch_step;
 		return 0;
 	}
-	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->stage, err);
+	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->cut, err);
 }
 
 /* The device's memory if it has its own, else the machine's. */
@@ -387,7 +387,7 @@ int gn_plan_make_on(struct gn_plan *out, const struct gn_device *device, enum gn
 	if (gn_strategy_select(tuned, &layout, &config->strategy, err) ||
 	    gn_gradplan_init(&d.grad, &run_arch, &layout, tuned, err))
 		goto done;
-	d.stage = gn_prefix_stage(&d.grad);
+	d.cut = gn_prefix_cut(&d.grad);
 	if (make(&plan, &d, err))
 		goto done;
 	*out = plan;

@@ -111,10 +111,10 @@ static void heads(struct gn_pass *p, void *const *t, int B)
 
 void gn_vit_forward(struct gn_pass *p, const struct gn_bind *w, int B, bool keep)
 {
-	gn_vit_forward_stages(p, w, B, p->from, p->to, keep);
+	gn_vit_forward_between(p, w, B, p->from, p->to, keep);
 }
 
-void gn_vit_forward_stages(struct gn_pass *p, const struct gn_bind *w, int B, int from, int to, bool keep)
+void gn_vit_forward_between(struct gn_pass *p, const struct gn_bind *w, int B, int from, int to, bool keep)
 {
 	int L = p->shape.L, last = to < L ? to : L;
 

@@ -81,11 +81,11 @@ void gn_vit_shape_init(struct gn_vit_shape *s, const struct gn_arch *a)
 	s->queries = a->pool == GN_POOL_CLS ? s->features : s->T;
 }
 
-size_t gn_stage_floats(const struct gn_vit_shape *s, int stage)
+size_t gn_cut_floats(const struct gn_vit_shape *s, int cut)
 {
-	if (stage > s->L)
+	if (cut > s->L)
 		return (size_t)s->features * (size_t)s->C;
-	return (size_t)(stage == s->L ? s->queries : s->T) * (size_t)s->C;
+	return (size_t)(cut == s->L ? s->queries : s->T) * (size_t)s->C;
 }
 
 /* ---------------------------------------------------------------- carving --------------------- */
@@ -116,11 +116,11 @@ static const struct gn_block_need *need_of(const struct gn_pass *p, int block)
 	return p->plan ? &p->plan->blocks[block] : &nothing;
 }
 
-static bool keep_stream(const struct gn_pass *p, int stage)
+static bool keep_stream(const struct gn_pass *p, int cut)
 {
-	if (stage == p->shape.L)
+	if (cut == p->shape.L)
 		return p->plan && p->plan->d_norm;
-	return need_of(p, stage)->keep_in;
+	return need_of(p, cut)->keep_in;
 }
 
 static void carve_block(struct gn_pass *p, struct carver *c, int i)
@@ -192,7 +192,7 @@ static size_t carve_pass(struct gn_pass *p, char *base)
 		}
 		p->x[p->from] = p->from < s->L && !keep_stream(p, p->from)
 		                    ? p->stream
-		                    : carve(&c, (size_t)p->batch * gn_stage_floats(s, p->from), act);
+		                    : carve(&c, (size_t)p->batch * gn_cut_floats(s, p->from), act);
 		p->tokens = s->arch.norm_pre && p->plan && p->plan->d_embedded && p->from == 0
 		                ? carve(&c, rows * C, act)
 		                : p->x[p->from];

@@ -1,10 +1,9 @@
 /*
  * The Vision Transformer, forward and backward, written once against the backend table.
  *
- * A *cut* is a point in the network where a pass may start or end; names in the code call it a
- * stage. Cut s <= depth is the residual stream before block s (cut 0: the images). Cut depth + 1 is
- * the features that the heads read. A frozen prefix ends at a cut. Its output can be kept, and
- * later passes can start there.
+ * A *cut* is a point in the network where a pass may start or end. Cut s <= depth is the
+ * residual stream before block s (cut 0: the images). Cut depth + 1 is the features that the heads
+ * read. A frozen prefix ends at a cut. Its output can be kept, and later passes can start there.
  *
  * With class-token pooling the heads read only the first `queries` rows of an image (1, or 2 with a
  * distillation head). So the last block's projection, its FFN and the final norm compute only these
@@ -40,7 +39,7 @@ int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, s
 bool gn_role_is_mat(enum gn_role role);
 void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
 /* Floats per image of the content of a cut; cut 0 has only the images. */
-size_t gn_stage_floats(const struct gn_vit_shape *shape, int stage);
+size_t gn_cut_floats(const struct gn_vit_shape *shape, int cut);
 
 /*
  * The buffers of a pass over at most `batch` images, carved from one block of device memory. With a
@@ -91,7 +90,7 @@ void *gn_pass_output(struct gn_pass *pass);
 void gn_vit_forward(struct gn_pass *pass, const struct gn_bind *weights, int B, bool keep);
 /* The same between two cuts of the pass. The content of the first one is already in its memory:
  * images for cut 0, else pass->x[from]. */
-void gn_vit_forward_stages(struct gn_pass *pass, const struct gn_bind *weights, int B, int from, int to, bool keep);
+void gn_vit_forward_between(struct gn_pass *pass, const struct gn_bind *weights, int B, int from, int to, bool keep);
 /* Call it after a forward pass with keep, and with d_logits [B, K] set. Adds each gradient in the
  * plan to `gradients`. With a distillation head, both heads read the same d_logits, which the
  * caller has halved. */

@@ -82,20 +82,20 @@ int gn_job_order_read(struct gn_job_order *order, json_t **whole, const char *pa
 
 json_t *gn_job_shared_write(const struct gn_shared *shared)
 {
-	json_t *stages = json_array();
+	json_t *cuts = json_array();
 
-	for (int i = 0; i < shared->stage_count; i++)
-		json_array_append_new(stages, json_integer(shared->stages[i]));
-	return json_pack("{s:s,s:s,s:o,s:I}", "folder", shared->folder, "identity", shared->identity, "stages", stages,
+	for (int i = 0; i < shared->cut_count; i++)
+		json_array_append_new(cuts, json_integer(shared->cuts[i]));
+	return json_pack("{s:s,s:s,s:o,s:I}", "folder", shared->folder, "identity", shared->identity, "stages", cuts,
 	                 "disk_reserve", (json_int_t)shared->disk_reserve);
 }
 
-int gn_job_shared_read(struct gn_shared *shared, int *stages, int room, const json_t *object, struct gn_error *err)
+int gn_job_shared_read(struct gn_shared *shared, int *cuts, int room, const json_t *object, struct gn_error *err)
 {
 	const json_t *list = json_object_get(object, "stages");
 	size_t count = json_array_size(list);
 
-	*shared = (struct gn_shared){.stages = stages};
+	*shared = (struct gn_shared){.cuts = cuts};
 	if (!object || json_is_null(object))
 		return 0;
 	shared->folder = json_string_value(json_object_get(object, "folder"));
@@ -105,7 +105,7 @@ int gn_job_shared_read(struct gn_shared *shared, int *stages, int room, const js
 		return gn_fail(err, GN_INVALID, GN_JOB_JSON,
 		               "shared must have a folder, an identity and at most %d stages", room);
 	for (size_t i = 0; i < count; i++)
-		stages[shared->stage_count++] = (int)json_integer_value(json_array_get(list, i));
+		cuts[shared->cut_count++] = (int)json_integer_value(json_array_get(list, i));
 	return 0;
 }
 

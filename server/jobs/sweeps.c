@@ -33,26 +33,26 @@ static const struct gn_job *active_run(const struct gn_supervisor *s, const char
 
 /* ---------------------------------------------------------------- what runs share ------------------------------- */
 
-/* The stages at which the active runs start whose products have the shapes of this one's. Returns their number, or -1: out of memory.
- * Caller frees. */
-static int stages_of(int **out, const struct gn_supervisor *s, const struct gn_job *job)
+/* The cuts where active runs of the sweep start, of those whose products have the same shapes as this
+ * run's. Returns their number, or -1: out of memory. Caller frees. */
+static int cuts_of(int **out, const struct gn_supervisor *s, const struct gn_job *job)
 {
 	const json_t *micro = json_object_get(job->row.request, "micro_batch_size");
-	int count = 0, *stages;
+	int count = 0, *cuts;
 	size_t active = 0;
 
 	for (const struct gn_job *other = s->active; other; other = other->active_next)
 		active++;
-	stages = calloc(active + 1, sizeof *stages);
-	if (!stages)
+	cuts = calloc(active + 1, sizeof *cuts);
+	if (!cuts)
 		return -1;
 	for (const struct gn_job *other = s->active; other; other = other->active_next) {
-		json_int_t stage = json_integer_value(json_object_get(other->row.members, "prefix_stage"));
-		if (is_of(other, gn_job_sweep(job)) && stage > 0 &&
+		json_int_t cut = json_integer_value(json_object_get(other->row.members, "prefix_stage"));
+		if (is_of(other, gn_job_sweep(job)) && cut > 0 &&
 		    json_equal(json_object_get(other->row.request, "micro_batch_size"), micro))
-			stages[count++] = (int)stage;
+			cuts[count++] = (int)cut;
 	}
-	*out = stages;
+	*out = cuts;
 	return count;
 }
 
@@ -90,7 +90,7 @@ json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
 	struct gn_shared shared = {
 	    .folder = folder, .identity = identity, .disk_reserve = gn_store_reserve(s->options.store)};
 	json_t *object;
-	int *stages;
+	int *cuts;
 
 	if (!sweep)
 		return json_null();
@@ -102,12 +102,12 @@ json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
 	content_hash(s, GN_KIND_DATASET, dataset, dataset_hash);
 	snprintf(folder, sizeof folder, "../../sweeps/%s", sweep);
 	snprintf(identity, sizeof identity, "%s %s %s %s", model, model_hash, dataset, dataset_hash);
-	shared.stage_count = stages_of(&stages, s, job);
-	if (shared.stage_count < 0)
+	shared.cut_count = cuts_of(&cuts, s, job);
+	if (shared.cut_count < 0)
 		return json_null();
-	shared.stages = stages;
+	shared.cuts = cuts;
 	object = gn_job_shared_write(&shared);
-	free(stages);
+	free(cuts);
 	return object;
 }
 

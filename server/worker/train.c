@@ -7,7 +7,7 @@
 #include "server/common/text.h"
 #include "server/worker/work.h"
 
-enum { STEP_EVENTS = 10000, STEP_SECONDS = 2, STAGES_MAX = 256 };
+enum { STEP_EVENTS = 10000, STEP_SECONDS = 2, CUTS_MAX = 256 };
 
 struct training {
 	struct gn_worker *worker;
@@ -85,11 +85,11 @@ json_t *gn_worker_train(struct gn_worker *w, struct gn_error *err)
 	struct gn_run_request request;
 	struct gn_train_result result = {0};
 	struct gn_shared shared; /* with others of its sweep */
-	int stages[STAGES_MAX];
+	int cuts[CUTS_MAX];
 	json_t *value = NULL;
 
 	if (read_request(&request, w, err) == 0 && take_layers(&request, w, err) == 0 &&
-	    gn_job_shared_read(&shared, stages, STAGES_MAX, w->order.shared, err) == 0) {
+	    gn_job_shared_read(&shared, cuts, CUTS_MAX, w->order.shared, err) == 0) {
 		const struct gn_train_options options = {
 		    .device = w->device,
 		    .model = w->models[0],

@@ -330,7 +330,7 @@ static void test_from_the_prefix(void **state)
 	memcpy(gn_pass_input(prefix), n.images,
 	       (size_t)(BATCH * 3 * n.arch.image_size * n.arch.image_size) * sizeof(float));
 	gn_vit_forward(prefix, &n.bind, BATCH, false);
-	memcpy(gn_pass_input(rest), gn_pass_output(prefix), BATCH * gn_stage_floats(&rest->shape, 2) * sizeof(float));
+	memcpy(gn_pass_input(rest), gn_pass_output(prefix), BATCH * gn_cut_floats(&rest->shape, 2) * sizeof(float));
 	gn_pass_free(n.pass);
 	n.pass = rest;
 	memset(n.gradients, 0, n.layout.floats * sizeof(float));

@@ -14,8 +14,8 @@
 
 static void test_order(void **state)
 {
-	const int stages[] = {3, 7};
-	const struct gn_shared shared = {"../../sweeps/swp_1", "mdl_1 a dst_1 b", stages, 2, 4096};
+	const int cuts[] = {3, 7};
+	const struct gn_shared shared = {"../../sweeps/swp_1", "mdl_1 a dst_1 b", cuts, 2, 4096};
 	struct gn_job_order order = {.job = "run_1",
 	                             .request = json_pack("{s:f}", "lr", 0.1),
 	                             .members = json_object(),
@@ -50,7 +50,7 @@ static void test_order(void **state)
 	assert_int_equal(gn_job_shared_read(&got_shared, room, 2, got.shared, &err), 0);
 	assert_string_equal(got_shared.folder, shared.folder);
 	assert_string_equal(got_shared.identity, shared.identity);
-	assert_int_equal(got_shared.stage_count, 2);
+	assert_int_equal(got_shared.cut_count, 2);
 	assert_true(room[0] == 3 && room[1] == 7 && got_shared.disk_reserve == 4096);
 	assert_int_equal(gn_job_shared_read(&got_shared, room, 1, got.shared, &err), -1);
 	assert_string_equal(err.where, GN_JOB_JSON);

@@ -156,14 +156,14 @@ static int count_files(const char *folder, const char *suffix)
 
 /* ---------------------------------------------------------------- tests ----------------------- */
 
-/* In a network of 4 blocks odd starts at stage 1, last_third at 2, linear at 5: one pass serves
- * them all. */
-static const int stages[] = {5, 1, 2};
+/* In a network of 4 blocks odd starts at cut 1, last_third at 2, linear at 5: one pass serves them
+ * all. */
+static const int cuts[] = {5, 1, 2};
 
 static void test_one_pass_serves_all(void **state)
 {
 	char *folder = new_folder();
-	struct gn_shared shared = {.folder = folder, .identity = "a", .stages = stages, .stage_count = 3};
+	struct gn_shared shared = {.folder = folder, .identity = "a", .cuts = cuts, .cut_count = 3};
 
 	(void)state;
 	check_run(GN_LINEAR, &shared, "0-1 1-2 2-5 ");
@@ -183,8 +183,8 @@ static void test_goes_on_from_what_is_there(void **state)
 	(void)state;
 	check_run(GN_ODD, &shared, "0-1 ");
 	check_run(GN_LAST_THIRD, &shared, "1-2 ");
-	shared.stages = stages;
-	shared.stage_count = 3;
+	shared.cuts = cuts;
+	shared.cut_count = 3;
 	check_run(GN_LINEAR, &shared, "2-5 ");
 	free(folder);
 }
@@ -245,7 +245,7 @@ static void test_damaged_files(void **state)
 static void test_stopped_while_it_fills(void **state)
 {
 	char *folder = new_folder(), *run = new_folder();
-	struct gn_shared shared = {.folder = folder, .identity = "a", .stages = stages, .stage_count = 3};
+	struct gn_shared shared = {.folder = folder, .identity = "a", .cuts = cuts, .cut_count = 3};
 	struct watch watch = {.stop_on = "stage 1 to 2"};
 	struct gn_error err = {0};
 

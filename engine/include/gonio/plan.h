@@ -82,7 +82,7 @@ struct gn_plan {
 	int frozen_prefix_blocks; /* blocks whose output never changes: 0..depth */
 	/* the cut where the kept outputs of the frozen prefix end; 0: none are kept, depth + 1: the
 	 * features are */
-	int prefix_stage;
+	int prefix_cut;
 	bool prefix_cached, prefix_in_memory;
 	struct {
 		uint64_t weights, gradients, optimizer, activations, prefix_cache, process,

@@ -58,9 +58,9 @@ struct gn_train_result {
 struct gn_shared {
 	const char *folder; /* exists; the files stay in it */
 	const char *identity;
-	/* gn_plan.prefix_stage of the runs to come, whose outputs are kept in the same pass */
-	const int *stages;
-	int stage_count;
+	/* gn_plan.prefix_cut of the runs to come, whose outputs are kept in the same pass */
+	const int *cuts;
+	int cut_count;
 	/* bytes that must stay free on the disk; otherwise nothing is shared */
 	uint64_t disk_reserve;
 };
