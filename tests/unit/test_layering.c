@@ -211,7 +211,7 @@ static void wrong_arrows_are_seen(void **state)
 	assert_false(arrow_allowed("api/runs/runs.c", "tests/support/golden.h"));
 
 	assert_false(library_allowed("engine/train/loop.c", "jansson.h"));
-	assert_false(library_allowed("engine/data/pack.c", "sqlite3.h"));
+	assert_false(library_allowed("engine/data/index.c", "sqlite3.h"));
 	assert_true(library_allowed("engine/checkpoint/safetensors.c", "jansson.h"));
 	assert_true(library_allowed("server/store/store.c", "sqlite3.h"));
 
