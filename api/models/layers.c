@@ -2,23 +2,6 @@
  * GET /v1/models/{id}/layers and a run's tuned_layers. */
 #include "api/api.h"
 
-enum { NAME_SIZE = 32 };
-
-/* As timm would name it: "blocks.0.attn", "head". */
-static void layer_name(char name[NAME_SIZE], const struct gn_tensor *tensor)
-{
-	switch (tensor->group) {
-	case GN_GROUP_ATTENTION:
-		snprintf(name, NAME_SIZE, "blocks.%d.attn", tensor->block);
-		break;
-	case GN_GROUP_FFN:
-		snprintf(name, NAME_SIZE, "blocks.%d.mlp", tensor->block);
-		break;
-	default:
-		snprintf(name, NAME_SIZE, "%s", gn_group_name(tensor->group));
-	}
-}
-
 static bool same_layer(const struct gn_tensor *a, const struct gn_tensor *b)
 {
 	return a->group == b->group && a->block == b->block;
@@ -36,7 +19,7 @@ static bool opens_layer(const struct gn_layout *layout, int index)
 json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned)
 {
 	json_t *layers = json_array();
-	char name[NAME_SIZE];
+	char name[GN_LAYER_NAME_SIZE];
 
 	for (int i = 0; i < layout->count; i++) {
 		bool any = false;
@@ -44,7 +27,7 @@ json_t *gn_api_tuned_layers(const struct gn_layout *layout, const bool *tuned)
 			continue;
 		for (int j = i; j < layout->count; j++)
 			any |= tuned[j] && same_layer(&layout->tensors[i], &layout->tensors[j]);
-		layer_name(name, &layout->tensors[i]);
+		gn_layer_name(name, layout->tensors[i].group, layout->tensors[i].block);
 		if (any)
 			json_array_append_new(layers, json_string(name));
 	}
@@ -66,7 +49,7 @@ static json_t *layer_item(const struct gn_layout *layout, int first)
 	const struct gn_tensor *tensor = &layout->tensors[first];
 	json_t *tensors = json_array();
 	json_int_t parameters = 0;
-	char name[NAME_SIZE];
+	char name[GN_LAYER_NAME_SIZE];
 
 	for (int i = first; i < layout->count; i++) {
 		if (!same_layer(tensor, &layout->tensors[i]))
@@ -74,7 +57,7 @@ static json_t *layer_item(const struct gn_layout *layout, int first)
 		json_array_append_new(tensors, tensor_item(&layout->tensors[i]));
 		parameters += (json_int_t)layout->tensors[i].numel;
 	}
-	layer_name(name, tensor);
+	gn_layer_name(name, tensor->group, tensor->block);
 	return json_pack("{s:s,s:o,s:s,s:I,s:o}", "name", name, "block",
 	                 tensor->block < 0 ? json_null() : json_integer(tensor->block), "group",
 	                 gn_group_name(tensor->group), "parameters", parameters, "tensors", tensors);

@@ -12,25 +12,33 @@
 
 enum { DEPTH = 32, INTEGER_LIMIT = 1000000 };
 
+/* transformers' names, of each activation first the one that exports have. timm's names are gonio's
+ * own (gn_activation_names). */
+static const struct {
+	const char *name;
+	enum gn_activation activation;
+} activations[] = {
+    {"gelu", GN_ACT_GELU},          {"gelu_python", GN_ACT_GELU},    {"gelu_pytorch_tanh", GN_ACT_GELU_TANH},
+    {"gelu_new", GN_ACT_GELU_TANH}, {"gelu_fast", GN_ACT_GELU_TANH}, {"quick_gelu", GN_ACT_QUICK_GELU},
+};
+
 int gn_activation_from_name(const char *name)
 {
-	static const struct {
-		const char *name;
-		enum gn_activation activation;
-	} table[] = {
-	    {"gelu", GN_ACT_GELU},
-	    {"gelu_python", GN_ACT_GELU},
-	    {"gelu_tanh", GN_ACT_GELU_TANH},
-	    {"gelu_new", GN_ACT_GELU_TANH},
-	    {"gelu_fast", GN_ACT_GELU_TANH},
-	    {"gelu_pytorch_tanh", GN_ACT_GELU_TANH},
-	    {"quick_gelu", GN_ACT_QUICK_GELU},
-	};
-
-	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-		if (!strcmp(name, table[i].name))
-			return (int)table[i].activation;
+	for (int i = 0; gn_activation_names[i]; i++)
+		if (!strcmp(name, gn_activation_names[i]))
+			return i;
+	for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
+		if (!strcmp(name, activations[i].name))
+			return (int)activations[i].activation;
 	return -1;
+}
+
+const char *gn_activation_hf_name(enum gn_activation activation)
+{
+	for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
+		if (activations[i].activation == activation)
+			return activations[i].name;
+	return NULL;
 }
 
 /* ---------------------------------------------------------------- helpers --------------------- */

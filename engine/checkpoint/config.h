@@ -32,7 +32,10 @@ void gn_side_init(struct gn_side *side);
 int gn_side_read(struct gn_side *side, const struct gn_import_options *options, struct gn_error *err);
 void gn_side_release(struct gn_side *side);
 
-/* "gelu", "quick_gelu" and the libraries' other names for them; -1 for any other function. */
+/* An enum gn_activation by gonio's name (which is timm's) or by one of transformers' names; -1 for
+ * any other function. */
 int gn_activation_from_name(const char *name);
+/* The name that transformers' configs have. */
+const char *gn_activation_hf_name(enum gn_activation activation);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/config.h"
 #include "checkpoint/export_plan.h"
 #include "checkpoint/json.h"
 
@@ -96,13 +97,11 @@ static const char *const dtype_names[] = {[GN_F32] = "float32", [GN_F16] = "floa
 
 static json_t *hf_config(const struct gn_model *model, const struct gn_hf_class *hf, enum gn_dtype dtype)
 {
-	static const char *const activations[] = {
-	    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_pytorch_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu"};
 	const struct gn_arch *a = &model->arch;
 	json_t *config = json_pack(
 	    "{s:[s],s:s,s:i,s:i,s:i,s:s,s:f,s:f,s:o,s:i,s:i,s:i,s:b,s:o,s:o,s:s}", "architectures", hf->name,
 	    "model_type", hf->model_type, "hidden_size", a->dim, "num_hidden_layers", a->depth, "num_attention_heads",
-	    a->heads, "hidden_act", activations[a->activation], "hidden_dropout_prob", 0.0,
+	    a->heads, "hidden_act", gn_activation_hf_name(a->activation), "hidden_dropout_prob", 0.0,
 	    "attention_probs_dropout_prob", 0.0, "layer_norm_eps", json_real(gn_decimal(a->norm_eps)), "image_size",
 	    a->image_size, "patch_size", a->patch_size, "num_channels", 3, "qkv_bias", a->qkv_bias, "id2label",
 	    id2label(model), "label2id", label2id(model), "torch_dtype", dtype_names[dtype]);
@@ -143,12 +142,10 @@ static double mlp_ratio(const struct gn_arch *a)
 
 static json_t *timm_model_args(const struct gn_arch *a)
 {
-	static const char *const activations[] = {
-	    [GN_ACT_GELU] = "gelu", [GN_ACT_GELU_TANH] = "gelu_tanh", [GN_ACT_QUICK_GELU] = "quick_gelu"};
 	json_t *args =
 	    json_pack("{s:i,s:i,s:i,s:i,s:i,s:f,s:b,s:s}", "img_size", a->image_size, "patch_size", a->patch_size,
 	              "embed_dim", a->dim, "depth", a->depth, "num_heads", a->heads, "mlp_ratio", mlp_ratio(a),
-	              "qkv_bias", a->qkv_bias, "act_layer", activations[a->activation]);
+	              "qkv_bias", a->qkv_bias, "act_layer", gn_activation_names[a->activation]);
 
 	if (a->layer_scale) /* the weights overwrite the value; it only has to be there */
 		args = with(args, json_pack("{s:f}", "init_values", 1.0));

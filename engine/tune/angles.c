@@ -100,7 +100,7 @@ static void measure_layer(struct gn_layer_angle *layer, const struct gn_angle_we
 	struct part parts[2] = {whole(w, first, 0), whole(w, second, 1)};
 
 	*layer = (struct gn_layer_angle){.block = block, .group = group};
-	snprintf(layer->name, sizeof layer->name, "blocks.%d.%s", block, attention ? "attn" : "mlp");
+	gn_layer_name(layer->name, group, block);
 	layer->degrees = parts_angle(parts, 2, w);
 	add_tensor(layer, names[0], "", parts_angle(&parts[0], 1, w));
 	if (attention)

@@ -205,17 +205,6 @@ static bool selects(enum gn_strategy_kind kind, const struct gn_tensor *t, int d
 	return false;
 }
 
-/* Reads the block and the group from a layer's name: "blocks.3.attn". */
-static bool read_layer(int *block, enum gn_group *group, const char *layer)
-{
-	char name[32];
-
-	*block = strncmp(layer, "blocks.", strlen("blocks.")) ? -1 : (int)strtol(layer + strlen("blocks."), NULL, 10);
-	*group = strstr(layer, ".attn") ? GN_GROUP_ATTENTION : GN_GROUP_FFN;
-	snprintf(name, sizeof name, "blocks.%d.%s", *block, *group == GN_GROUP_ATTENTION ? "attn" : "mlp");
-	return !strcmp(name, layer);
-}
-
 /* A layer has every tensor of its group and block: its matrices, biases, norm and layer scale. */
 static int select_layers(bool *tuned, const struct gn_layout *layout, const struct gn_strategy *strategy,
                          struct gn_error *err)
@@ -226,7 +215,7 @@ static int select_layers(bool *tuned, const struct gn_layout *layout, const stru
 		char where[48];
 		int hits = 0, block;
 		enum gn_group group;
-		bool known = read_layer(&block, &group, strategy->layers[k]);
+		bool known = gn_layer_from_name(&group, &block, strategy->layers[k]);
 
 		for (int i = 0; known && i < layout->count; i++) {
 			if (layout->tensors[i].block == block && layout->tensors[i].group == group) {

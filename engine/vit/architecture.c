@@ -69,6 +69,29 @@ const char *gn_group_name(enum gn_group group)
 	return names[group];
 }
 
+const char *gn_layer_name(char text[GN_LAYER_NAME_SIZE], enum gn_group group, int block)
+{
+	if (group == GN_GROUP_ATTENTION || group == GN_GROUP_FFN)
+		snprintf(text, GN_LAYER_NAME_SIZE, "blocks.%d.%s", block, group == GN_GROUP_ATTENTION ? "attn" : "mlp");
+	else
+		snprintf(text, GN_LAYER_NAME_SIZE, "%s", gn_group_name(group));
+	return text;
+}
+
+bool gn_layer_from_name(enum gn_group *group, int *block, const char *name)
+{
+	const char *digits = strpbrk(name, "0123456789");
+	char text[GN_LAYER_NAME_SIZE];
+
+	if (!digits)
+		return false;
+	*block = (int)strtol(digits, NULL, 10);
+	for (*group = GN_GROUP_ATTENTION; *group <= GN_GROUP_FFN; (*group)++)
+		if (!strcmp(gn_layer_name(text, *group, *block), name))
+			return true;
+	return false;
+}
+
 /* ---------------------------------------------------------------- the list of tensors --------- */
 
 /* %d is the block. norm_after_pool renames the final norm. */

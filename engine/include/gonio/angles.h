@@ -14,7 +14,7 @@
 double gn_angle(const float *a, const float *b, size_t n);
 
 struct gn_layer_angle { /* an attention or FFN layer */
-	char name[32];  /* "blocks.0.attn" */
+	char name[GN_LAYER_NAME_SIZE];
 	int block;
 	enum gn_group group;
 	double degrees;
@@ -42,7 +42,7 @@ enum gn_order { GN_LARGEST, GN_SMALLEST };
 const char *gn_order_name(enum gn_order order); /* "largest", "smallest" */
 int gn_order_from_name(const char *name);       /* -1 for an unknown name */
 struct gn_selected_layer {
-	char name[32]; /* "blocks.3.attn" */
+	char name[GN_LAYER_NAME_SIZE];
 	int block;
 	enum gn_group group;
 	double degrees;

@@ -78,6 +78,12 @@ int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers
 enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_NORM, GN_GROUP_HEAD };
 /* "embedding", "attention", "ffn", "norm", "head" */
 const char *gn_group_name(enum gn_group group);
+/* The name of a layer, as timm calls it: "blocks.3.attn", "blocks.3.mlp". Tensors outside of the
+ * layers have their group's name. Returns text. */
+enum { GN_LAYER_NAME_SIZE = 32 };
+const char *gn_layer_name(char text[GN_LAYER_NAME_SIZE], enum gn_group group, int block);
+/* The group and the block of an attention or FFN layer; false for any other name. */
+bool gn_layer_from_name(enum gn_group *group, int *block, const char *name);
 
 /* What a tensor does in the network; with the block number it identifies the tensor. */
 /* clang-format off */
