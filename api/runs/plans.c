@@ -78,14 +78,6 @@ double gn_rate_flops(struct gn_rate *rate, int threads)
 	return flops;
 }
 
-/* Multiplications and additions of one image's forward pass through the blocks. */
-static double forward_flops(const struct gn_arch *arch)
-{
-	double tokens = gn_arch_tokens(arch), dim = arch->dim, mlp = arch->mlp_dim;
-
-	return arch->depth * tokens * (8 * dim * dim + 4 * dim * mlp + 4 * tokens * dim);
-}
-
 /* The operations of one phase: training, validations, and the frozen prefix, once if it is kept. */
 static double phase_flops(const struct gn_prepared *p, const struct gn_plan *plan, const struct gn_run_config *config)
 {
@@ -96,7 +88,7 @@ static double phase_flops(const struct gn_prepared *p, const struct gn_plan *pla
 	arch.image_size = plan->image_size;
 	return plan->flops_first_epoch_step * (double)plan->steps_per_epoch +
 	       plan->flops_per_step * (double)(plan->steps - plan->steps_per_epoch) +
-	       forward_flops(&arch) * p->val_images * (1 + (evaluations - 1) * tail);
+	       gn_arch_blocks_flops(&arch) * p->val_images * (1 + (evaluations - 1) * tail);
 }
 
 double gn_api_run_flops(const struct gn_prepared *p)

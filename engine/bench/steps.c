@@ -101,15 +101,6 @@ static int open_model(struct gn_model **out, const struct network *n, struct gn_
 	return result;
 }
 
-/* Forward operations of one image: every token through every block. */
-static double forward_flops(const struct gn_arch *a)
-{
-	double T = gn_arch_tokens(a), C = a->dim, patches = T - gn_arch_prefix_tokens(a);
-
-	return a->depth * (2 * T * (4 * C * C + 2 * C * a->mlp_dim) + 4 * T * T * C) +
-	       2 * patches * 3 * a->patch_size * a->patch_size * C + 2 * C * a->classes;
-}
-
 /* ---------------------------------------------------------------- steps ------------------------------------------ */
 
 struct figures {              /* seconds of a step */
@@ -338,8 +329,8 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	if (!isnan(most->loader)) /* below 1 the GPU waits for images that are decoded anew in each epoch */
 		gn_bench_row(o, "loader / step", name, "ratio", most->loader / rate, NAN);
 	if (kind == GN_FULL)
-		gn_bench_row(o, "step / SGEMM rate", name, "ratio", 3 * forward_flops(&m->arch) * rate / most->product,
-		             NAN);
+		gn_bench_row(o, "step / SGEMM rate", name, "ratio",
+		             3 * gn_arch_forward_flops(&m->arch) * rate / most->product, NAN);
 	else
 		gn_bench_row(o, "step / full x ideal", name, "ratio",
 		             seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
@@ -405,7 +396,7 @@ static int bench_inference(const struct gn_bench_options *o, struct gn_device *d
 			return -1;
 		gn_bench_row(o, "inference", name, "images/s", n->inference_batch / seconds, NAN);
 		gn_bench_row(o, "inference / SGEMM rate", name, "ratio",
-		             forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
+		             gn_arch_forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
 	}
 	snprintf(name, sizeof name, "%s one image", n->name);
 	if (gn_bench_wants(o, "inference", name)) {

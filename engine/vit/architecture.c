@@ -62,6 +62,20 @@ int gn_arch_tokens(const struct gn_arch *a)
 	return gn_arch_prefix_tokens(a) + grid * grid;
 }
 
+double gn_arch_blocks_flops(const struct gn_arch *a)
+{
+	double T = gn_arch_tokens(a), C = a->dim, mlp = a->mlp_dim;
+
+	return a->depth * (2 * T * (4 * C * C + 2 * C * mlp) + 4 * T * T * C);
+}
+
+double gn_arch_forward_flops(const struct gn_arch *a)
+{
+	double C = a->dim, patches = gn_arch_tokens(a) - gn_arch_prefix_tokens(a);
+
+	return gn_arch_blocks_flops(a) + 2 * patches * 3 * a->patch_size * a->patch_size * C + 2 * C * a->classes;
+}
+
 const char *gn_group_name(enum gn_group group)
 {
 	static const char *const names[] = {"embedding", "attention", "ffn", "norm", "head"};

@@ -218,6 +218,24 @@ static void test_flops(void **state)
 	assert_true(fabs(plan.flops_per_step / (10 * (forward + backward)) - 1) < 1e-12);
 }
 
+/* Where the head reads the mean of all tokens, nothing is left out: the count of a pass is the formula. */
+static void test_forward_flops(void **state)
+{
+	struct gn_arch arch = vit_b16;
+	struct gn_run_config config = defaults(GN_LINEAR);
+	struct gn_plan plan;
+	double head = 2 * 768 * 100;
+
+	(void)state;
+	arch.pool = GN_POOL_MEAN;
+	arch.classes = 100;
+	plan = plan_of(&arch, &config, 100);
+	assert_true(fabs(plan.flops_first_epoch_step / (config.batch_size * (gn_arch_forward_flops(&arch) + head)) -
+	                 1) < 1e-12);
+	assert_true(fabs(gn_arch_forward_flops(&arch) / (gn_arch_blocks_flops(&arch) + 2 * 196 * 768.0 * 768 + head) -
+	                 1) < 1e-12);
+}
+
 static void test_patterns(void **state)
 {
 	/* tensors: how many are tuned, the head's two included */
@@ -368,6 +386,7 @@ int main(void)
 	    cmocka_unit_test(test_small_dinov2_counts),
 	    cmocka_unit_test(test_ideal_units),
 	    cmocka_unit_test(test_flops),
+	    cmocka_unit_test(test_forward_flops),
 	    cmocka_unit_test(test_patterns),
 	    cmocka_unit_test(test_micro_batches),
 	    cmocka_unit_test(test_kept_pixels),

@@ -74,6 +74,10 @@ const struct gn_arch_field *gn_arch_difference(const struct gn_arch *a, const st
 int gn_arch_check(const struct gn_arch *arch, struct gn_error *err);
 int gn_arch_tokens(const struct gn_arch *arch);        /* T */
 int gn_arch_prefix_tokens(const struct gn_arch *arch); /* cls + dist + registers */
+/* Operations of one image's forward pass, every token through every block: docs/method.md,
+ * "Costs". The blocks alone; and with the patch projection and the head. */
+double gn_arch_blocks_flops(const struct gn_arch *arch);
+double gn_arch_forward_flops(const struct gn_arch *arch);
 
 enum gn_group { GN_GROUP_EMBEDDING, GN_GROUP_ATTENTION, GN_GROUP_FFN, GN_GROUP_NORM, GN_GROUP_HEAD };
 /* "embedding", "attention", "ffn", "norm", "head" */
