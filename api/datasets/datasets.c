@@ -17,12 +17,12 @@ static const struct gn_field UPLOAD[] = {
 
 /* ---------------------------------------------------------------- the resource ---------------- */
 
-static json_t *class_list(const struct gn_dataset *dataset)
+static json_t *class_list(const struct gn_ingest_report *report)
 {
 	json_t *classes = json_array();
 
-	for (int c = 0; c < dataset->class_count; c++) {
-		const struct gn_dataset_class *class = &dataset->classes[c];
+	for (int c = 0; c < report->class_count; c++) {
+		const struct gn_dataset_class *class = &report->classes[c];
 		json_array_append_new(classes, json_pack("{s:s,s:i,s:i,s:i}", "name", class->name, "train",
 		                                         class->counts[GN_TRAIN], "val", class->counts[GN_VAL], "test",
 		                                         class->counts[GN_TEST]));
@@ -44,13 +44,13 @@ static json_t *rejected_list(const struct gn_ingest_report *report)
 	return rejected;
 }
 
-static json_t *dataset_fields(const struct gn_dataset *dataset, const struct gn_ingest_report *report)
+static json_t *dataset_fields(const struct gn_ingest_report *report)
 {
-	json_t *images = json_pack("{s:i,s:i,s:i}", "train", dataset->totals[GN_TRAIN], "val", dataset->totals[GN_VAL],
-	                           "test", dataset->totals[GN_TEST]);
+	json_t *images = json_pack("{s:i,s:i,s:i}", "train", report->totals[GN_TRAIN], "val", report->totals[GN_VAL],
+	                           "test", report->totals[GN_TEST]);
 
-	return json_pack("{s:o,s:o,s:s,s:o,s:I,s:I,s:o,s:o}", "classes", class_list(dataset), "images", images,
-	                 "sha256", report->sha256, "rejected", rejected_list(report), "rejected_count",
+	return json_pack("{s:o,s:o,s:s,s:o,s:I,s:I,s:o,s:o}", "classes", class_list(report), "images", images, "sha256",
+	                 report->sha256, "rejected", rejected_list(report), "rejected_count",
 	                 (json_int_t)report->rejected_count, "skipped_count", (json_int_t)report->skipped_count,
 	                 "mean_width", gn_json_real(report->mean_width), "mean_height",
 	                 gn_json_real(report->mean_height));
@@ -112,12 +112,7 @@ static int ingest(struct gn_request *r, const struct upload *upload, const char 
 static int store_dataset(struct gn_request *r, const char *folder, const struct gn_ingest_report *report,
                          struct gn_row *row, struct gn_error *err)
 {
-	struct gn_dataset *dataset;
-
-	if (gn_dataset_open(&dataset, folder, err))
-		return -1;
-	row->fields = dataset_fields(dataset, report);
-	gn_dataset_close(dataset);
+	row->fields = dataset_fields(report);
 	if (!row->fields)
 		return gn_fail(err, GN_NO_MEMORY, "", "no memory for the data set's description");
 	return gn_store_add(gn_request_service(r)->store, GN_KIND_DATASET, folder, row, err);

@@ -399,6 +399,32 @@ static int arrange(struct ingest *in, struct gn_arrangement *a, struct gn_error 
 	return rc;
 }
 
+/* Counts the samples of each class and split for the report. The names lie after the classes, in one
+ * block with them. */
+static int count_classes(struct gn_ingest_report *report, const struct gn_arrangement *a, struct gn_error *err)
+{
+	size_t bytes = (size_t)a->class_count * sizeof *report->classes, length;
+	char *at;
+
+	for (int c = 0; c < a->class_count; c++)
+		bytes += strlen(a->classes[c]) + 1;
+	report->classes = gn_alloc(1, bytes, err);
+	if (!report->classes)
+		return -1;
+	report->class_count = a->class_count;
+	at = (char *)(report->classes + a->class_count);
+	for (int c = 0; c < a->class_count; c++) {
+		length = strlen(a->classes[c]) + 1;
+		report->classes[c].name = memcpy(at, a->classes[c], length);
+		at += length;
+	}
+	for (int i = 0; i < a->count; i++) {
+		report->classes[a->samples[i]->label].counts[a->samples[i]->split]++;
+		report->totals[a->samples[i]->split]++;
+	}
+	return 0;
+}
+
 static int finish(struct ingest *in, const char *folder, struct gn_error *err)
 {
 	struct gn_arrangement a = {0};
@@ -407,7 +433,8 @@ static int finish(struct ingest *in, const char *folder, struct gn_error *err)
 	int rc = -1;
 
 	if (arrange(in, &a, err) || gn_file_commit(&in->pack, err) ||
-	    gn_index_write(folder, &a, pack_bytes, &index_bytes, err) || hash_content(&a, in->report.sha256, err))
+	    gn_index_write(folder, &a, pack_bytes, &index_bytes, err) || hash_content(&a, in->report.sha256, err) ||
+	    count_classes(&in->report, &a, err))
 		goto done;
 	for (int i = 0; i < a.count; i++) {
 		width += a.samples[i]->width;
@@ -482,5 +509,6 @@ void gn_ingest_report_release(struct gn_ingest_report *report)
 		free(report->rejected[i].reason);
 	}
 	free(report->rejected);
+	free(report->classes);
 	*report = (struct gn_ingest_report){0};
 }

@@ -50,10 +50,19 @@ static void release(struct trial *t)
 	folder_remove(t->folder);
 }
 
+/* The report counts what the written index holds. */
 static void accept(const struct trial *t)
 {
 	if (t->rc)
 		fail_msg("refused: %s (%s)", t->err.text, t->err.where);
+	assert_int_equal(t->report.class_count, t->dataset->class_count);
+	assert_memory_equal(t->report.totals, t->dataset->totals, sizeof t->report.totals);
+	for (int c = 0; c < t->dataset->class_count; c++) {
+		const struct gn_dataset_class *told = &t->report.classes[c], *written = &t->dataset->classes[c];
+
+		assert_string_equal(told->name, written->name);
+		assert_memory_equal(told->counts, written->counts, sizeof told->counts);
+	}
 }
 
 /* The trial failed with this code and a text that holds the words; folder_remove in release checks

@@ -152,6 +152,9 @@ struct gn_ingest_report {
 	struct gn_rejected *rejected; /* the first 100 */
 	int rejected_listed;
 	int64_t rejected_count, skipped_count;
+	/* as of the opened data set, names included */
+	struct gn_dataset_class *classes;
+	int class_count, totals[GN_SPLIT_COUNT];
 	double mean_width, mean_height;
 	uint64_t bytes; /* of everything in folder */
 	/* SHA-256 of the content; the archive's format and order do not change it. For each sample
