@@ -110,7 +110,7 @@ struct gn_api {
 struct gn_api *gn_api_of(const struct gn_request *r);
 struct gn_modelpool *gn_api_models(const struct gn_request *r);
 
-/* A cache of open data sets; a few stay open after their last use (datasets/cache.c).
+/* A cache of open data sets; a few stay open after their last use (dataset_cache.c).
  * Thread-safe. */
 int gn_dataset_cache_new(struct gn_dataset_cache **out, struct gn_store *store, struct gn_error *err);
 void gn_dataset_cache_free(struct gn_dataset_cache *cache);

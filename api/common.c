@@ -11,6 +11,11 @@ struct gn_modelpool *gn_api_models(const struct gn_request *r)
 	return gn_classifier_pool(gn_request_service(r)->classifier);
 }
 
+int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err)
+{
+	return gn_store_space(store, bytes, err);
+}
+
 /* ---------------------------------------------------------------- queries --------------------- */
 
 struct query {

@@ -43,11 +43,6 @@ static bool peeked_gone(void *user)
 	return gn_request_gone(p->user);
 }
 
-int gn_api_has_room(void *store, uint64_t bytes, struct gn_error *err)
-{
-	return gn_store_space(store, bytes, err);
-}
-
 int gn_api_save_checkpoint(struct gn_request *r, gn_bytes_read *read, void *user, const char *path,
                            struct gn_unpacked *beside, struct gn_error *err)
 {
