@@ -103,6 +103,15 @@ void gn_db_bind_text(sqlite3_stmt *stmt, int parameter, const char *text)
 		sqlite3_bind_null(stmt, parameter);
 }
 
+int gn_db_find(sqlite3_stmt **stmt, struct gn_conn *conn, const char *sql, const char *text, struct gn_error *err)
+{
+	*stmt = gn_db_prepare(conn, sql, err);
+	if (!*stmt)
+		return -1;
+	gn_db_bind_text(*stmt, 1, text);
+	return gn_db_step(conn, *stmt, err);
+}
+
 /* ---------------------------------------------------------------- connections ------------------------------------ */
 
 static int conn_open(struct gn_conn *conn, const char *path, bool writer, struct gn_error *err)

@@ -32,6 +32,8 @@ sqlite3_stmt *gn_db_prepare(struct gn_conn *conn, const char *sql, struct gn_err
 /* SQLITE_ROW: 1; SQLITE_DONE: 0; else -1 with the error: a UNIQUE constraint is GN_CONFLICT, a full
  * disk GN_NO_SPACE. */
 int gn_db_step(struct gn_conn *conn, sqlite3_stmt *stmt, struct gn_error *err);
+/* Prepares sql with ?1 = text and returns its first step. */
+int gn_db_find(sqlite3_stmt **stmt, struct gn_conn *conn, const char *sql, const char *text, struct gn_error *err);
 /* Runs one statement without results: "BEGIN IMMEDIATE", "COMMIT", ... */
 int gn_db_run(struct gn_conn *conn, const char *sql, struct gn_error *err);
 /* ROLLBACK, in any state of the transaction. */

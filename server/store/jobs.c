@@ -36,13 +36,9 @@ static int check_need(struct gn_conn *conn, const char *pointer, const char *id,
 	static const char query[] =
 	    "SELECT 1 FROM models WHERE id=?1 UNION ALL SELECT 1 FROM datasets WHERE id=?1 UNION ALL "
 	    "SELECT 1 FROM jobs WHERE id=?1";
-	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
-	int found;
+	sqlite3_stmt *stmt;
+	int found = gn_db_find(&stmt, conn, query, id, err);
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id);
-	found = gn_db_step(conn, stmt, err);
 	sqlite3_reset(stmt);
 	if (found == 0)
 		return gn_fail(err, GN_NOT_FOUND, pointer, "'%.80s' is gone", id);

@@ -125,13 +125,9 @@ static int get_row(struct gn_conn *conn, enum gn_kind kind, const char *id_or_na
 {
 	static const char *const queries[] = {MODEL_COLUMNS "WHERE id=?1 OR name=?1",
 	                                      DATASET_COLUMNS "WHERE id=?1 OR name=?1"};
-	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
-	int found;
+	sqlite3_stmt *stmt;
+	int found = gn_db_find(&stmt, conn, queries[kind], id_or_name, err);
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id_or_name);
-	found = gn_db_step(conn, stmt, err);
 	if (found < 0)
 		return -1;
 	if (!found)
@@ -158,13 +154,9 @@ static int sequence_of(struct gn_conn *conn, enum gn_kind kind, const char *id, 
 {
 	static const char *const queries[] = {"SELECT seq FROM models WHERE id=?1 OR name=?1",
 	                                      "SELECT seq FROM datasets WHERE id=?1 OR name=?1"};
-	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind], err);
-	int found;
+	sqlite3_stmt *stmt;
+	int found = gn_db_find(&stmt, conn, queries[kind], id, err);
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id);
-	found = gn_db_step(conn, stmt, err);
 	if (found < 0)
 		return -1;
 	if (!found)
@@ -241,13 +233,9 @@ int gn_store_check_unneeded(struct gn_conn *conn, enum gn_kind kind, const char 
 	    "SELECT 'the tuned model',id FROM models WHERE base=?1 UNION ALL "
 	    "SELECT 'the '||status||' '||kind,id FROM job_needs JOIN jobs ON jobs.id=job WHERE thing=?1 AND "
 	    "status IN ('queued','running') LIMIT 1";
-	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
-	int found;
+	sqlite3_stmt *stmt;
+	int found = gn_db_find(&stmt, conn, query, id, err);
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id);
-	found = gn_db_step(conn, stmt, err);
 	if (found == 1)
 		gn_fail(err, GN_CONFLICT, "", "%s %s needs this %s", sqlite3_column_text(stmt, 0),
 		        sqlite3_column_text(stmt, 1), gn_kinds[kind].word);
@@ -259,12 +247,9 @@ int gn_store_delete_row(struct gn_conn *conn, enum gn_kind kind, const char *id,
 {
 	static const char *const queries[] = {"DELETE FROM models WHERE id=?1", "DELETE FROM datasets WHERE id=?1",
 	                                      "DELETE FROM jobs WHERE id=?1"};
-	sqlite3_stmt *stmt = gn_db_prepare(conn, queries[kind < GN_KIND_RUN ? kind : GN_KIND_RUN], err);
+	sqlite3_stmt *stmt;
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id);
-	return gn_db_step(conn, stmt, err);
+	return gn_db_find(&stmt, conn, queries[kind < GN_KIND_RUN ? kind : GN_KIND_RUN], id, err);
 }
 
 int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed, struct gn_error *err)

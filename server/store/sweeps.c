@@ -84,13 +84,9 @@ static int find_sweep(struct gn_conn *conn, const char *id_or_name, struct gn_sw
                       struct gn_error *err)
 {
 	static const char query[] = COLUMNS "WHERE id=?1 OR name=?1";
-	sqlite3_stmt *stmt = gn_db_prepare(conn, query, err);
-	int found;
+	sqlite3_stmt *stmt;
+	int found = gn_db_find(&stmt, conn, query, id_or_name, err);
 
-	if (!stmt)
-		return -1;
-	gn_db_bind_text(stmt, 1, id_or_name);
-	found = gn_db_step(conn, stmt, err);
 	if (found == 1 && row)
 		read_sweep(row, stmt);
 	if (found == 1 && seq)
