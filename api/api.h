@@ -95,12 +95,12 @@ void gn_api_v2_model(struct gn_request *r);
 void gn_api_v2_model_ready(struct gn_request *r);
 void gn_api_v2_infer(struct gn_request *r);
 
-/* What main.c gives to the service: every endpoint (routes.c), and the description of a model that a job left
- * (models/describe.c). */
+/* What main.c gives to the service: every endpoint (routes.c), and the description of a model that
+ * a job left (models/describe.c). */
 extern const struct gn_service_api gn_api_service;
 gn_describe_model gn_api_describe_model;
 
-/* ---------------------------------------------------------------- kept between requests --------------------------- */
+/* ---------------------------------------------------------------- kept between requests ------- */
 
 struct gn_dataset_cache;
 struct gn_api {

@@ -147,7 +147,7 @@ static void any_text(const json_t *value, void *out, const char *pointer, json_t
 }
 const struct gn_field_special gn_api_any_text = {.read = any_text};
 
-/* ---------------------------------------------------------------- resources ------------------------------------- */
+/* ---------------------------------------------------------------- resources ------------------- */
 
 static json_t *text_or_null(const char *text)
 {

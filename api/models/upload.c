@@ -258,7 +258,8 @@ struct fresh {
 };
 static const char *const INITS[] = {"random", NULL};
 
-/* The fields of the architecture that a client may give, for gn_fields_read into a struct gn_arch. Returns their number. */
+/* The fields of the architecture that a client may give, for gn_fields_read into a struct gn_arch.
+ * Returns their number. */
 static int arch_fields(struct gn_field fields[GN_ARCH_FIELDS_MAX])
 {
 	static const enum gn_field_type types[] = {
@@ -287,7 +288,8 @@ static int arch_fields(struct gn_field fields[GN_ARCH_FIELDS_MAX])
 	return count;
 }
 
-/* A plain ViT: timm's, with a class token, or without one and with the norm after the mean over the patches. */
+/* A plain ViT: timm's, with a class token, or without one and with the norm after the mean over the
+ * patches. */
 static void read_arch(const json_t *value, void *out, const char *pointer, json_t *errors)
 {
 	struct gn_arch *arch = &((struct fresh *)out)->arch;

@@ -1,5 +1,6 @@
 /*
- * Files: see files.h and gonio/files.h. SHA-256 comes from libcrypto (EVP), which uses the processor's instructions where it has them.
+ * Files: see files.h and gonio/files.h. SHA-256 comes from libcrypto (EVP), which uses the
+ * processor's instructions where it has them.
  */
 #include "base/files.h"
 
@@ -183,7 +184,7 @@ int gn_file_move(const char *from, const char *to, struct gn_error *err)
 	return gn_file_sync_folder(to, err) || gn_file_sync_folder(from, err) ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 /* Opens a regular file; returns the descriptor or -1. */
 static int open_regular(const char *path, uint64_t *size, struct gn_error *err)

@@ -1,8 +1,9 @@
 /*
- * Files, for every room of the engine: read-only maps, bounded reading, SHA-256, and memory that a test can make scarce. How a file
- * is written: gonio/files.h.
+ * Files, for every room of the engine: read-only maps, bounded reading, SHA-256, and memory that a
+ * test can make scarce. How a file is written: gonio/files.h.
  *
- * Nothing here locks. A map or a hash belongs to one thread at a time; a map's bytes may be read by any number.
+ * Nothing here locks. A map or a hash belongs to one thread at a time; a map's bytes may be read by
+ * any number.
  */
 #ifndef GN_FILEIO_H
 #define GN_FILEIO_H
@@ -29,7 +30,7 @@ void *gn_alloc(size_t count, size_t size, struct gn_error *err);
 /* A copy of length bytes, followed by a NUL; NULL with GN_NO_MEMORY. free() releases. */
 char *gn_copy_text(const char *text, size_t length, struct gn_error *err);
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 struct gn_file_map {
 	const uint8_t *bytes; /* NULL for an empty file */

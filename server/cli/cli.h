@@ -15,7 +15,7 @@
 #include "gonio.h"
 #include "server/common/fields.h"
 
-/* Exit statuses of every subcommand; 0, 2, 3, 4 and 5 are those of a worker (worker.h). */
+/* Exit statuses of every subcommand; 0, 2, 3, 4 and 5 are those of a worker (job_folder.h). */
 enum gn_cli_status {
 	GN_CLI_DONE = 0,
 	GN_CLI_FAILED = 1,     /* an input cannot be used; the reason is on stderr */

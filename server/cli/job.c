@@ -30,7 +30,7 @@ void gn_cli_catch_signals(void)
 	sigaction(SIGTERM, &stop, NULL);
 }
 
-/* ---------------------------------------------------------------- the folder ------------------------------------- */
+/* ---------------------------------------------------------------- the folder ------------------ */
 
 static bool is_empty(const char *folder)
 {
@@ -102,7 +102,7 @@ void gn_cli_job_end(struct gn_cli_job *job, bool prepared)
 	json_decref(job->models);
 }
 
-/* ---------------------------------------------------------------- inputs ----------------------------------------- */
+/* ---------------------------------------------------------------- inputs ---------------------- */
 
 void gn_cli_job_add_chain(struct gn_cli_job *job, const struct gn_cli_chain *chain)
 {

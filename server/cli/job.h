@@ -1,7 +1,7 @@
 /*
- * Jobs without the service. The command prepares a folder as the service does (worker.h), and the
- * same worker does the job in it, in this process. So `gonio train DIR`, `gonio soup DIR` or `gonio
- * evaluate DIR` continues a stopped job.
+ * Jobs without the service. The command prepares a folder as the service does (job_folder.h), and
+ * the same worker does the job in it, in this process. So `gonio train DIR`, `gonio soup DIR` or
+ * `gonio evaluate DIR` continues a stopped job.
  */
 #ifndef GN_CLI_JOB_H
 #define GN_CLI_JOB_H

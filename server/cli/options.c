@@ -71,7 +71,7 @@ static const struct gn_field *find_field(const struct gn_cli_command *command, c
 	return gn_cli_hidden(command, field) ? NULL : gn_field_find(command->fields, command->field_count, field);
 }
 
-/* ---------------------------------------------------------------- parsing ---------------------------------------- */
+/* ---------------------------------------------------------------- parsing --------------------- */
 
 /* The JSON that an option's text stands for; an object may be written out. */
 static json_t *field_value(const struct gn_field *field, const char *text)
@@ -181,7 +181,7 @@ void gn_cli_release(struct gn_cli *cli)
 	json_decref(cli->fields);
 }
 
-/* ---------------------------------------------------------------- values ----------------------------------------- */
+/* ---------------------------------------------------------------- values ---------------------- */
 
 const char *gn_cli_text(const struct gn_cli *cli, const char *name)
 {
@@ -239,7 +239,7 @@ int gn_cli_real(double *out, const struct gn_cli *cli, const char *name, double 
 	return 0;
 }
 
-/* ---------------------------------------------------------------- the device ------------------------------------- */
+/* ---------------------------------------------------------------- the device ------------------ */
 
 int gn_cli_device(struct gn_cli_device *device, const struct gn_cli *cli)
 {
@@ -260,7 +260,7 @@ int gn_cli_device_open(struct gn_device **out, const struct gn_cli_device *devic
 	                      (enum gn_precision)gn_precision_from_name(device->precision), err);
 }
 
-/* ---------------------------------------------------------------- messages --------------------------------------- */
+/* ---------------------------------------------------------------- messages -------------------- */
 
 int gn_cli_usage(const struct gn_cli_command *command, const char *format, ...)
 {

@@ -25,7 +25,7 @@ static double number(const json_t *object, const char *name)
 	return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-/* ---------------------------------------------------------------- events ----------------------------------------- */
+/* ---------------------------------------------------------------- events ---------------------- */
 
 /* "probe: " of an event of a run with a probe, else "". */
 static const char *phase_of(char out[48], const json_t *data)
@@ -142,7 +142,7 @@ static void on_text(void *user, const char *text)
 	gn_view_line(&watch->view, "%s", text);
 }
 
-/* ---------------------------------------------------------------- the result ------------------------------------- */
+/* ---------------------------------------------------------------- the result ------------------ */
 
 /* A file of the job's folder; NULL when it is not there or no JSON. New reference. */
 static json_t *load(const char *folder, const char *name)
@@ -186,8 +186,8 @@ static void print_result(json_t *result, const json_t *report)
 	print_classes(json_object_get(report, "per_class"));
 }
 
-/* Of a finished job; false: it is not. With --json the last line: {"event":"result","data":{...}}, of an evaluation with its whole
- * report. */
+/* Of a finished job; false: it is not. With --json the last line: {"event":"result","data":{...}},
+ * of an evaluation with its whole report. */
 static bool show_result(const struct watch *watch, enum gn_kind kind, const char *folder)
 {
 	struct gn_job_result result;

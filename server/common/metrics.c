@@ -17,7 +17,8 @@
 
 enum { SERIES_MAX = 512, MODELS_MAX = 64, BUCKETS_MAX = 16 };
 
-/* Values are in whole units of the histogram's scale (microseconds, images), so that a sum needs one atomic addition. */
+/* Values are in whole units of the histogram's scale (microseconds, images), so that a sum needs
+ * one atomic addition. */
 struct histogram {
 	atomic_uint_fast64_t buckets[BUCKETS_MAX], sum, count;
 };
@@ -71,7 +72,7 @@ void gn_metrics_free(struct gn_metrics *m)
 	free(m);
 }
 
-/* ---------------------------------------------------------------- counting --------------------------------------- */
+/* ---------------------------------------------------------------- counting -------------------- */
 
 static void add(atomic_uint_fast64_t *counter, uint64_t n)
 {
@@ -166,7 +167,7 @@ void gn_metrics_classify_seconds(struct gn_metrics *m, enum gn_stage stage, doub
 	observe(&m->stages[stage], second_bounds, SECOND_BOUNDS, seconds, 1e6);
 }
 
-/* ---------------------------------------------------------------- the text --------------------------------------- */
+/* ---------------------------------------------------------------- the text -------------------- */
 
 struct page {
 	char *text;

@@ -20,7 +20,7 @@ static const char *const KINDS[] = {
     [GN_EVENT_CHOICE] = "record",
 };
 
-/* ---------------------------------------------------------------- writing --------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 json_t *gn_angles_layers(const struct gn_angles *angles)
 {
@@ -177,7 +177,7 @@ char *gn_event_line(int64_t id, const struct gn_event *event)
 	return gn_event_line_of(id, KINDS[event->kind], event_data(event));
 }
 
-/* ---------------------------------------------------------------- reading --------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 int gn_event_parse(struct gn_event_record *record, const char *line, size_t length)
 {

@@ -34,7 +34,8 @@ json_t *gn_angles_layers(const struct gn_angles *angles);
 /* The reverse: names, blocks, groups and degrees, which is all that a selection reads. Caller
  * releases. */
 int gn_angles_from_layers(struct gn_angles *out, const json_t *layers, struct gn_error *err);
-/* {"order","attention_layers","ffn_layers","layers":[{"name","block","group","degrees"}]}. New reference. */
+/* {"order","attention_layers","ffn_layers","layers":[{"name","block","group","degrees"}]}. New
+ * reference. */
 json_t *gn_selection_json(const struct gn_selection *selection, enum gn_order order);
 
 /* One parsed line. */
@@ -48,47 +49,54 @@ struct gn_event_record {
  * off or not an event. Such a line is to be skipped, because a killed worker may leave a
  * half-written line. The caller decrefs record->value. */
 int gn_event_parse(struct gn_event_record *record, const char *line, size_t length);
-/* The parts of a line as they stand in it. Splitting costs no parsing, so the replay of a long run is cheap. */
+/* The parts of a line as they stand in it. Splitting costs no parsing, so the replay of a long run
+ * is cheap. */
 struct gn_event_parts {
 	int64_t id;
 	const char *kind, *data; /* borrowed from the line */
 	size_t kind_size, data_size;
 };
-/* Splits a line of `length` bytes without its newline, as gn_event_line and gn_event_line_of print it. -1: it is another. */
+/* Splits a line of `length` bytes without its newline, as gn_event_line and gn_event_line_of print
+ * it. -1: it is another. */
 int gn_event_split(struct gn_event_parts *parts, const char *line, size_t length);
 
 /* The whole lines of an event file, one after the other, while it grows. */
 struct gn_event_lines {
 	int fd;          /* -1: not open yet */
 	uint64_t offset; /* in the file, of what is read next */
-	/* What was read: lines, of which those before `at` were given, and the beginning of the next. */
+	/* What was read: lines, of which those before `at` were given, and the beginning of the
+	 * next. */
 	char *buffer;
 	size_t at, used, capacity;
 };
 /* Starts after the first `offset` bytes, which must be whole lines. */
 void gn_event_lines_init(struct gn_event_lines *lines, uint64_t offset);
 void gn_event_lines_release(struct gn_event_lines *lines);
-/* The next line of the file at path, without its newline; borrowed until the next call. 1; 0: no whole line follows for now, or there
- * is no file; -1: it cannot be read, or has a line of more than 8 MB. */
+/* The next line of the file at path, without its newline; borrowed until the next call. 1; 0: no
+ * whole line follows for now, or there is no file; -1: it cannot be read, or has a line of more
+ * than 8 MB. */
 int gn_event_lines_next(struct gn_event_lines *lines, const char *path, const char **line, size_t *length);
 /* Bytes of the file up to the end of the last line that was given. */
 uint64_t gn_event_lines_given(const struct gn_event_lines *lines);
 
-/* Calls visit for each whole line of the file, in order, until it returns false. A missing file has no lines. */
+/* Calls visit for each whole line of the file, in order, until it returns false. A missing file has
+ * no lines. */
 int gn_events_read(const char *path, bool (*visit)(void *user, const struct gn_event_record *record), void *user,
                    struct gn_error *err);
 /* The largest id in the file, or 0 if there is none. */
 int64_t gn_events_last_id(const char *path);
 
-/* ---------------------------------------------------------------- a live source ---------------------------------- */
+/* ---------------------------------------------------------------- a live source --------------- */
 
 /* Where a stream takes events from. All is called by one thread at a time. */
 struct gn_event_source {
-	/* 1: the next event, whose parts stay until the next call; 0: there is none for now; -1: the source broke. */
+	/* 1: the next event, whose parts stay until the next call; 0: there is none for now; -1:
+	 * the source broke. */
 	int (*next)(void *source, struct gn_event_parts *event);
 	/* Whether no event will come after those that next gives now. */
 	bool (*ended)(void *source);
-	/* From here to close, wake(user) is called from other threads whenever there may be more. At most once. -1: too many listen. */
+	/* From here to close, wake(user) is called from other threads whenever there may be more.
+	 * At most once. -1: too many listen. */
 	int (*listen)(void *source, void (*wake)(void *user), void *user, struct gn_error *err);
 	void (*close)(void *source);
 	void *source;

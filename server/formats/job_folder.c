@@ -22,7 +22,7 @@ static int write_json(const char *path, json_t *object, size_t flags, struct gn_
 	return result;
 }
 
-/* ---------------------------------------------------------------- job.json --------------------------------------- */
+/* ---------------------------------------------------------------- job.json -------------------- */
 
 static json_t *text_or_null(const char *text)
 {
@@ -109,7 +109,7 @@ int gn_job_shared_read(struct gn_shared *shared, int *cuts, int room, const json
 	return 0;
 }
 
-/* ---------------------------------------------------------------- result.json ------------------------------------ */
+/* ---------------------------------------------------------------- result.json ----------------- */
 
 int gn_job_result_write(const char *path, const struct gn_job_result *result, struct gn_error *err)
 {

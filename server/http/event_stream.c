@@ -1,8 +1,9 @@
 /*
  * A source of events as a stream: see event_stream.h.
  *
- * MHD's thread asks for bytes. With nothing to say the connection is suspended, and the source's wake resumes it. Locks: a source
- * calls wake with a lock of its own held, wake takes stream->lock; so the source is never called with stream->lock held.
+ * MHD's thread asks for bytes. With nothing to say the connection is suspended, and the source's
+ * wake resumes it. Locks: a source calls wake with a lock of its own held, wake takes stream->lock;
+ * so the source is never called with stream->lock held.
  */
 #include "server/http/event_stream.h"
 
@@ -29,7 +30,7 @@ struct stream {
 	bool suspended, woken; /* under lock */
 };
 
-/* ---------------------------------------------------------------- text ------------------------------------------- */
+/* ---------------------------------------------------------------- text ------------------------ */
 
 static int say(struct stream *stream, const char *text, size_t size)
 {
@@ -74,7 +75,7 @@ static int say_events(struct stream *stream)
 	return more < 0 ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- MHD's side ------------------------------------- */
+/* ---------------------------------------------------------------- MHD's side ------------------ */
 
 static void wake(void *user)
 {
@@ -146,7 +147,7 @@ static void stream_free(void *cls)
 	free(stream);
 }
 
-/* ---------------------------------------------------------------- starting --------------------------------------- */
+/* ---------------------------------------------------------------- starting -------------------- */
 
 int64_t gn_last_event_id(const struct gn_request *r)
 {

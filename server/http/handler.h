@@ -35,7 +35,7 @@ struct gn_service;
 struct gn_request;
 struct gn_http;
 
-/* ---------------------------------------------------------------- routes ----------------------------------------- */
+/* ---------------------------------------------------------------- routes ---------------------- */
 
 enum gn_method { GN_GET, GN_POST, GN_PATCH, GN_DELETE };
 enum gn_body_kind {
@@ -51,8 +51,9 @@ enum gn_route_flag {
 	GN_PICTURES = 8 /* decodes a picture for the answer */
 };
 
-/* A line of the table of endpoints, which a route without a pattern ends. HEAD (as GET without the body), OPTIONS, 404, 405 with
- * Allow, the files of static/ under / and /static/, /vendor/chart.js and /v1/openapi.yaml need no line. */
+/* A line of the table of endpoints, which a route without a pattern ends. HEAD (as GET without the
+ * body), OPTIONS, 404, 405 with Allow, the files of static/ under / and /static/, /vendor/chart.js
+ * and /v1/openapi.yaml need no line. */
 struct gn_route {
 	enum gn_method method;
 	const char *pattern; /* "/v1/models/{id}/classify"; also the label `route` in the metrics */
@@ -62,7 +63,7 @@ struct gn_route {
 	uint64_t body_limit; /* bytes; 0: 1 MiB for JSON, --max-upload for STREAM */
 };
 
-/* ---------------------------------------------------------------- reading a request ------------------------------ */
+/* ---------------------------------------------------------------- reading a request ----------- */
 
 struct gn_service *gn_request_service(const struct gn_request *r);
 /* The text at {name} in the path, percent-decoded; never NULL for a name of the pattern. All texts
@@ -89,12 +90,13 @@ json_t *gn_request_json(const struct gn_request *r);
  * the end; -1 if the client has gone, the body has passed its limit, or the disk is full. Blocks.
  * The signature is that of gn_ingest_options.read; `request` is the struct gn_request. */
 ssize_t gn_body_read(void *request, void *buffer, size_t size);
-/* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and returns NULL. */
+/* Reads the whole body of a STREAM route as JSON object: new reference. Replies (400, 413) and
+ * returns NULL. */
 json_t *gn_body_json(struct gn_request *r, size_t limit);
 /* Multipart/form-data, read part by part from the body of a STREAM route. Nothing is kept: a part
  * that is not read is skipped. */
 struct gn_multipart;
-struct gn_form_part {                  /* borrowed until the next call of gn_multipart_next */
+struct gn_form_part {             /* borrowed until the next call of gn_multipart_next */
 	const char *name;         /* "" when the part has none */
 	const char *filename;     /* "" when it has none; never a path to open */
 	const char *content_type; /* lower case without parameters; "" when not said */
@@ -113,13 +115,13 @@ ssize_t gn_multipart_read(void *multipart, void *buffer, size_t size);
  * struct gn_multipart of its form. */
 bool gn_request_gone(void *request);
 
-/* Copies a source (gn_body_read or gn_multipart_read) to its end.
- * gn_source_save: into a file at path (0600), whole or not at all.
- * gn_source_load: into memory, at most limit bytes (GN_TOO_LARGE); *data is malloc'd, one NUL behind it, caller frees. */
+/* Copies a source (gn_body_read or gn_multipart_read) to its end. gn_source_save: into a file at
+ * path (0600), whole or not at all. gn_source_load: into memory, at most limit bytes
+ * (GN_TOO_LARGE); *data is malloc'd, one NUL behind it, caller frees. */
 int gn_source_save(gn_bytes_read *read, void *user, const char *path, struct gn_error *err);
 int gn_source_load(gn_bytes_read *read, void *user, size_t limit, void **data, size_t *size, struct gn_error *err);
 
-/* ---------------------------------------------------------------- answering -------------------------------------- */
+/* ---------------------------------------------------------------- answering ------------------- */
 
 /* body is stolen, also on failure. A NULL body means that memory was out, and answers 503. */
 void gn_reply_json(struct gn_request *r, int status, json_t *body);
@@ -127,7 +129,8 @@ void gn_reply_json(struct gn_request *r, int status, json_t *body);
 void gn_reply_created(struct gn_request *r, const char *location, json_t *body);
 /* text: one reference is stolen; NULL answers 503. */
 void gn_reply_text(struct gn_request *r, int status, const char *media_type, struct gn_text *text);
-/* Bytes are copied. etag: NULL, or an opaque string without quotes: If-None-Match may make it a 304. */
+/* Bytes are copied. etag: NULL, or an opaque string without quotes: If-None-Match may make it a
+ * 304. */
 void gn_reply_bytes(struct gn_request *r, int status, const char *media_type, const void *bytes, size_t size,
                     const char *etag);
 
@@ -148,14 +151,16 @@ struct gn_download {
 	void *user;
 };
 void gn_reply_download(struct gn_request *r, const struct gn_download *download);
-/* A file of the data directory as a download; GN_NOT_FOUND is a 404. path is never made from a client's text. */
+/* A file of the data directory as a download; GN_NOT_FOUND is a 404. path is never made from a
+ * client's text. */
 void gn_reply_file(struct gn_request *r, const char *path, const char *media_type, const char *etag,
                    const char *filename);
 
 /* Adds a header to the reply. Call it before the reply. */
 void gn_reply_header(struct gn_request *r, const char *name, const char *value);
 
-/* application/problem+json {"type","title","status","detail"}; type and title follow from the status. */
+/* application/problem+json {"type","title","status","detail"}; type and title follow from the
+ * status. */
 void gn_reply_problem(struct gn_request *r, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Replies with an engine or store error. err->where of the form "/field" becomes errors[0].pointer;
  * any other where comes before the detail. If the body has failed (too large, disk full), that
@@ -170,8 +175,8 @@ bool gn_reply_fields(struct gn_request *r, json_t *errors);
 void gn_reply_field(struct gn_request *r, const char *pointer, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT 409, TOO_LARGE 413,
- * NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */
+/* The status for an error code: INVALID and UNSUPPORTED 422, MALFORMED 400, NOT_FOUND 404, CONFLICT
+ * 409, TOO_LARGE 413, NO_MEMORY and DEVICE 503, NO_SPACE 507, CANCELLED 503, others 500. */
 int gn_code_status(enum gn_code code);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * A job's events as a source for a stream: see gn_supervisor_events in jobs.h.
  *
- * They come from the event file, read on from where the last line ended, so memory does not grow with the file. The final
- * status stands in the file before it is told (job.h: told), so who asks `ended` first and then reads misses nothing.
+ * They come from the event file, read on from where the last line ended, so memory does not grow
+ * with the file. The final status stands in the file before it is told (job.h: told), so who asks
+ * `ended` first and then reads misses nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ struct feed {
 	int64_t after; /* events up to this id are known */
 };
 
-/* ---------------------------------------------------------------- the source ------------------------------------- */
+/* ---------------------------------------------------------------- the source ------------------ */
 
 static int feed_next(void *source, struct gn_event_parts *parts)
 {

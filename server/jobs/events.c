@@ -1,4 +1,5 @@
-/* A job's event file, as the supervisor sees it: progress is read from the worker's lines, status lines are added. */
+/* A job's event file, as the supervisor sees it: progress is read from the worker's lines, status
+ * lines are added. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ static void take_progress(struct gn_job *job, const json_t *data)
 	set_progress(job, progress);
 }
 
-/* Only what a live worker reports counts: after a restart of the service the whole file is read again. */
+/* Only what a live worker reports counts: after a restart of the service the whole file is read
+ * again. */
 static void count_images(struct gn_supervisor *s, struct gn_job *job, json_int_t step)
 {
 	json_int_t batch = member(job->row.request, "batch_size");
@@ -55,7 +57,8 @@ static void count_images(struct gn_supervisor *s, struct gn_job *job, json_int_t
 	job->step = step;
 }
 
-/* Steps count anew in each phase of a run; the phases before it are done, and the next attempt starts in this one. */
+/* Steps count anew in each phase of a run; the phases before it are done, and the next attempt
+ * starts in this one. */
 static void take_phase(struct gn_job *job, const json_t *data)
 {
 	const char *phase = json_string_value(json_object_get(data, "phase"));

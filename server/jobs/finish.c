@@ -1,7 +1,7 @@
 /*
  * Finishes a job after its worker has ended. The worker reports its end by its exit status and
- * result.json (see worker.h). Any other end is a death: the job is queued again, and fails after
- * three deaths without a new checkpoint in between.
+ * result.json (see job_folder.h). Any other end is a death: the job is queued again, and fails
+ * after three deaths without a new checkpoint in between.
  */
 #include <dirent.h>
 #include <stdlib.h>
@@ -36,9 +36,10 @@ static void fail_job(struct gn_supervisor *s, struct gn_job *job, const char *ty
 	gn_job_set_status(s, job, GN_JOB_FAILED);
 }
 
-/* ---------------------------------------------------------------- success ---------------------------------------- */
+/* ---------------------------------------------------------------- success --------------------- */
 
-/* What stays of a finished job. The rest goes: its checkpoint, its prefix cache, its copy of the model. */
+/* What stays of a finished job. The rest goes: its checkpoint, its prefix cache, its copy of the
+ * model. */
 static bool stays(enum gn_kind kind, const char *file)
 {
 	static const char *const always[] = {".", "..", GN_JOB_JSON, GN_RESULT_JSON, "events.ndjson", "log.txt"};
@@ -104,8 +105,8 @@ static int describe(struct gn_supervisor *s, struct gn_job *job, const char *fil
 	return result;
 }
 
-/* The model is linked, not moved, into the staging folder: until the row is there, the job still has it, and a service that dies
- * here takes it over at the next start. */
+/* The model is linked, not moved, into the staging folder: until the row is there, the job still
+ * has it, and a service that dies here takes it over at the next start. */
 static int register_model(struct gn_supervisor *s, struct gn_job *job, struct gn_error *err)
 {
 	char staged[PATH_MAX], source[PATH_MAX], target[PATH_MAX];
@@ -163,7 +164,7 @@ bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job)
 	return false;
 }
 
-/* ---------------------------------------------------------------- the other ends --------------------------------- */
+/* ---------------------------------------------------------------- the other ends -------------- */
 
 static void queue_again(struct gn_supervisor *s, struct gn_job *job, double delay)
 {

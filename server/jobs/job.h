@@ -1,12 +1,14 @@
 /*
- * What the files of the supervisor share: supervisor.c (start, stop, and changes), table.c (the table), resource.c (resources and
- * statuses), read.c (what handlers read), event_feed.c (a job's events as a source), loop.c (the thread: workers, queue), start.c (starting a worker), events.c
+ * What the files of the supervisor share: supervisor.c (start, stop, and changes), table.c (the
+ * table), resource.c (resources and statuses), read.c (what handlers read), event_feed.c (a job's
+ * events as a source), loop.c (the thread: workers, queue), start.c (starting a worker), events.c
  * (event files), finish.c (what becomes of a job whose worker ended).
  *
  * Locks, in this order:
- *   change  who changes jobs: held over SQLite and disk. Every member of struct gn_job may be read with it.
- *   lock    what handlers read, held for moments: the table, listeners, and of a job text, told, row.kind, row.id, row.name. These
- *           change with both held.
+ *   change  who changes jobs: held over SQLite and disk. Every member of struct gn_job may be
+ *           read with it.
+ *   lock    what handlers read, held for moments: the table, listeners, and of a job text, told,
+ *           row.kind, row.id, row.name. These change with both held.
  */
 #ifndef GN_SERVER_SUPERVISOR_PRIVATE_H
 #define GN_SERVER_SUPERVISOR_PRIVATE_H
@@ -19,8 +21,8 @@
 
 enum { GN_LISTENERS_MAX = 256, GN_DEATHS_MAX = 3 };
 
-/* Who is woken whenever the job's events grow or its status changes, until it is removed. wake is called with `lock` held: it must
- * only set a flag or resume a connection. */
+/* Who is woken whenever the job's events grow or its status changes, until it is removed. wake is
+ * called with `lock` held: it must only set a flag or resume a connection. */
 struct gn_listener {
 	void (*wake)(void *user);
 	void *user;
@@ -73,7 +75,8 @@ struct gn_supervisor {
 /* table.c */
 /* Makes room for more jobs; -1: out of memory. With lock held, or before the thread starts. */
 int gn_jobs_grow(struct gn_supervisor *s);
-/* Takes over row's content. NULL: out of memory, row is released. With change held, or before the thread starts. */
+/* Takes over row's content. NULL: out of memory, row is released. With change held, or before the
+ * thread starts. */
 struct gn_job *gn_jobs_add(struct gn_supervisor *s, struct gn_job_row *row);
 /* Finds a job by id or name; NULL if there is no such job of that kind. With change or lock
  * held. */
@@ -128,8 +131,8 @@ bool gn_job_adopt_result(struct gn_supervisor *s, struct gn_job *job);
 /* sweeps.c: with change held, or before the thread starts */
 /* The sweep that the run belongs to, or NULL. */
 const char *gn_job_sweep(const struct gn_job *job);
-/* The member "shared" of the run's job.json (see worker.h); makes the folder. JSON null if the run
- * is in no sweep or the folder cannot be made. New reference. */
+/* The member "shared" of the run's job.json (see job_folder.h); makes the folder. JSON null if the
+ * run is in no sweep or the folder cannot be made. New reference. */
 json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job);
 /* Call it when a run is not active any more. After the last active run of a sweep, removes what the
  * runs shared. */

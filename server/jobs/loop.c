@@ -16,7 +16,7 @@
 
 static const double poll_seconds = 0.1, idle_seconds = 1;
 
-/* ---------------------------------------------------------------- the queue -------------------------------------- */
+/* ---------------------------------------------------------------- the queue ------------------- */
 
 /* The job whose turn it is: the highest priority, then the oldest. */
 static struct gn_job *next_job(const struct gn_supervisor *s, double now)
@@ -47,7 +47,8 @@ static uint64_t gpu_bytes(const struct gn_job *job)
 	return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-/* Whether the GPU's memory holds the job beside those that run. With none beside it, the attempt is its own. */
+/* Whether the GPU's memory holds the job beside those that run. With none beside it, the attempt is
+ * its own. */
 static bool fits(const struct gn_supervisor *s, const struct gn_job *job)
 {
 	uint64_t taken = 0;
@@ -61,7 +62,8 @@ static bool fits(const struct gn_supervisor *s, const struct gn_job *job)
 	return alone || s->options.gpu_bytes == 0 || taken + gpu_bytes(job) <= s->options.gpu_bytes;
 }
 
-/* The job whose turn it is waits for memory, and all others behind it: small ones would keep it waiting for ever. */
+/* The job whose turn it is waits for memory, and all others behind it: small ones would keep it
+ * waiting for ever. */
 static void start_jobs(struct gn_supervisor *s, double now)
 {
 	struct gn_job *job;
@@ -73,7 +75,8 @@ static void start_jobs(struct gn_supervisor *s, double now)
 			job->not_before = now + poll_seconds;
 }
 
-/* After a start of the service: what waits says so. True while the last worker of some job still holds its folder. */
+/* After a start of the service: what waits says so. True while the last worker of some job still
+ * holds its folder. */
 static bool tell_loaded(struct gn_supervisor *s)
 {
 	bool left = false;
@@ -86,7 +89,7 @@ static bool tell_loaded(struct gn_supervisor *s)
 	return left;
 }
 
-/* ---------------------------------------------------------------- following -------------------------------------- */
+/* ---------------------------------------------------------------- following ------------------- */
 
 static void press_stop(struct gn_supervisor *s, struct gn_job *job, double now)
 {

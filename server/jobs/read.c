@@ -4,7 +4,7 @@
 
 #include "server/jobs/job.h"
 
-/* ---------------------------------------------------------------- reading ---------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 struct gn_text *gn_supervisor_get(struct gn_supervisor *s, enum gn_kind kind, const char *text)
 {
@@ -130,7 +130,7 @@ struct gn_text *gn_supervisor_list(struct gn_supervisor *s, enum gn_kind kind, i
 	return text;
 }
 
-/* ---------------------------------------------------------------- listeners -------------------------------------- */
+/* ---------------------------------------------------------------- listeners ------------------- */
 
 int gn_supervisor_listen(struct gn_supervisor *s, enum gn_kind kind, const char *id, struct gn_listener *listener,
                          struct gn_error *err)

@@ -1,4 +1,4 @@
-/* Starts a job's worker: writes job.json and starts a process (see worker.h). */
+/* Starts a job's worker: writes job.json and starts a process (see job_folder.h). */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,7 +11,7 @@
 #include "server/jobs/job.h"
 #include "server/formats/job_folder.h"
 
-/* ---------------------------------------------------------------- job.json --------------------------------------- */
+/* ---------------------------------------------------------------- job.json -------------------- */
 
 /* Appends the files of a model and its bases, seen from the job's folder. */
 static int append_chain(const struct gn_supervisor *s, const char *model, json_t *chains, struct gn_error *err)
@@ -79,9 +79,10 @@ static int write_order(const struct gn_supervisor *s, const struct gn_job *job, 
 	return result;
 }
 
-/* ---------------------------------------------------------------- the process ------------------------------------ */
+/* ---------------------------------------------------------------- the process ----------------- */
 
-/* The environment with GONIO_SUPERVISED, by which the worker knows whose child it is. Shallow: free only the array. */
+/* The environment with GONIO_SUPERVISED, by which the worker knows whose child it is. Shallow: free
+ * only the array. */
 static char **worker_environment(char *mark)
 {
 	size_t n = 0, used = 0;

@@ -13,7 +13,7 @@
 #include "server/common/log.h"
 #include "server/jobs/job.h"
 
-/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+/* ---------------------------------------------------------------- life cycle ------------------ */
 
 struct loading {
 	struct gn_supervisor *s;
@@ -115,7 +115,7 @@ void gn_supervisor_free(struct gn_supervisor *s)
 	free(s);
 }
 
-/* ---------------------------------------------------------------- submitting ------------------------------------- */
+/* ---------------------------------------------------------------- submitting ------------------ */
 
 static int make_row(struct gn_job_row *row, const struct gn_job_new *job, struct gn_error *err)
 {
@@ -130,7 +130,8 @@ static int make_row(struct gn_job_row *row, const struct gn_job_new *job, struct
 	return 0;
 }
 
-/* The rows are in the store: now in the table too. Takes over the rows' content; without memory for a row it is deleted again. */
+/* The rows are in the store: now in the table too. Takes over the rows' content; without memory for
+ * a row it is deleted again. */
 static int take_rows(struct gn_supervisor *s, struct gn_job_row *rows, int count, struct gn_error *err)
 {
 	int result = 0;
@@ -195,7 +196,7 @@ int gn_supervisor_submit_sweep(struct gn_supervisor *s, struct gn_sweep_row *swe
 	return submit(s, sweep, jobs, count, NULL, err);
 }
 
-/* ---------------------------------------------------------------- changing --------------------------------------- */
+/* ---------------------------------------------------------------- changing -------------------- */
 
 /* With change held. */
 static struct gn_job *require_job(struct gn_supervisor *s, enum gn_kind kind, const char *text, struct gn_error *err)

@@ -31,7 +31,7 @@ static const struct gn_job *active_run(const struct gn_supervisor *s, const char
 	return NULL;
 }
 
-/* ---------------------------------------------------------------- what runs share ------------------------------- */
+/* ---------------------------------------------------------------- what runs share ------------- */
 
 /* The cuts where active runs of the sweep start, of those whose products have the same shapes as this
  * run's. Returns their number, or -1: out of memory. Caller frees. */
@@ -111,7 +111,7 @@ json_t *gn_sweep_shared(const struct gn_supervisor *s, const struct gn_job *job)
 	return object;
 }
 
-/* ---------------------------------------------------------------- the end --------------------------------------- */
+/* ---------------------------------------------------------------- the end --------------------- */
 
 static uint64_t remove_folder(struct gn_supervisor *s, const char *sweep)
 {

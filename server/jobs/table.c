@@ -1,4 +1,5 @@
-/* The table of jobs in memory: by id, by kind and name, in the order of creation, and those that are queued or running. */
+/* The table of jobs in memory: by id, by kind and name, in the order of creation, and those that
+ * are queued or running. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@ bool gn_job_is_active(const struct gn_job *job)
 	return job->row.status == GN_JOB_QUEUED || job->row.status == GN_JOB_RUNNING;
 }
 
-/* ---------------------------------------------------------------- hashing ---------------------------------------- */
+/* ---------------------------------------------------------------- hashing --------------------- */
 
 /* Ids are hashed with seed 0, names with their kind: two kinds may use one name. */
 static size_t bucket(const struct gn_supervisor *s, const char *text, unsigned seed)
@@ -88,7 +89,7 @@ static void unlink_job(struct gn_supervisor *s, struct gn_job *job)
 	memmove(&s->jobs[i], &s->jobs[i + 1], (size_t)(--s->count - i) * sizeof(void *));
 }
 
-/* ---------------------------------------------------------------- coming and going ------------------------------- */
+/* ---------------------------------------------------------------- coming and going ------------ */
 
 static void job_free(struct gn_job *job)
 {
@@ -145,7 +146,7 @@ void gn_jobs_release(struct gn_supervisor *s)
 	free(s->by_name);
 }
 
-/* ---------------------------------------------------------------- active jobs ------------------------------------ */
+/* ---------------------------------------------------------------- active jobs ----------------- */
 
 void gn_jobs_activate(struct gn_supervisor *s, struct gn_job *job)
 {

@@ -37,7 +37,8 @@ struct gn_image_limits gn_service_image_limits(const struct gn_service *service,
 	return (struct gn_image_limits){(uint64_t)service->config.max_pixels, service->request_gate, gone, user};
 }
 
-/* A GPU's memory without what the service takes of it itself: its context, and models kept ready. */
+/* A GPU's memory without what the service takes of it itself: its context, and models kept
+ * ready. */
 static uint64_t gpu_bytes_for_jobs(const struct gn_service *service)
 {
 	const struct gn_device_info *info = &service->device_info;
@@ -157,8 +158,9 @@ static void stop(struct gn_service *service, const struct gn_service_api *api)
 }
 
 /*
- * What a request took goes back to the system when it is freed. By itself the C library keeps what lies in the arena of each thread, and
- * raises the size from which a piece is mapped on its own to 32 MiB: after some large requests it held 2 GB.
+ * What a request took goes back to the system when it is freed. By itself the C library keeps what
+ * lies in the arena of each thread, and raises the size from which a piece is mapped on its own to
+ * 32 MiB: after some large requests it held 2 GB.
  */
 static void give_memory_back(void)
 {
@@ -190,7 +192,8 @@ int gn_service_run(const struct gn_config *config, const struct gn_service_api *
 	raise_file_limit();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of the write, as a full disk is */
-	/* Blocked before the first thread, so that every thread inherits it and sigwait gets them. */
+	/* Blocked before the first thread, so that every thread inherits it and sigwait gets
+	 * them. */
 	sigemptyset(&awaited);
 	sigaddset(&awaited, SIGTERM);
 	sigaddset(&awaited, SIGINT);

@@ -36,13 +36,15 @@ struct gn_service { /* set up by gn_service_run, read-only for handlers */
 /* What the service serves: given to it, so that it knows no handler. */
 struct gn_service_api {
 	const struct gn_route *routes; /* as gn_http_options.routes */
-	/* Called once before and once after everything else of the API. stop is called too when start was not. */
+	/* Called once before and once after everything else of the API. stop is called too when
+	 * start was not. */
 	int (*start)(struct gn_service *service, struct gn_error *err);
 	void (*stop)(struct gn_service *service);
 	gn_describe_model *describe_model;
 };
 
-/* `gonio serve`: returns the exit status after SIGTERM or SIGINT, or when it cannot start (with a line on stderr). */
+/* `gonio serve`: returns the exit status after SIGTERM or SIGINT, or when it cannot start (with a
+ * line on stderr). */
 int gn_service_run(const struct gn_config *config, const struct gn_service_api *api);
 /* NULL when ready, else the reason. Never blocks. */
 const char *gn_service_not_ready(struct gn_service *service);

@@ -37,7 +37,7 @@ static int fail_sql(struct gn_conn *conn, struct gn_error *err)
 	return gn_fail(err, kind, "gonio.db", "%s", sqlite3_errmsg(conn->handle));
 }
 
-/* ---------------------------------------------------------------- statements ------------------------------------- */
+/* ---------------------------------------------------------------- statements ------------------ */
 
 sqlite3_stmt *gn_db_prepare(struct gn_conn *conn, const char *sql, struct gn_error *err)
 {
@@ -191,7 +191,8 @@ void gn_db_close(struct gn_db *db)
 {
 	if (!db)
 		return;
-	/* Readers first: the last connection to close folds the WAL back into the file, and must be able to write. */
+	/* Readers first: the last connection to close folds the WAL back into the file, and must be
+	 * able to write. */
 	for (int i = CONNECTIONS - 1; i >= 0; i--) {
 		struct gn_conn *conn = &db->conns[i];
 		for (int s = 0; s < conn->statements; s++)

@@ -28,7 +28,7 @@ const char *gn_job_need(const struct gn_job_row *row, const char *pointer)
 	return id ? id : "";
 }
 
-/* ---------------------------------------------------------------- adding ----------------------------------------- */
+/* ---------------------------------------------------------------- adding ---------------------- */
 
 /* What the job needs may be a model, a data set or another job. */
 static int check_need(struct gn_conn *conn, const char *pointer, const char *id, struct gn_error *err)
@@ -151,7 +151,7 @@ int gn_store_add_sweep(struct gn_store *store, struct gn_sweep_row *sweep, struc
 	return add_jobs(store, sweep, runs, count, err);
 }
 
-/* ---------------------------------------------------------------- changing --------------------------------------- */
+/* ---------------------------------------------------------------- changing -------------------- */
 
 static int update_job(struct gn_conn *conn, const struct gn_job_row *row, struct gn_error *err)
 {
@@ -236,7 +236,7 @@ int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *i
 	return result ? -1 : gn_store_drop_folder(store, kind, id, freed, err);
 }
 
-/* ---------------------------------------------------------------- reading ---------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 /* -1 for the word of a kind that this version does not know. */
 static int job_kind(const char *word)

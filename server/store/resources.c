@@ -23,7 +23,7 @@ void gn_row_release(struct gn_row *row)
 	row->fields = NULL;
 }
 
-/* ---------------------------------------------------------------- JSON columns ----------------------------------- */
+/* ---------------------------------------------------------------- JSON columns ---------------- */
 
 json_t *gn_store_column_json(sqlite3_stmt *stmt, int column)
 {
@@ -50,7 +50,7 @@ int gn_store_bind_json(sqlite3_stmt *stmt, int parameter, const json_t *value, s
 	return 0;
 }
 
-/* ---------------------------------------------------------------- adding ----------------------------------------- */
+/* ---------------------------------------------------------------- adding ---------------------- */
 
 int gn_store_insert_row(struct gn_conn *conn, enum gn_kind kind, const struct gn_row *row, struct gn_error *err)
 {
@@ -104,7 +104,7 @@ int gn_store_add(struct gn_store *store, enum gn_kind kind, const char *staged, 
 	return result;
 }
 
-/* ---------------------------------------------------------------- reading ---------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 static void read_row(struct gn_row *row, sqlite3_stmt *stmt)
 {
@@ -198,7 +198,7 @@ int gn_store_list(struct gn_store *store, enum gn_kind kind, int limit, const ch
 	return got < 0 ? -1 : 0;
 }
 
-/* ---------------------------------------------------------------- changing --------------------------------------- */
+/* ---------------------------------------------------------------- changing -------------------- */
 
 int gn_store_rename(struct gn_store *store, enum gn_kind kind, const char *id, const char *name, struct gn_error *err)
 {
@@ -265,14 +265,15 @@ int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, u
 	if (result)
 		gn_db_rollback(conn);
 	gn_db_release(store->db, conn);
-	/* Only now the files: a row never names what is half gone. A crash between the two is what the clean-up at start is for. */
+	/* Only now the files: a row never names what is half gone. A crash between the two is what
+	 * the clean-up at start is for. */
 	if (result == 0)
 		result = gn_store_drop_folder(store, kind, row.id, freed, err);
 	gn_row_release(&row);
 	return result;
 }
 
-/* ---------------------------------------------------------------- bases ------------------------------------------ */
+/* ---------------------------------------------------------------- bases ----------------------- */
 
 int gn_store_chain(struct gn_store *store, const char *id, char ids[GN_CHAIN_MAX][GN_ID_SIZE], struct gn_error *err)
 {

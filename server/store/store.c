@@ -1,5 +1,6 @@
 /*
- * The data directory: lock, layout, clean-up, staging, free space. Rows are in resources.c, jobs.c and answers.c.
+ * The data directory: lock, layout, clean-up, staging, free space. Rows are in resources.c, jobs.c
+ * and answers.c.
  */
 #include "server/store/store.h"
 
@@ -18,7 +19,7 @@
 #include "server/common/log.h"
 #include "server/store/store_private.h"
 
-/* ---------------------------------------------------------------- ids -------------------------------------------- */
+/* ---------------------------------------------------------------- ids ------------------------- */
 
 void gn_store_random_id(char id[GN_ID_SIZE], const char *prefix)
 {
@@ -42,7 +43,7 @@ void gn_store_new_id(char id[GN_ID_SIZE], enum gn_kind kind)
 	gn_store_random_id(id, gn_kinds[kind].prefix);
 }
 
-/* ---------------------------------------------------------------- opening ---------------------------------------- */
+/* ---------------------------------------------------------------- opening --------------------- */
 
 static int make_folder(const char *path, struct gn_error *err)
 {
@@ -94,7 +95,8 @@ static int row_exists(struct gn_conn *conn, enum gn_kind kind, const char *id, s
 	return gn_db_step(conn, stmt, err);
 }
 
-/* Removes the entries of folder `name` of the data directory that no row names (all of them with conn NULL). */
+/* Removes the entries of folder `name` of the data directory that no row names (all of them with
+ * conn NULL). */
 static int sweep(struct gn_store *store, const char *name, enum gn_kind kind, struct gn_conn *conn,
                  struct gn_error *err)
 {
@@ -184,7 +186,7 @@ void gn_store_folder(const struct gn_store *store, enum gn_kind kind, const char
 	snprintf(out, PATH_MAX, "%s/%s/%s", store->directory, gn_kinds[kind].folder, id);
 }
 
-/* ---------------------------------------------------------------- space ------------------------------------------ */
+/* ---------------------------------------------------------------- space ----------------------- */
 
 uint64_t gn_store_free_bytes(const struct gn_store *store)
 {
@@ -208,7 +210,7 @@ int gn_store_space(const struct gn_store *store, uint64_t bytes, struct gn_error
 	               (unsigned long long)available, (unsigned long long)store->reserve, (unsigned long long)bytes);
 }
 
-/* ---------------------------------------------------------------- staging and moving ----------------------------- */
+/* ---------------------------------------------------------------- staging and moving ---------- */
 
 int gn_store_stage(struct gn_store *store, char folder[PATH_MAX], struct gn_error *err)
 {
@@ -235,7 +237,8 @@ int gn_store_commit_staged(struct gn_conn *conn, const char *staged, const char 
 	if (gn_file_move(staged, folder, err) == 0 && gn_db_run(conn, "COMMIT", err) == 0)
 		return 0;
 	gn_db_rollback(conn);
-	/* It may have moved, and no row names it. What the caller still needs lies elsewhere: a job's model is a link. */
+	/* It may have moved, and no row names it. What the caller still needs lies elsewhere: a
+	 * job's model is a link. */
 	gn_tree_remove(folder, NULL, NULL);
 	return -1;
 }

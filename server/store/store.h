@@ -21,7 +21,7 @@
 
 struct gn_store;
 
-/* ---------------------------------------------------------------- life cycle ------------------------------------- */
+/* ---------------------------------------------------------------- life cycle ------------------ */
 
 /* Creates the directory if it is missing (0700), takes its lock, migrates the schema and cleans up.
  * GN_CONFLICT if another gonio has the lock. disk_reserve: bytes that stay free on its file
@@ -36,7 +36,7 @@ int gn_store_space(const struct gn_store *store, uint64_t bytes, struct gn_error
 uint64_t gn_store_free_bytes(const struct gn_store *store);
 uint64_t gn_store_reserve(const struct gn_store *store); /* disk_reserve */
 
-/* ---------------------------------------------------------------- staging ---------------------------------------- */
+/* ---------------------------------------------------------------- staging --------------------- */
 
 /* A new empty folder under tmp/ (0700). */
 int gn_store_stage(struct gn_store *store, char folder[PATH_MAX], struct gn_error *err);
@@ -44,7 +44,7 @@ int gn_store_stage(struct gn_store *store, char folder[PATH_MAX], struct gn_erro
  * has moved it. */
 void gn_store_unstage(struct gn_store *store, const char *folder);
 
-/* ---------------------------------------------------------------- rows of models and data sets ------------------- */
+/* ------------------------------------------------------------ rows of models and data sets ---- */
 
 /* A resource: the members that the store needs to find and protect it, and the others as JSON,
  * which only api/ reads. */
@@ -85,7 +85,7 @@ int gn_store_delete(struct gn_store *store, enum gn_kind kind, const char *id, u
  * model), or -1. */
 int gn_store_chain(struct gn_store *store, const char *id, char ids[GN_CHAIN_MAX][GN_ID_SIZE], struct gn_error *err);
 
-/* ---------------------------------------------------------------- rows of jobs (for the supervisor) -------------- */
+/* ------------------------------------------------------- rows of jobs (for the supervisor) ---- */
 
 struct gn_job_row {
 	enum gn_kind kind; /* of a job */
@@ -127,7 +127,7 @@ int gn_store_delete_job(struct gn_store *store, enum gn_kind kind, const char *i
 int gn_store_each_job(struct gn_store *store, void (*visit)(void *user, struct gn_job_row *row), void *user,
                       struct gn_error *err);
 
-/* ---------------------------------------------------------------- rows of sweeps --------------------------------- */
+/* ---------------------------------------------------------------- rows of sweeps -------------- */
 
 /* Runs that one request created together. Each of them has the sweep's id in its members
  * ("sweep"). */
@@ -155,7 +155,7 @@ int gn_store_delete_sweep(struct gn_store *store, const char *id, struct gn_erro
 /* DIR/sweeps/ID, for what the runs share while they are active; it may not exist. */
 void gn_store_sweep_folder(const struct gn_store *store, const char *id, char out[PATH_MAX]);
 
-/* ---------------------------------------------------------------- idempotency (for http) ------------------------- */
+/* ---------------------------------------------------------------- idempotency (for http) ------ */
 
 struct gn_answer {
 	int status;

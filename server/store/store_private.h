@@ -18,8 +18,8 @@ struct gn_store {
 
 /* The prefix of four characters, then 16 random characters. */
 void gn_store_random_id(char id[GN_ID_SIZE], const char *prefix);
-/* Ends a transaction whose rows name a folder: moves the staged one to its place and commits. On a failure it rolls back, and the
- * folder is gone. */
+/* Ends a transaction whose rows name a folder: moves the staged one to its place and commits. On a
+ * failure it rolls back, and the folder is gone. */
 int gn_store_commit_staged(struct gn_conn *conn, const char *staged, const char *folder, struct gn_error *err);
 /* Takes a folder out of its place and removes it. *freed (may be NULL) receives the bytes. */
 int gn_store_drop_folder(struct gn_store *store, enum gn_kind kind, const char *id, uint64_t *freed,

@@ -26,7 +26,7 @@ void gn_store_sweep_folder(const struct gn_store *store, const char *id, char ou
 	snprintf(out, PATH_MAX, "%s/sweeps/%s", store->directory, id);
 }
 
-/* ---------------------------------------------------------------- writing ---------------------------------------- */
+/* ---------------------------------------------------------------- writing --------------------- */
 
 int gn_store_insert_sweep(struct gn_conn *conn, struct gn_sweep_row *sweep, const struct gn_job_row *runs, int count,
                           struct gn_error *err)
@@ -67,7 +67,7 @@ int gn_store_delete_sweep(struct gn_store *store, const char *id, struct gn_erro
 	return result;
 }
 
-/* ---------------------------------------------------------------- reading ---------------------------------------- */
+/* ---------------------------------------------------------------- reading --------------------- */
 
 static void read_sweep(struct gn_sweep_row *row, sqlite3_stmt *stmt)
 {

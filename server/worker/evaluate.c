@@ -32,7 +32,7 @@ static void on_progress(void *user, int64_t done, int64_t total)
 	gn_worker_progress(user, done, total);
 }
 
-/* ---------------------------------------------------------------- report.json ------------------------------------ */
+/* ---------------------------------------------------------------- report.json ----------------- */
 
 static json_t *per_class(const struct gn_evaluation_report *report, const struct gn_model *model)
 {
@@ -90,7 +90,7 @@ static int write_report(const struct gn_evaluation_report *report, const struct 
 	return result;
 }
 
-/* ---------------------------------------------------------------- the work --------------------------------------- */
+/* ---------------------------------------------------------------- the work -------------------- */
 
 static json_t *result_json(const struct gn_evaluation_report *report, double seconds)
 {

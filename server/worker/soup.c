@@ -11,7 +11,8 @@
 #include "server/common/text.h"
 #include "server/worker/work.h"
 
-/* Every step is kept in soup.bin by now, so it counts as a checkpoint: a worker that dies later has not died in vain. */
+/* Every step is kept in soup.bin by now, so it counts as a checkpoint: a worker that dies later has
+ * not died in vain. */
 static void on_progress(void *user, const struct gn_soup_progress *progress)
 {
 	struct gn_worker *w = user;
@@ -26,7 +27,7 @@ static void on_progress(void *user, const struct gn_soup_progress *progress)
 	gn_worker_progress(w, progress->done, progress->total);
 }
 
-/* ---------------------------------------------------------------- the request ------------------------------------ */
+/* ---------------------------------------------------------------- the request ----------------- */
 
 struct recipe {
 	enum gn_soup_method method;
@@ -66,7 +67,7 @@ static int read_recipe(struct recipe *recipe, const struct gn_worker *w, struct 
 	return read_weights(recipe, json_object_get(request, "weights"), count, err);
 }
 
-/* ---------------------------------------------------------------- what came out ---------------------------------- */
+/* ---------------------------------------------------------------- what came out --------------- */
 
 static void tell_ingredients(struct gn_worker *w, const struct recipe *recipe, const struct gn_soup_result *result)
 {

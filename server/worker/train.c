@@ -15,8 +15,8 @@ struct training {
 	double told_at;    /* when, in seconds */
 };
 
-/* Small models take thousands of steps a second, and runs last for days: about STEP_EVENTS steps of a run are written, or one in
- * STEP_SECONDS, whichever is more, and the last. */
+/* Small models take thousands of steps a second, and runs last for days: about STEP_EVENTS steps of
+ * a run are written, or one in STEP_SECONDS, whichever is more, and the last. */
 static bool worth_telling(struct training *t, const struct gn_event *event)
 {
 	double now = gn_clock();

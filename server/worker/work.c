@@ -1,5 +1,6 @@
 /*
- * What the work of every kind of job shares: its inputs, opened as job.json names them, and what it tells on the way. See work.h.
+ * What the work of every kind of job shares: its inputs, opened as job.json names them, and what it
+ * tells on the way. See work.h.
  */
 #include "server/worker/work.h"
 
@@ -16,7 +17,7 @@
 
 static const double PROGRESS_SECONDS = 0.5;
 
-/* ---------------------------------------------------------------- inputs ----------------------------------------- */
+/* ---------------------------------------------------------------- inputs ---------------------- */
 
 /* A model file that is open; chains share their bases. */
 struct gn_opened {
@@ -114,7 +115,7 @@ void gn_worker_release(struct gn_worker *w)
 		close(w->events);
 }
 
-/* ---------------------------------------------------------------- events ----------------------------------------- */
+/* ---------------------------------------------------------------- events ---------------------- */
 
 int gn_worker_open_events(struct gn_worker *w, struct gn_error *err)
 {
@@ -129,7 +130,8 @@ void gn_worker_say(const struct gn_worker *w, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	/* clang 14 forgets va_start where it inlines this: NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
+	/* clang 14 forgets va_start where it inlines this:
+	 * NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	if (w->watch)
@@ -138,7 +140,8 @@ void gn_worker_say(const struct gn_worker *w, const char *format, ...)
 		fprintf(stderr, "%s\n", text);
 }
 
-/* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops the job. */
+/* One write() an event: a reader sees whole lines, whenever this process dies. A full disk stops
+ * the job. */
 void gn_worker_tell(struct gn_worker *w, char *line)
 {
 	size_t size = line ? strlen(line) : 0;

@@ -1,5 +1,5 @@
-/* What the files of a worker share: worker.c (the process: lock, signals, result), work.c (inputs, events) and train.c, soup.c,
- * evaluate.c (the work). */
+/* What the files of a worker share: worker.c (the process: lock, signals, result), work.c (inputs,
+ * events) and train.c, soup.c, evaluate.c (the work). */
 #ifndef GN_SERVER_WORKER_PRIVATE_H
 #define GN_SERVER_WORKER_PRIVATE_H
 

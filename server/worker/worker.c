@@ -26,14 +26,15 @@ static void on_stop(int signal_number)
 	stop_requested = 1;
 }
 
-/* ---------------------------------------------------------------- the process ------------------------------------ */
+/* ---------------------------------------------------------------- the process ----------------- */
 
 bool gn_worker_supervised(void)
 {
 	return getenv("GONIO_SUPERVISED") != NULL;
 }
 
-/* As the service's child: gives way to it, and ends with it. The parent may have gone before prctl took effect. */
+/* As the service's child: gives way to it, and ends with it. The parent may have gone before prctl
+ * took effect. */
 static int follow_parent(void)
 {
 	const char *mark = getenv("GONIO_SUPERVISED");
@@ -58,7 +59,8 @@ static void catch_signals(void)
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of the write, as a full disk is */
 }
 
-/* One worker a folder. The one before may still be writing its last checkpoint: a while of patience. */
+/* One worker a folder. The one before may still be writing its last checkpoint: a while of
+ * patience. */
 static int take_lock(void)
 {
 	const struct timespec pause = {0, 100000000};
@@ -74,7 +76,7 @@ static int take_lock(void)
 	return fd;
 }
 
-/* ---------------------------------------------------------------- the result ------------------------------------- */
+/* ---------------------------------------------------------------- the result ------------------ */
 
 static int report_failure(const struct gn_worker *w, const struct gn_error *failure)
 {
@@ -91,7 +93,7 @@ static int report_failure(const struct gn_worker *w, const struct gn_error *fail
 	return GN_WORKER_FAILED;
 }
 
-/* ---------------------------------------------------------------- the work --------------------------------------- */
+/* ---------------------------------------------------------------- the work -------------------- */
 
 static json_t *(*const work[GN_KIND_COUNT])(struct gn_worker *w, struct gn_error *err) = {
     [GN_KIND_RUN] = gn_worker_train,

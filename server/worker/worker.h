@@ -1,9 +1,11 @@
 /*
  * `gonio train DIR`, `gonio soup DIR`, `gonio evaluate DIR`: one job in its own process.
  *
- * DIR holds job.json, and result.json in the end: see formats/job_folder.h. The result of a run: {"val_accuracy","val_macro_f1",
- * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes","device","precision"}; of the others see soup.c and
- * evaluate.c. SIGTERM or SIGINT: a checkpoint where the job has one, then the end, nothing in result.json.
+ * DIR holds job.json, and result.json in the end: see formats/job_folder.h. The result of a run:
+ * {"val_accuracy","val_macro_f1",
+ * "val_loss","best_epoch","train_loss","seconds","peak_memory_bytes","device","precision"}; of the
+ * others see soup.c and evaluate.c. SIGTERM or SIGINT: a checkpoint where the job has one, then the
+ * end, nothing in result.json.
  */
 #ifndef GN_SERVER_WORKER_H
 #define GN_SERVER_WORKER_H

@@ -1,5 +1,6 @@
-// What the service and its workers write: the n-th write, fsync or rename fails, for n = 1, 2, 3, ... until the call succeeds. Each
-// failure is reported with its kind, leaves the old file as it was, and of what is added to the store neither row nor folder.
+// What the service and its workers write: the n-th write, fsync or rename fails, for n = 1, 2, 3,
+// ... until the call succeeds. Each failure is reported with its kind, leaves the old file as it
+// was, and of what is added to the store neither row nor folder.
 #include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -21,7 +22,7 @@
 #include "server/store/store.h"
 #include "tests/support/client.h"
 
-/* ---------------------------------------------------------------- the faults ------------------------------------- */
+/* ---------------------------------------------------------------- the faults ------------------ */
 
 static struct gn_sys_calls real;
 static int left; // calls until the one that fails; 0: it has
@@ -63,7 +64,7 @@ static void set_faults(int kind, int n)
 
 static const enum gn_code codes[] = {GN_NO_SPACE, GN_IO, GN_NO_SPACE};
 
-/* ---------------------------------------------------------------- files ------------------------------------------ */
+/* ---------------------------------------------------------------- files ----------------------- */
 
 static int write_order(const char *path, struct gn_error *err)
 {
@@ -161,7 +162,7 @@ static void test_files(void **state)
 	temporary_remove(folder);
 }
 
-/* ---------------------------------------------------------------- the store -------------------------------------- */
+/* ---------------------------------------------------------------- the store ------------------- */
 
 struct store {
 	char folder[128], models[160];
@@ -214,7 +215,8 @@ static void setup_store(struct store *s)
 	s->run.status = GN_JOB_SUCCEEDED;
 }
 
-// Every failure leaves no folder beside the base's, and no row: the same staged folder can be made and added again.
+// Every failure leaves no folder beside the base's, and no row: the same staged folder can be made
+// and added again.
 static void test_store(void **state)
 {
 	static int (*const adds[])(struct store * s, const char *staged, struct gn_row *model,

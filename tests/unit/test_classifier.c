@@ -195,8 +195,8 @@ static void test_eviction_and_forgetting(void **state)
 	stop();
 }
 
-// A model that is open is found by id and by name without the store: in the end its row is gone, and
-// nobody has told the pool.
+// A model that is open is found by id and by name without the store: in the end its row is gone,
+// and nobody has told the pool.
 static void test_names(void **state)
 {
 	char base[GN_ID_SIZE], other[GN_ID_SIZE];

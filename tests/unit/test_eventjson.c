@@ -1,4 +1,5 @@
-// Events as JSON lines: what the worker writes is read back; half a line is not; numbers that JSON has not become null.
+// Events as JSON lines: what the worker writes is read back; half a line is not; numbers that JSON
+// has not become null.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,7 +82,8 @@ static void test_lines(void **state)
 	           "{\"step\":5,\"epoch\":1}");
 }
 
-// What is printed is split again into the same parts, whatever the data hold; other lines are refused.
+// What is printed is split again into the same parts, whatever the data hold; other lines are
+// refused.
 static void test_split(void **state)
 {
 	static const char *const data[] = {"{}", "{\"line\":\"a \\\"\\\\ \\n\",\"x\":[1,{}]}",

@@ -36,7 +36,7 @@ struct gn_arch {
 	bool qkv_bias, patch_bias;
 };
 
-/* ---------------------------------------------------------------- its fields as a table --------------------------- */
+/* ---------------------------------------------------------------- its fields as a table ------- */
 
 extern const char *const gn_pool_names[];       /* by enum gn_pool, NULL-terminated */
 extern const char *const gn_activation_names[]; /* by enum gn_activation, NULL-terminated */
@@ -67,7 +67,7 @@ void gn_arch_plain(struct gn_arch *arch);
 /* The first field in which they differ; NULL: none. */
 const struct gn_arch_field *gn_arch_difference(const struct gn_arch *a, const struct gn_arch *b);
 
-/* ---------------------------------------------------------------- what follows from them -------------------------- */
+/* ---------------------------------------------------------------- what follows from them ------ */
 
 /* Checks every field against its bounds, also that dim is divisible by heads and image_size by
  * patch_size. On an error, err->where names the field. */

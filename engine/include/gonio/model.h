@@ -20,7 +20,8 @@ enum gn_scheme { GN_SCHEME_TIMM, GN_SCHEME_HUGGINGFACE, GN_SCHEME_TORCHVISION, G
 /* "timm", "huggingface", "torchvision", "dinov2", "gonio" */
 const char *gn_scheme_name(enum gn_scheme scheme);
 
-/* The decimal that people write for a float, the shortest that stands for it: 0.485, not 0.48500001430511475. */
+/* The decimal that people write for a float, the shortest that stands for it: 0.485, not
+ * 0.48500001430511475. */
 double gn_decimal(float value);
 
 struct gn_preprocess {
