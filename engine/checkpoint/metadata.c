@@ -93,7 +93,7 @@ static json_t *arch_object(const struct gn_arch *arch)
 static int read_field(struct gn_arch *arch, const json_t *object, const struct gn_arch_field *field,
                       struct gn_error *err)
 {
-	int number = field->low > 0 ? -1 : 0, failed = 0;
+	int number = field->type == GN_ARCH_INT ? -1 : 0, failed = 0; /* -1: a missing size is refused */
 	double real = 0;
 	bool flag = false;
 

@@ -2,7 +2,7 @@
  * The one table of an architecture's fields. The bounds of gn_arch_check, the metadata of model
  * files, the models' resources, the reading of untrained models and the comparison of models follow
  * from it. A new field is a member of struct gn_arch, a row here, and what computes with it: files
- * without it stand for 0.
+ * without it stand for false or the first word; a whole number that is missing is refused.
  */
 #include "gonio.h"
 

@@ -352,6 +352,12 @@ static void test_metadata_is_not_believed(void **state)
 	     "\"{\\\"pool\\\":\\\"cls\\\",\\\"activation\\\":\\\"gelu\\\",\\\"depth\\\":2000000000}\",\"gonio."
 	     "preprocessing\":\"{}\"}",
 	     "image_size"},
+	    {"{\"gonio.format\":\"1\",\"gonio.scheme\":\"timm\",\"gonio.pos_resample\":\"hf\",\"gonio.architecture\":"
+	     "\"{\\\"pool\\\":\\\"cls\\\",\\\"activation\\\":\\\"gelu\\\",\\\"image_size\\\":16,"
+	     "\\\"patch_size\\\":8,\\\"dim\\\":8,\\\"depth\\\":1,\\\"heads\\\":1,\\\"mlp_dim\\\":8,"
+	     "\\\"registers\\\":0,\\\"class_token\\\":true,\\\"norm_eps\\\":1e-6}\","
+	     "\"gonio.preprocessing\":\"{}\"}",
+	     "classes"},
 	};
 
 	(void)state;
