@@ -22,7 +22,7 @@ asan tsan: packages-build packages-test
 demo: program packages-run
 	examples/demo.sh build/release
 
-tests: packages-build packages-run packages-test asan tsan
+tests: packages-build packages-bench packages-run packages-test asan tsan
 	cmake --preset release -DGONIO_TESTS=ON -DGONIO_ASAN_TREE=$(CURDIR)/build/asan -DGONIO_TSAN_TREE=$(CURDIR)/build/tsan
 	cmake --build --preset release -j $(JOBS)
 
@@ -32,7 +32,7 @@ test: tests
 test-long: tests
 	$(CTEST) -L long
 
-bench: program
+bench: packages-build packages-bench program
 	build/release/gonio bench
 
 lint: packages-build packages-lint
@@ -48,7 +48,7 @@ cuda-proof: packages-build packages-test
 # What a machine with a GPU needs to show all that it can of gonio, which need not have anything of it: build/gpu/bundle.tar.xz and
 # build/gpu/run. ARCHS are the GPU's architectures (90: H100, H200; "80;90"), or nothing: those of this machine's GPUs.
 ARCHS = 90
-gpu-bundle: packages-build packages-test
+gpu-bundle: packages-build packages-bench packages-test
 	cmake --preset release -B build/sm -DGONIO_TESTS=ON -DGONIO_CUDA=ON -DGONIO_CUDA_ARCHS="$(ARCHS)" \
 		-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON -DCMAKE_INSTALL_RPATH='$$ORIGIN/../lib'
 	cmake --build build/sm -j $(JOBS) --target gpu_bundle

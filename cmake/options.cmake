@@ -3,6 +3,7 @@ set(GONIO_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, address (wi
 set_property(CACHE GONIO_SANITIZE PROPERTY STRINGS "" address thread)
 option(GONIO_TESTS "Build the tests" ON)
 option(GONIO_FUZZERS "Build tests/fuzz with libFuzzer (clang) instead of the replay program" OFF)
+option(GONIO_REFERENCE "Compare gonio bench with the product library that is installed" ON)
 option(GONIO_WERROR "Treat warnings as errors" ON)
 
 # AUTO builds the CUDA backend where nvcc is found and there is a GPU, or GONIO_CUDA_ARCHS says for

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the packages of docker/packages.txt for the purposes named on the command line (build,
-# run, test, lint), those that are missing and belong on this machine. Needs root or sudo only when
+# bench, run, test, lint), those that are missing and belong on this machine. Needs root or sudo only when
 # something is missing.
 set -eu
 

@@ -1,6 +1,8 @@
 /* `gonio bench`: what this machine does, part by part, in one process and one run, so that ratios mean something. */
 #include "bench/bench.h"
 
+#include "bench/reference.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +43,11 @@ void gn_bench_cost_row(const struct gn_bench_options *options, const char *secti
 	                           .bytes = bytes};
 
 	give_row(options, &row, section, name, "s");
+}
+
+const char *gn_bench_reference(void)
+{
+	return gn_reference_library();
 }
 
 int gn_bench_batches(int batches[GN_BENCH_BATCHES], const struct gn_bench_options *options)

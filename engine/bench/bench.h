@@ -34,7 +34,9 @@ int gn_bench_loader(double *rate, const struct gn_bench_options *options, struct
 int gn_bench_steps(const struct gn_bench_options *options, const struct gn_bench_ceilings *ceilings,
                    struct gn_error *err);
 
-/* The rate of a float32 product of 2048 cubed on this device, in FLOP/s: what steps are compared with. */
-double gn_bench_sgemm_rate(const struct gn_bench_options *options, struct gn_device *device, struct gn_error *err);
+/* The product library's rate of a float32 product of 2048 cubed, in FLOP/s, on the threads of a CPU
+ * device: what operations and steps are compared with. NAN without a library. */
+int gn_bench_reference_rate(double *rate, const struct gn_bench_options *options, struct gn_device *device,
+                            struct gn_error *err);
 
 #endif

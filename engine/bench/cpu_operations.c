@@ -1,7 +1,8 @@
 /*
- * `gonio bench`, operations: the product library's rate at 2048 cubed, then every operation of the table at the shapes of ViT-Ti, S and B/16 at 224
- * pixels (16 images), the products of one image too. Products are set against the library's rate; the others are counted in bytes
- * that must be read and written once.
+ * `gonio bench`, operations: the product library's rate at 2048 cubed, then every operation of the
+ * table at the shapes of ViT-Ti, S and B/16 at 224 pixels (16 images), and the products of one image.
+ * Products are compared with the library's rate, if there is a library. The others are counted in
+ * bytes that must be read and written once.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,8 +11,8 @@
 #include <time.h>
 
 #include "backend/cpu/cpu.h"
-#include "backend/cpu/gemm.h"
 #include "bench/bench.h"
+#include "bench/reference.h"
 #include "base/files.h"
 
 enum { TOKENS = 197, GRID = 14, PATCH = 16, BATCH = 16, CLASSES = 1000, MOST = 300, CUBE = 2048 };
@@ -21,7 +22,7 @@ struct rig {
 	const struct gn_bench_options *options;
 	struct gn_ctx *ctx;
 	const struct gn_backend *backend;
-	double rate; /* of the library, FLOP/s */
+	double rate; /* of the library, FLOP/s; NAN without one */
 	const char *network;
 	int B, M, C, H;
 	float *wide[2];                        /* [M, 4C] */
@@ -351,26 +352,50 @@ static int bench_network(const struct gn_bench_options *options, struct gn_ctx *
 	return result;
 }
 
-static void do_cube(struct rig *r)
+static void do_reference(struct rig *r)
 {
-	gn_cpu_product(r->ctx->threads, r->wide[0], r->act[0], r->weight, false, CUBE, CUBE, CUBE);
+	gn_reference_product(r->ctx->threads, r->wide[0], r->act[0], r->weight, false, CUBE, CUBE, CUBE);
 }
 
-double gn_bench_sgemm_rate(const struct gn_bench_options *options, struct gn_device *device, struct gn_error *err)
+/* The device's own product. */
+static void do_own(struct rig *r)
 {
-	struct rig r = {.options = options, .ctx = device->ctx};
-	double rate = NAN;
-	if (device->backend != &gn_backend_cpu) {
-		gn_fail(err, GN_UNSUPPORTED, "device", "the product rate is measured on the CPU only");
-		return rate;
-	}
+	struct gn_epilogue nothing = {0};
+
+	r->backend->linear(r->ctx, r->wide[0], r->act[0], r->weight, &nothing, CUBE, CUBE, CUBE);
+}
+
+static int cube_rate(double *rate, const struct gn_bench_options *options, struct gn_device *device, action *act,
+                     struct gn_error *err)
+{
+	struct rig r = {.options = options, .ctx = device->ctx, .backend = device->backend};
+	int result = -1;
+
+	if (device->backend != &gn_backend_cpu)
+		return gn_fail(err, GN_UNSUPPORTED, "device", "the product rate is measured on the CPU only");
 	r.wide[0] = numbers((size_t)CUBE * CUBE, 0, err);
 	r.act[0] = numbers((size_t)CUBE * CUBE, 0, err);
 	r.weight = numbers((size_t)CUBE * CUBE, 0, err);
-	if (r.wide[0] && r.act[0] && r.weight)
-		rate = 2.0 * CUBE * CUBE * CUBE / time_action(&r, do_cube);
+	if (r.wide[0] && r.act[0] && r.weight) {
+		*rate = 2.0 * CUBE * CUBE * CUBE / time_action(&r, act);
+		result = device->backend->sync(device->ctx, err);
+	}
 	rig_release(&r);
-	return rate;
+	return result;
+}
+
+int gn_bench_reference_rate(double *rate, const struct gn_bench_options *options, struct gn_device *device,
+                            struct gn_error *err)
+{
+	*rate = NAN;
+	return gn_reference_library() ? cube_rate(rate, options, device, do_reference, err) : 0;
+}
+
+int gn_bench_product_rate(double *rate, struct gn_device *device, double seconds, struct gn_error *err)
+{
+	const struct gn_bench_options options = {.seconds = seconds};
+
+	return cube_rate(rate, &options, device, do_own, err);
 }
 
 int gn_bench_ops(const struct gn_bench_options *options, struct gn_error *err)
@@ -383,10 +408,10 @@ int gn_bench_ops(const struct gn_bench_options *options, struct gn_error *err)
 	int result = -1;
 	if (device.backend->open(&device.ctx, 0, options->threads, err))
 		return -1;
-	double rate = gn_bench_sgemm_rate(options, &device, err);
-	if (!isfinite(rate))
+	double rate;
+	if (gn_bench_reference_rate(&rate, options, &device, err))
 		goto done;
-	if (gn_bench_wants(options, "product", "SGEMM 2048 x 2048 x 2048"))
+	if (!isnan(rate) && gn_bench_wants(options, "product", "SGEMM 2048 x 2048 x 2048"))
 		gn_bench_row(options, "product", "SGEMM 2048 x 2048 x 2048", "GFLOP/s", rate * 1e-9, NAN);
 	result = 0;
 	for (size_t i = 0; i < sizeof networks / sizeof networks[0] && result == 0; i++)

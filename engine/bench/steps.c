@@ -328,10 +328,10 @@ static int bench_strategy(double *full_seconds, const struct gn_bench_options *o
 	report_ceilings(o, name, seconds, plan.flops_first_epoch_step, plan.bytes_first_epoch_step, most);
 	if (!isnan(most->loader)) /* below 1 the GPU waits for images that are decoded anew in each epoch */
 		gn_bench_row(o, "loader / step", name, "ratio", most->loader / rate, NAN);
-	if (kind == GN_FULL)
+	if (kind == GN_FULL && !isnan(most->product))
 		gn_bench_row(o, "step / SGEMM rate", name, "ratio",
 		             3 * gn_arch_forward_flops(&m->arch) * rate / most->product, NAN);
-	else
+	if (kind != GN_FULL)
 		gn_bench_row(o, "step / full x ideal", name, "ratio",
 		             seconds / (*full_seconds * plan.ideal_units / plan.full_units), 1.1);
 	gn_bench_row(o, "memory planned", name, "bytes", (double)f.planned, NAN);
@@ -395,8 +395,9 @@ static int bench_inference(const struct gn_bench_options *o, struct gn_device *d
 		if (time_inference(&seconds, device, m, n->inference_batch, o->seconds, err))
 			return -1;
 		gn_bench_row(o, "inference", name, "images/s", n->inference_batch / seconds, NAN);
-		gn_bench_row(o, "inference / SGEMM rate", name, "ratio",
-		             gn_arch_forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
+		if (!isnan(sgemm))
+			gn_bench_row(o, "inference / SGEMM rate", name, "ratio",
+			             gn_arch_forward_flops(&m->arch) * n->inference_batch / seconds / sgemm, NAN);
 	}
 	snprintf(name, sizeof name, "%s one image", n->name);
 	if (gn_bench_wants(o, "inference", name)) {
@@ -464,9 +465,7 @@ int gn_bench_steps(const struct gn_bench_options *o, const struct gn_bench_ceili
 		return 0;
 	if (ceilings)
 		most = *ceilings;
-	else
-		most.product = gn_bench_sgemm_rate(o, o->device, err);
-	if (!(most.product > 0))
+	else if (gn_bench_reference_rate(&most.product, o, o->device, err))
 		return -1;
 	for (int i = 0; i < count; i++)
 		if (bench_network(o, o->device, &n[i], &most, err))

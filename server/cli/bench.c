@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/cli/cli.h"
 #include "server/cli/commands.h"
@@ -64,6 +65,19 @@ static void print_row(void *user, const struct gn_bench_row *row)
 	(void)fflush(stdout);
 }
 
+static int run(const struct gn_bench_options *how, struct gn_error *err)
+{
+	struct gn_device_info info;
+
+	gn_device_describe(how->device, &info);
+	if (!strcmp(info.backend, "cpu") && !gn_bench_reference())
+		(void)fputs(
+		    "gonio bench: no reference library was built in, so rows that compare with its rate are left "
+		    "out\n",
+		    stderr);
+	return gn_bench(how, err);
+}
+
 int gn_command_bench(int argc, char **argv)
 {
 	struct bench bench = {0};
@@ -82,8 +96,8 @@ int gn_command_bench(int argc, char **argv)
 		how.only = gn_cli_text(&cli, "only");
 		how.batch = (int)batch;
 		how.threads = (int)device.threads;
-		status = gn_cli_device_open(&how.device, &device, &err) || gn_bench(&how, &err) ? gn_cli_failed(&err)
-		                                                                                : GN_CLI_DONE;
+		status = gn_cli_device_open(&how.device, &device, &err) || run(&how, &err) ? gn_cli_failed(&err)
+		                                                                           : GN_CLI_DONE;
 		gn_device_close(how.device);
 		if (status == GN_CLI_DONE && bench.json)
 			puts(bench.rows ? "]" : "[]");

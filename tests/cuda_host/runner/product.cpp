@@ -11,7 +11,7 @@
 #include "product.h"
 
 extern "C" {
-#include "backend/cpu/gemm.h"
+#include "bench/reference.h"
 }
 
 size_t gn_host_type_bytes(cudaDataType_t type)
@@ -196,7 +196,7 @@ void gn_host_product_run(const gn_host_product &p)
 	const std::vector<float> b = gather(p.b, p.b_transposed, false, p.n, p.k, p.tf32);
 	std::vector<float> product(p.m * p.n);
 
-	gn_cpu_product(omp_get_max_threads(), product.data(), b.data(), a.data(), true, (int)p.n, (int)p.m, (int)p.k);
+	gn_reference_product(omp_get_max_threads(), product.data(), b.data(), a.data(), true, (int)p.n, (int)p.m, (int)p.k);
 	if (p.epilogue == CUBLASLT_EPILOGUE_BGRADA)
 		operand_sums(p, a, p.m);
 	if (p.epilogue == CUBLASLT_EPILOGUE_BGRADB)
