@@ -119,8 +119,8 @@ void gn_dataset_drop(struct gn_dataset_cache *cache, struct gn_dataset *dataset)
 /* Call it after a data set was deleted: closes the data set after its last use. */
 void gn_dataset_forget(struct gn_dataset_cache *cache, const char *id);
 
-/* The rate of training on this machine, in floating-point operations per second. The first call
- * measures it, which takes half a second. */
+/* The rate of training with so many threads on this machine's CPU, in floating-point operations per
+ * second. The first call measures it, in about a tenth of a second; later calls return the same. */
 struct gn_rate *gn_rate_new(void);
 void gn_rate_free(struct gn_rate *rate);
 double gn_rate_flops(struct gn_rate *rate, int threads);

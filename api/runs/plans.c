@@ -37,30 +37,18 @@ void gn_rate_free(struct gn_rate *rate)
 	free(rate);
 }
 
-static void take_best(void *user, const struct gn_bench_row *row)
-{
-	double *best = user;
-
-	if (!strcmp(row->unit, "GFLOP/s") && row->value * 1e9 > *best)
-		*best = row->value * 1e9;
-}
-
-/* Measures on its own device, because the service's belongs to the classifier. *flops is unchanged
- * if the measurement fails. */
-static void measure(double *flops, int threads)
+/* Measures on its own device, because the service's belongs to the classifier. 0 on a failure. */
+static double measure(int threads)
 {
 	struct gn_device *device;
+	double flops = 0;
 
 	if (gn_device_open(&device, "cpu", threads, GN_PRECISION_AUTO, NULL))
-		return;
-	gn_bench(&(struct gn_bench_options){.device = device,
-	                                    .threads = threads,
-	                                    .seconds = 0.2,
-	                                    .only = "product/SGEMM",
-	                                    .on_row = take_best,
-	                                    .user = flops},
-	         NULL);
+		return 0;
+	if (gn_bench_product_rate(&flops, device, 0.2, NULL))
+		flops = 0;
 	gn_device_close(device);
+	return flops;
 }
 
 double gn_rate_flops(struct gn_rate *rate, int threads)
@@ -68,11 +56,10 @@ double gn_rate_flops(struct gn_rate *rate, int threads)
 	double flops;
 
 	pthread_mutex_lock(&rate->lock);
-	if (!(rate->flops > 0)) {
-		measure(&rate->flops, threads);
-		if (!(rate->flops > 0))
-			rate->flops = GUESS_PER_THREAD * (threads > 0 ? threads : 1);
-	}
+	if (!(rate->flops > 0))
+		rate->flops = measure(threads);
+	if (!(rate->flops > 0))
+		rate->flops = GUESS_PER_THREAD * (threads > 0 ? threads : 1);
 	flops = rate->flops * TRAINING_SHARE;
 	pthread_mutex_unlock(&rate->lock);
 	return flops;
@@ -146,18 +133,18 @@ static double rate_seen(struct gn_request *r, const struct gn_run_request *reque
 }
 
 /* The expected seconds of the run: at the rate of an earlier run of this model, else at a rate from
- * this machine's matrix products. These are the CPU's, so on a GPU the time is not known (NAN)
- * before such a run. */
+ * this machine's matrix products, of which a run with fewer threads has its share. These are the
+ * CPU's, so on a GPU the time is not known (NAN) before such a run. */
 static double estimate(struct gn_request *r, const struct gn_prepared *p)
 {
 	const struct gn_device_info *device = &gn_request_service(r)->device_info;
 	double rate = rate_seen(r, &p->request);
-	int threads = p->request.threads ? p->request.threads : device->threads;
+	int threads = p->request.threads && p->request.threads < device->threads ? p->request.threads : device->threads;
 
 	if (!(rate > 0) && strcmp(device->backend, "cpu") != 0)
 		return NAN;
 	if (!(rate > 0))
-		rate = gn_rate_flops(gn_api_of(r)->rate, threads);
+		rate = gn_rate_flops(gn_api_of(r)->rate, device->threads) * threads / device->threads;
 	return gn_api_run_flops(p) / rate;
 }
 
