@@ -230,8 +230,7 @@ int gn_rig_measure(double *seconds, struct gn_rig *r, gn_rig_work *work, bool wa
 	return r->be->sync(r->ctx, err);
 }
 
-/* ---------------------------------------------------------------- ceilings
- * --------------------------------------- */
+/* ---------------------------------------------------------------- ceilings -------------------- */
 
 static void multiply(struct gn_rig *r, int side)
 {
