@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the packages of docker/packages.txt for the purposes named on the command line (build,
-# bench, run, test, lint), those that are missing and belong on this machine. Needs root or sudo only when
-# something is missing.
+# bench, run, test, lint), those that are missing and belong on this machine. Needs root or sudo
+# only when something is missing.
 set -eu
 
 here=$(dirname "$0")
