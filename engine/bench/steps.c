@@ -205,7 +205,7 @@ static int fill_prefix(struct gn_trainer *t, struct gn_error *err)
 	float *values;
 
 	gn_assert(act == sizeof *values || act == sizeof(uint16_t));
-	gn_vit_shape_init(&shape, &t->arch);
+	gn_vit_shape_init(&shape, &t->tuning.arch);
 	count = gn_cut_floats(&shape, t->cut);
 	t->prefix.row_bytes = count * act;
 	count *= (size_t)t->config.batch_size;

@@ -140,7 +140,7 @@ static int fill_from_rows(struct filling *f, const struct gn_prefix *source, con
  * longer rows than the whole. */
 static void *place_spare(const struct gn_trainer *t, const struct gn_pass *pass, int to)
 {
-	size_t bytes = gn_prefix_spare_bytes(t->backend, &t->arch, pass->batch, to);
+	size_t bytes = gn_prefix_spare_bytes(t->backend, &t->tuning.arch, pass->batch, to);
 	char *spare = (char *)t->pass_memory + pass->bytes;
 
 	if (!bytes || pass->bytes > t->pass_bytes || bytes > t->pass_bytes - pass->bytes)
@@ -176,8 +176,8 @@ int gn_prefix_compute(struct gn_trainer *t, const struct gn_prefix *out, int to,
 	for (int i = 0; i < count; i++)
 		samples[i] = i;
 	/* a part of the way takes no more memory than the whole */
-	if (gn_pass_new_in(&pass, t->pass_memory, t->backend, t->ctx, &t->arch, NULL, t->plan.micro_batch_size, from,
-	                   to, err) == 0)
+	if (gn_pass_new_in(&pass, t->pass_memory, t->backend, t->ctx, &t->tuning.arch, NULL, t->plan.micro_batch_size,
+	                   from, to, err) == 0)
 		result = fill(&(struct filling){.t = t, .out = out, .pass = pass, .count = count}, to, from, source,
 		              samples, err);
 	gn_loader_stop(t->loader);
@@ -199,7 +199,7 @@ int gn_prefix_fill(struct gn_trainer *t, struct gn_error *err)
 		return 0;
 	if (gn_shared_prefix(t, &shared, err) || shared)
 		return shared ? 0 : -1;
-	gn_vit_shape_init(&shape, &t->arch);
+	gn_vit_shape_init(&shape, &t->tuning.arch);
 	t->prefix.row_bytes = gn_cut_floats(&shape, t->cut) * t->backend->act_bytes;
 	t->prefix.bytes = t->prefix.map_bytes = count * t->prefix.row_bytes;
 	if (t->plan.prefix_in_memory ? map_memory(t, err) : map_file(t, err))

@@ -42,17 +42,17 @@ static int fingerprint(char hex[65], const struct gn_trainer *t, struct gn_error
 	snprintf(text, sizeof text, "%d %d %d %a %a %a %a %a %d %d %lld %d %d %d %llu %d %d %d %zu %d %d %d", c->epochs,
 	         c->batch_size, t->plan.micro_batch_size, c->lr, c->weight_decay, c->label_smoothing, c->clip_norm,
 	         c->layer_decay, c->optimizer, c->schedule, (long long)t->plan.warmup_steps, c->augment,
-	         t->arch.image_size, c->head, (unsigned long long)c->seed, c->eval_every_epochs, c->early_stop_epochs,
-	         c->class_weights, t->layout.parameters, t->dataset->sample_count, t->dataset->totals[GN_TRAIN],
-	         t->dataset->totals[GN_VAL]);
+	         t->tuning.arch.image_size, c->head, (unsigned long long)c->seed, c->eval_every_epochs,
+	         c->early_stop_epochs, c->class_weights, t->tuning.layout.parameters, t->dataset->sample_count,
+	         t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL]);
 	hash_text(&hash, text);
 	if (!t->backend->unified) { /* it goes on where it began */
 		hash_text(&hash, t->backend->name);
 		hash_text(&hash, gn_precision_name(t->backend->precision));
 	}
-	for (int i = 0; i < t->layout.count; i++)
-		if (t->tuned[i])
-			hash_text(&hash, t->layout.tensors[i].name);
+	for (int i = 0; i < t->tuning.layout.count; i++)
+		if (t->tuning.tuned[i])
+			hash_text(&hash, t->tuning.layout.tensors[i].name);
 	gn_sha256_end(&hash, hex);
 	return 0;
 }

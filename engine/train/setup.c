@@ -7,7 +7,7 @@
 
 static int init_class_weights(struct gn_trainer *t, struct gn_error *err)
 {
-	int K = t->arch.classes, with_images = 0;
+	int K = t->tuning.arch.classes, with_images = 0;
 
 	if (t->config.class_weights == GN_WEIGHTS_NONE)
 		return 0;
@@ -35,25 +35,10 @@ static int init_network(struct gn_trainer *t, struct gn_error *err)
 	if (gn_plan_make_on(&t->plan, t->options->device, t->backend->precision, &model->arch, &t->config,
 	                    t->dataset->class_count, t->dataset->totals[GN_TRAIN], t->dataset->totals[GN_VAL], 0,
 	                    err) ||
-	    gn_run_arch(&t->arch, &model->arch, &t->config, t->dataset->class_count, err) ||
-	    gn_layout_init(&t->layout, &t->arch, err))
+	    gn_tuning_init(&t->tuning, t->backend, &model->arch, &t->config, t->dataset->class_count, err))
 		return -1;
-	t->tuned = gn_alloc((size_t)t->layout.count, sizeof *t->tuned, err);
-	if (!t->tuned || gn_strategy_select(t->tuned, &t->layout, &t->config.strategy, err) ||
-	    gn_gradplan_init(&t->grad, &t->arch, &t->layout, t->tuned, err))
-		return -1;
-	t->cut = t->plan.prefix_cached ? gn_prefix_cut(&t->grad) : 0;
+	t->cut = t->plan.prefix_cut;
 	return 0;
-}
-
-/* Device memory of the larger of the two passes, which never live at the same time. */
-static size_t pass_bytes(const struct gn_trainer *t)
-{
-	int micro = t->plan.micro_batch_size;
-	size_t steps = gn_pass_bytes(t->backend, &t->arch, &t->grad, micro, t->cut, t->arch.depth + 2);
-	size_t fill = t->cut ? gn_prefix_fill_bytes(t->backend, &t->arch, micro, t->cut) : 0;
-
-	return steps > fill ? steps : fill;
 }
 
 static void place_all(struct gn_trainer *t)
@@ -62,8 +47,8 @@ static void place_all(struct gn_trainer *t)
 	t->numbers = gn_arena_take(&t->memory, 1, sizeof *t->numbers);
 	t->device_labels = gn_arena_take(&t->memory, (size_t)t->plan.micro_batch_size, sizeof *t->device_labels);
 	if (t->class_weights)
-		t->device_class_weights = gn_arena_take(&t->memory, (size_t)t->arch.classes, sizeof(float));
-	t->pass_bytes = pass_bytes(t);
+		t->device_class_weights = gn_arena_take(&t->memory, (size_t)t->tuning.arch.classes, sizeof(float));
+	t->pass_bytes = gn_tuning_pass_bytes(&t->tuning, t->backend, t->plan.micro_batch_size, t->cut);
 	t->pass_memory = gn_arena_take(&t->memory, 1, t->pass_bytes);
 }
 
@@ -76,7 +61,7 @@ static int init_memory(struct gn_trainer *t, struct gn_error *err)
 	place_all(t);
 	if (t->class_weights)
 		t->backend->upload(t->ctx, t->device_class_weights, t->class_weights,
-		                   (size_t)t->arch.classes * sizeof(float));
+		                   (size_t)t->tuning.arch.classes * sizeof(float));
 	return 0;
 }
 
@@ -88,9 +73,7 @@ void gn_trainer_release(struct gn_trainer *t)
 	gn_loader_free(t->loader);
 	gn_weights_release(t);
 	gn_arena_release(&t->memory);
-	gn_gradplan_release(&t->grad);
-	gn_layout_release(&t->layout);
-	free(t->tuned);
+	gn_tuning_release(&t->tuning);
 	free(t->class_weights);
 }
 
@@ -106,6 +89,6 @@ int gn_trainer_init(struct gn_trainer *t, struct gn_error *err)
 
 int gn_trainer_open_pass(struct gn_trainer *t, struct gn_error *err)
 {
-	return gn_pass_new_in(&t->pass, t->pass_memory, t->backend, t->ctx, &t->arch, &t->grad,
-	                      t->plan.micro_batch_size, t->cut, t->arch.depth + 2, err);
+	return gn_pass_new_in(&t->pass, t->pass_memory, t->backend, t->ctx, &t->tuning.arch, &t->tuning.grad,
+	                      t->plan.micro_batch_size, t->cut, t->tuning.arch.depth + 2, err);
 }

@@ -40,7 +40,7 @@ struct header {
 
 static int make_key(char key[65], const struct gn_trainer *t, struct gn_error *err)
 {
-	const struct gn_arch *a = &t->arch;
+	const struct gn_arch *a = &t->tuning.arch;
 	const struct gn_preprocess *p = &t->options->model->preprocess;
 	const struct gn_dataset *d = t->dataset;
 	struct gn_device_info device;
@@ -66,7 +66,7 @@ static struct header header_of(const char key[65], int cut, const struct gn_trai
 	struct gn_vit_shape shape;
 	struct header header = {.magic = MAGIC, .cut = cut};
 
-	gn_vit_shape_init(&shape, &t->arch);
+	gn_vit_shape_init(&shape, &t->tuning.arch);
 	memcpy(header.key, key, sizeof header.key);
 	header.row_bytes = gn_cut_floats(&shape, cut) * t->backend->act_bytes;
 	header.rows = (uint64_t)t->dataset->totals[GN_TRAIN] + (uint64_t)t->dataset->totals[GN_VAL];

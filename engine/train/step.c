@@ -15,7 +15,7 @@ static const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-
 
 void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t *images, int n)
 {
-	t->backend->upload_pixels(t->ctx, gn_pass_input(pass), images, t->levels[0], n, t->arch.image_size);
+	t->backend->upload_pixels(t->ctx, gn_pass_input(pass), images, t->levels[0], n, t->tuning.arch.image_size);
 }
 
 /* One micro-batch: adds its share of the gradients, and its losses. */
@@ -39,7 +39,7 @@ static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32
 	gn_mark(be, t->ctx, NULL);
 	gn_mark(be, t->ctx, "loss");
 	be->cross_entropy(t->ctx, p->losses, p->d_logits, t->numbers, p->logits, t->device_labels,
-	                  t->device_class_weights, (float)t->config.label_smoothing, n, t->arch.classes);
+	                  t->device_class_weights, (float)t->config.label_smoothing, n, t->tuning.arch.classes);
 	gn_mark(be, t->ctx, NULL);
 	gn_mark(be, t->ctx, "backward");
 	gn_vit_backward(p, &t->weights, &t->grads, n);
@@ -89,7 +89,7 @@ static void upload_numbers(struct gn_trainer *t, const struct gn_step *step, int
 int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                     struct gn_error *err)
 {
-	size_t image = 3 * (size_t)t->arch.image_size * (size_t)t->arch.image_size;
+	size_t image = 3 * (size_t)t->tuning.arch.image_size * (size_t)t->tuning.arch.image_size;
 	int64_t index = t->progress.step + t->queued_count; /* from 0 */
 	struct gn_step step = {
 	    .lr = gn_schedule_lr(&t->config, &t->plan, index), .weight = total_weight(t, labels, n), .images = n};

@@ -267,7 +267,7 @@ static void start_event(struct gn_trainer *t, bool resumed)
 
 static int open_loader(struct gn_trainer *t, struct gn_error *err)
 {
-	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->arch.image_size,
+	return gn_loader_new(&t->loader, t->dataset, &t->options->model->preprocess, t->tuning.arch.image_size,
 	                     t->config.augment, t->config.seed, t->options->loader_threads, t->plan.memory.pixel_cache,
 	                     t->options->max_pixels, err);
 }

@@ -16,7 +16,7 @@
 
 #include "backend/arena.h"
 #include "data/loader.h"
-#include "tune/plan.h"
+#include "tune/tuning.h"
 #include "vit/vit.h"
 
 /* The state of a run that is saved beside weights and moments. Written to checkpoint.bin unchanged:
@@ -62,11 +62,8 @@ struct gn_trainer {
 	struct gn_ctx *ctx;
 	const struct gn_dataset *dataset;
 	struct gn_plan plan;
-	struct gn_arch arch;
-	struct gn_layout layout;
-	bool *tuned;
-	struct gn_gradplan grad;
-	int cut; /* the cut where passes start if the prefix is cached, else 0 */
+	struct gn_tuning tuning;
+	int cut; /* where the steps' passes start: tuning.cut if the prefix is kept, else 0 */
 
 	struct gn_arena memory; /* all memory below that is marked "device", allocated once */
 

@@ -56,12 +56,12 @@ static int forward_logits(struct gn_trainer *t, struct tally *tally, float *logi
 {
 	gn_vit_forward(t->pass, &t->weights, n, false);
 	t->backend->download(t->ctx, logits, gn_pass_output(t->pass),
-	                     (size_t)n * (size_t)t->arch.classes * sizeof *logits);
+	                     (size_t)n * (size_t)t->tuning.arch.classes * sizeof *logits);
 	if (t->backend->sync(t->ctx, err))
 		return -1;
 	if (gn_train_stopped(t))
 		return gn_fail(err, GN_CANCELLED, "", "stopped during validation");
-	count_logits(tally, logits, labels, n, t->arch.classes);
+	count_logits(tally, logits, labels, n, t->tuning.arch.classes);
 	return 0;
 }
 
@@ -100,7 +100,8 @@ static int evaluate_rows(struct gn_trainer *t, struct tally *tally, float *logit
 
 int gn_evaluate(struct gn_evaluation *out, struct gn_trainer *t, struct gn_error *err)
 {
-	int K = t->arch.classes, first = t->dataset->totals[GN_TRAIN], count = t->dataset->totals[GN_VAL], result = -1;
+	int K = t->tuning.arch.classes, first = t->dataset->totals[GN_TRAIN], count = t->dataset->totals[GN_VAL],
+	    result = -1;
 	struct tally tally = {0};
 	float *logits = NULL;
 	int32_t *samples = NULL;

@@ -14,11 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t padded(size_t n)
-{
-	return (n + 31) / 32 * 32;
-}
-
 /* The model's tensor of the same role and block, or NULL. */
 static const float *model_tensor(const struct gn_trainer *t, const struct gn_tensor *tensor, size_t *numel)
 {
@@ -41,7 +36,7 @@ static void forget(const struct gn_trainer *t, const float *value, size_t numel)
 
 static int resize_position(float *out, const struct gn_trainer *t, const float *in, struct gn_error *err)
 {
-	const struct gn_arch *from = &t->options->model->arch, *to = &t->arch;
+	const struct gn_arch *from = &t->options->model->arch, *to = &t->tuning.arch;
 	size_t prefix = to->pos_on_prefix ? (size_t)(to->class_token + to->distilled) * (size_t)to->dim : 0;
 
 	memcpy(out, in, prefix * sizeof *out);
@@ -52,7 +47,7 @@ static int resize_position(float *out, const struct gn_trainer *t, const float *
 /* The tensor's value before the first step, in host memory. */
 static int initial_value(float *out, const struct gn_trainer *t, int index, struct gn_error *err)
 {
-	const struct gn_tensor *tensor = &t->layout.tensors[index];
+	const struct gn_tensor *tensor = &t->tuning.layout.tensors[index];
 	size_t numel;
 	const float *value = model_tensor(t, tensor, &numel);
 
@@ -79,13 +74,14 @@ static bool is_resized(const struct gn_trainer *t, int index)
 {
 	size_t numel;
 
-	return t->layout.tensors[index].role == GN_POS_EMBED && model_tensor(t, &t->layout.tensors[index], &numel) &&
-	       numel != t->layout.tensors[index].numel;
+	return t->tuning.layout.tensors[index].role == GN_POS_EMBED &&
+	       model_tensor(t, &t->tuning.layout.tensors[index], &numel) &&
+	       numel != t->tuning.layout.tensors[index].numel;
 }
 
 static int upload_initial(struct gn_trainer *t, float *device, int index, struct gn_error *err)
 {
-	size_t numel = t->layout.tensors[index].numel;
+	size_t numel = t->tuning.layout.tensors[index].numel;
 	float *host = t->backend->unified ? device : gn_alloc(numel, sizeof *host, err);
 	int result = host ? initial_value(host, t, index, err) : -1;
 
@@ -102,55 +98,54 @@ static int upload_initial(struct gn_trainer *t, float *device, int index, struct
 
 int gn_weights_init(struct gn_trainer *t, struct gn_error *err)
 {
-	size_t count = (size_t)t->layout.count;
+	size_t count = (size_t)t->tuning.layout.count;
 
 	t->tensors = gn_alloc(count, sizeof *t->tensors, err);
 	t->values = gn_alloc(count, sizeof *t->values, err);
 	t->gradients = gn_alloc(count, sizeof *t->gradients, err);
 	if (!t->tensors || !t->values || !t->gradients)
 		return -1;
-	for (int i = 0; i < t->layout.count; i++)
-		t->tuned_floats += t->tuned[i] ? padded(t->layout.tensors[i].numel) : 0;
+	t->tuned_floats = gn_tuning_floats(&t->tuning);
 	return 0;
 }
 
-/* A tensor in a form of its own for products. */
 static bool has_mat(const struct gn_trainer *t, int index)
 {
-	return t->backend->mat_bytes != sizeof(float) && gn_role_is_mat(t->layout.tensors[index].role);
+	return gn_tuning_has_mat(&t->tuning, t->backend, index);
+}
+
+/* The form of a tensor that passes read, if it is not its float32 value. */
+static void *take_read(struct gn_trainer *t, int index)
+{
+	return gn_arena_take(&t->memory, 1, gn_tuning_read_bytes(&t->tuning, t->backend, index));
 }
 
 static void place_tuned(struct gn_trainer *t, int index, size_t offset)
 {
 	t->values[index] = t->w ? t->w + offset : NULL;
 	t->gradients[index] = t->g ? t->g + offset : NULL;
-	t->tensors[index] = has_mat(t, index)
-	                        ? gn_arena_take(&t->memory, t->layout.tensors[index].numel, t->backend->mat_bytes)
-	                        : t->values[index];
+	t->tensors[index] = has_mat(t, index) ? take_read(t, index) : t->values[index];
 }
 
 /* A frozen tensor is read from the mapped model where the device can: a pass only reads it. */
 static void place_frozen(struct gn_trainer *t, int index)
 {
-	const struct gn_tensor *tensor = &t->layout.tensors[index];
 	size_t numel;
 
 	if (is_resized(t, index))
-		t->tensors[index] = t->values[index] = gn_arena_take(&t->memory, tensor->numel, sizeof(float));
+		t->tensors[index] = t->values[index] = take_read(t, index);
 	else if (t->backend->unified)
-		t->tensors[index] = (void *)(uintptr_t)model_tensor(t, tensor, &numel);
+		t->tensors[index] = (void *)(uintptr_t)model_tensor(t, &t->tuning.layout.tensors[index], &numel);
 	else
-		t->tensors[index] =
-		    gn_arena_take(&t->memory, tensor->numel, has_mat(t, index) ? t->backend->mat_bytes : sizeof(float));
+		t->tensors[index] = take_read(t, index);
 }
 
 /* Room for the base's form of a layer's two matrices, the largest layer's. */
 static void place_angle_base(struct gn_trainer *t)
 {
-	size_t C = (size_t)t->arch.dim, mlp = (size_t)t->arch.mlp_dim;
-
-	t->angle_base[0] = gn_arena_take(&t->memory, 3 * C > mlp ? 3 * C : mlp, C * sizeof(float));
-	t->angle_base[1] = gn_arena_take(&t->memory, C > mlp ? C : mlp, C * sizeof(float));
+	for (int place = 0; place < 2; place++)
+		t->angle_base[place] =
+		    gn_arena_take(&t->memory, gn_tuning_angle_floats(&t->tuning, place), sizeof(float));
 }
 
 void gn_weights_place(struct gn_trainer *t)
@@ -162,13 +157,13 @@ void gn_weights_place(struct gn_trainer *t)
 	t->m = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
 	if (t->config.optimizer == GN_ADAMW)
 		t->v = gn_arena_take(&t->memory, t->tuned_floats, sizeof(float));
-	for (int i = 0; i < t->layout.count; i++) {
-		if (!t->tuned[i]) {
+	for (int i = 0; i < t->tuning.layout.count; i++) {
+		if (!t->tuning.tuned[i]) {
 			place_frozen(t, i);
 			continue;
 		}
 		place_tuned(t, i, offset);
-		offset += padded(t->layout.tensors[i].numel);
+		offset += gn_tuned_span(&t->tuning.layout.tensors[i]);
 	}
 	if (!t->backend->unified)
 		place_angle_base(t);
@@ -176,7 +171,7 @@ void gn_weights_place(struct gn_trainer *t)
 
 static int fill_tensor(struct gn_trainer *t, int index, struct gn_error *err)
 {
-	const struct gn_tensor *tensor = &t->layout.tensors[index];
+	const struct gn_tensor *tensor = &t->tuning.layout.tensors[index];
 	size_t numel;
 
 	if (t->values[index])
@@ -194,25 +189,25 @@ static int fill_tensor(struct gn_trainer *t, int index, struct gn_error *err)
 
 static int list_tuned(struct gn_trainer *t, struct gn_error *err)
 {
-	struct gn_opt_tensor *list = gn_alloc((size_t)t->layout.count, sizeof *list, err);
+	struct gn_opt_tensor *list = gn_alloc((size_t)t->tuning.layout.count, sizeof *list, err);
 	int count = 0;
 
 	if (!list)
 		return -1;
-	for (int i = 0; i < t->layout.count; i++) {
-		const struct gn_tensor *tensor = &t->layout.tensors[i];
+	for (int i = 0; i < t->tuning.layout.count; i++) {
+		const struct gn_tensor *tensor = &t->tuning.layout.tensors[i];
 		ptrdiff_t at = t->values[i] ? t->values[i] - t->w : 0;
 
-		if (t->tuned[i])
-			list[count++] =
-			    (struct gn_opt_tensor){.weight = t->w + at,
-			                           .grad = t->g + at,
-			                           .m = t->m + at,
-			                           .v = t->v ? t->v + at : NULL,
-			                           .mat = has_mat(t, i) ? t->tensors[i] : NULL,
-			                           .n = tensor->numel,
-			                           .lr_scale = gn_layer_scale(tensor, &t->arch, t->config.layer_decay),
-			                           .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
+		if (t->tuning.tuned[i])
+			list[count++] = (struct gn_opt_tensor){
+			    .weight = t->w + at,
+			    .grad = t->g + at,
+			    .m = t->m + at,
+			    .v = t->v ? t->v + at : NULL,
+			    .mat = has_mat(t, i) ? t->tensors[i] : NULL,
+			    .n = tensor->numel,
+			    .lr_scale = gn_layer_scale(tensor, &t->tuning.arch, t->config.layer_decay),
+			    .decay = tensor->no_decay ? 0 : (float)t->config.weight_decay};
 	}
 	t->opt = t->backend->opt_list_new(t->ctx, list, count, err);
 	free(list);
@@ -221,21 +216,21 @@ static int list_tuned(struct gn_trainer *t, struct gn_error *err)
 
 int gn_weights_fill(struct gn_trainer *t, struct gn_error *err)
 {
-	for (int i = 0; i < t->layout.count; i++)
+	for (int i = 0; i < t->tuning.layout.count; i++)
 		if (fill_tensor(t, i, err))
 			return -1;
 	gn_weights_refresh(t);
-	if (gn_bind_init(&t->weights, &t->layout, t->arch.depth, t->tensors, err) ||
-	    gn_bind_init(&t->grads, &t->layout, t->arch.depth, t->gradients, err) || list_tuned(t, err))
+	if (gn_bind_init(&t->weights, &t->tuning.layout, t->tuning.arch.depth, t->tensors, err) ||
+	    gn_bind_init(&t->grads, &t->tuning.layout, t->tuning.arch.depth, t->gradients, err) || list_tuned(t, err))
 		return -1;
 	return t->backend->sync(t->ctx, err);
 }
 
 void gn_weights_refresh(struct gn_trainer *t)
 {
-	for (int i = 0; i < t->layout.count; i++)
-		if (t->tuned[i] && has_mat(t, i))
-			t->backend->cast_mat(t->ctx, t->tensors[i], t->values[i], t->layout.tensors[i].numel);
+	for (int i = 0; i < t->tuning.layout.count; i++)
+		if (t->tuning.tuned[i] && has_mat(t, i))
+			t->backend->cast_mat(t->ctx, t->tensors[i], t->values[i], t->tuning.layout.tensors[i].numel);
 }
 
 void gn_weights_release(struct gn_trainer *t)
@@ -255,27 +250,27 @@ void gn_weights_release(struct gn_trainer *t)
  * where the device has memory of its own, is what the pointers lie in; caller frees both. */
 static const float **current_values(struct gn_trainer *t, float **copy, struct gn_error *err)
 {
-	const float **values = gn_alloc((size_t)t->layout.count, sizeof *values, err);
+	const float **values = gn_alloc((size_t)t->tuning.layout.count, sizeof *values, err);
 	size_t offset = 0;
 
 	*copy = NULL;
 	if (!values)
 		return NULL;
 	if (!t->backend->unified) {
-		*copy = gn_alloc(t->layout.floats, sizeof **copy, err);
+		*copy = gn_alloc(t->tuning.layout.floats, sizeof **copy, err);
 		if (!*copy) {
 			free(values);
 			return NULL;
 		}
 	}
-	for (int i = 0; i < t->layout.count; i++) {
-		size_t numel = t->layout.tensors[i].numel;
+	for (int i = 0; i < t->tuning.layout.count; i++) {
+		size_t numel = t->tuning.layout.tensors[i].numel;
 
 		values[i] = t->values[i];
 		if (*copy && values[i]) {
 			t->backend->download(t->ctx, *copy + offset, t->values[i], numel * sizeof(float));
 			values[i] = *copy + offset;
-			offset += padded(numel);
+			offset += gn_tuned_span(&t->tuning.layout.tensors[i]);
 		}
 	}
 	return values;
@@ -284,25 +279,25 @@ static const float **current_values(struct gn_trainer *t, float **copy, struct g
 int gn_weights_write(struct gn_trainer *t, struct gn_error *err)
 {
 	const struct gn_model *model = t->options->model;
-	const char **labels = gn_alloc((size_t)t->arch.classes, sizeof *labels, err);
+	const char **labels = gn_alloc((size_t)t->tuning.arch.classes, sizeof *labels, err);
 	float *copy = NULL;
 	const float **values = current_values(t, &copy, err);
 	char path[4096], base[65];
 	int result = -1;
 
 	if (labels && values && t->backend->sync(t->ctx, err) == 0 && gn_model_hash(base, model, err) == 0) {
-		for (int k = 0; k < t->arch.classes; k++)
+		for (int k = 0; k < t->tuning.arch.classes; k++)
 			labels[k] = t->dataset->classes[k].name;
 		snprintf(path, sizeof path, "%s/model.safetensors", t->options->folder);
 		result = gn_model_write(path,
-		                        &(struct gn_model_parts){.arch = &t->arch,
+		                        &(struct gn_model_parts){.arch = &t->tuning.arch,
 		                                                 .preprocess = &model->preprocess,
 		                                                 .scheme = model->scheme,
 		                                                 .pos_resample = model->pos_resample,
-		                                                 .layout = &t->layout,
+		                                                 .layout = &t->tuning.layout,
 		                                                 .tensors = values,
 		                                                 .labels = labels,
-		                                                 .label_count = t->arch.classes,
+		                                                 .label_count = t->tuning.arch.classes,
 		                                                 .base = base},
 		                        err);
 	}
@@ -324,7 +319,7 @@ static const float *bring_base(void *user, int tensor, int place)
 	struct gn_trainer *t = b->t;
 
 	t->backend->upload(t->ctx, t->angle_base[place], b->base[tensor],
-	                   t->layout.tensors[tensor].numel * sizeof(float));
+	                   t->tuning.layout.tensors[tensor].numel * sizeof(float));
 	return t->angle_base[place];
 }
 
@@ -332,16 +327,16 @@ static void forget_base(void *user, int tensor)
 {
 	const struct angle_base *b = user;
 
-	forget(b->t, b->base[tensor], b->t->layout.tensors[tensor].numel);
+	forget(b->t, b->base[tensor], b->t->tuning.layout.tensors[tensor].numel);
 }
 
 int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_error *err)
 {
-	size_t count = (size_t)t->layout.count, numel;
+	size_t count = (size_t)t->tuning.layout.count, numel;
 	const float **tuned = gn_alloc(count, sizeof *tuned, err);
 	const float **base = gn_alloc(count, sizeof *base, err);
 	struct angle_base user = {t, base};
-	struct gn_angle_weights weights = {.layout = &t->layout,
+	struct gn_angle_weights weights = {.layout = &t->tuning.layout,
 	                                   .tuned = tuned,
 	                                   .base = base,
 	                                   .backend = t->backend,
@@ -351,9 +346,9 @@ int gn_weights_angles(struct gn_angles *out, struct gn_trainer *t, struct gn_err
 	                                   .user = &user};
 	int result = -1;
 
-	for (int i = 0; tuned && base && i < t->layout.count; i++) {
-		base[i] = model_tensor(t, &t->layout.tensors[i], &numel);
-		tuned[i] = t->tuned[i] ? t->values[i] : base[i];
+	for (int i = 0; tuned && base && i < t->tuning.layout.count; i++) {
+		base[i] = model_tensor(t, &t->tuning.layout.tensors[i], &numel);
+		tuned[i] = t->tuning.tuned[i] ? t->values[i] : base[i];
 	}
 	if (tuned && base)
 		result = gn_angles_of(out, &weights, err);

@@ -2,7 +2,7 @@
  * The costs of a run, computed before it runs. Memory is the sum of what gn_train will allocate, by
  * the same placing code. Operations are counted by running the network on the counting backend.
  */
-#include "tune/plan.h"
+#include "tune/tuning.h"
 
 #include "backend/arena.h"
 #include "base/machine.h"
@@ -24,66 +24,23 @@
 /* Step numbers, the optimiser's table and labels on a GPU. */
 #define SMALL_BYTES (1ull << 20)
 
-int gn_run_arch(struct gn_arch *out, const struct gn_arch *base, const struct gn_run_config *config, int classes,
-                struct gn_error *err)
-{
-	struct gn_arch arch = *base;
-
-	if (classes < 1)
-		return gn_fail(err, GN_INVALID, "classes", "a run needs at least one class");
-	if (config->head == GN_HEAD_KEEP && base->classes != classes)
-		return gn_fail(err, GN_INVALID, "head",
-		               "the model's head has %d classes, the data set %d: only a new head fits", base->classes,
-		               classes);
-	arch.classes = classes;
-	if (config->image_size)
-		arch.image_size = config->image_size;
-	if (gn_arch_check(&arch, err))
-		return -1;
-	*out = arch;
-	return 0;
-}
-
-int gn_prefix_cut(const struct gn_gradplan *plan)
-{
-	return plan->frozen_features ? plan->depth + 1 : plan->frozen_blocks;
-}
-
-size_t gn_prefix_spare_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int cut)
-{
-	struct gn_vit_shape shape;
-
-	gn_vit_shape_init(&shape, arch);
-	return be->unified ? 0 : gn_piece_span(be, (size_t)micro * gn_cut_floats(&shape, cut) * be->act_bytes);
-}
-
-size_t gn_prefix_fill_bytes(const struct gn_backend *be, const struct gn_arch *arch, int micro, int cut)
-{
-	size_t pass = gn_pass_bytes(be, arch, NULL, micro, 0, cut);
-
-	return pass == SIZE_MAX ? pass : pass + gn_prefix_spare_bytes(be, arch, micro, cut);
-}
-
 /* ---------------------------------------------------------------- counts ---------------------- */
 
 struct draft { /* shared by the functions below */
-	const struct gn_arch *arch;
+	struct gn_tuning tuning;
 	const struct gn_run_config *config;
-	const struct gn_layout *layout;
-	const bool *tuned;
-	struct gn_gradplan grad;
 	const struct gn_backend *backend; /* of the run */
-	int cut, train_images, val_images;
+	int train_images, val_images;
 	/* the machine's memory; the memory that limits the plan: on a GPU, the GPU's */
 	uint64_t host_limit, limit;
 };
 
 static void count_parameters(struct gn_plan *plan, const struct draft *d)
 {
-	plan->total_parameters = d->layout->parameters;
-	for (int i = 0; i < d->layout->count; i++) {
-		if (d->tuned[i]) {
-			plan->tuned_parameters += d->layout->tensors[i].numel;
+	plan->total_parameters = d->tuning.layout.parameters;
+	for (int i = 0; i < d->tuning.layout.count; i++) {
+		if (d->tuning.tuned[i]) {
+			plan->tuned_parameters += d->tuning.layout.tensors[i].numel;
 			plan->tuned_tensors++;
 		}
 	}
@@ -93,20 +50,21 @@ static void count_parameters(struct gn_plan *plan, const struct draft *d)
  * docs/method.md, "Costs". */
 static void count_units(struct gn_plan *plan, const struct draft *d)
 {
-	int depth = d->arch->depth, lowest = d->grad.lowest_block < 0 ? depth : d->grad.lowest_block;
+	int depth = d->tuning.arch.depth,
+	    lowest = d->tuning.grad.lowest_block < 0 ? depth : d->tuning.grad.lowest_block;
 
 	plan->full_units = 3.0 * depth;
 	plan->ideal_units = depth + (depth - lowest);
-	for (int i = 0; i < d->layout->count; i++) {
-		const struct gn_tensor *t = &d->layout->tensors[i];
+	for (int i = 0; i < d->tuning.layout.count; i++) {
+		const struct gn_tensor *t = &d->tuning.layout.tensors[i];
 
-		if (!d->tuned[i] || !t->matrix)
+		if (!d->tuning.tuned[i] || !t->matrix)
 			continue;
 		/* a block's matrix work: qkv 3, proj 1, fc1 4, fc2 4 of 12, for the usual mlp_dim
 		 * of 4 dim */
 		plan->ideal_units += t->role == GN_QKV_W ? 3.0 / 12 : t->role == GN_PROJ_W ? 1.0 / 12 : 4.0 / 12;
 	}
-	plan->ideal_units_cached = plan->ideal_units - d->grad.frozen_blocks;
+	plan->ideal_units_cached = plan->ideal_units - d->tuning.grad.frozen_blocks;
 }
 
 /* Operations of one pass over `images` images from cut `from`. */
@@ -116,7 +74,7 @@ static int count_pass(struct gn_count *out, const struct draft *d, int images, i
 	struct gn_ctx *ctx = NULL;
 	struct gn_pass *pass = NULL;
 	struct gn_bind weights = {0}, gradients = {0};
-	void **pointers = calloc((size_t)d->layout->count * 2, sizeof *pointers);
+	void **pointers = calloc((size_t)d->tuning.layout.count * 2, sizeof *pointers);
 	static char somewhere; /* never dereferenced: only NULL or not NULL matters */
 	int result = -1;
 
@@ -124,14 +82,15 @@ static int count_pass(struct gn_count *out, const struct draft *d, int images, i
 		gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
 		goto done;
 	}
-	for (int i = 0; i < d->layout->count; i++) {
+	for (int i = 0; i < d->tuning.layout.count; i++) {
 		pointers[i] = &somewhere;
-		pointers[d->layout->count + i] = d->tuned[i] ? &somewhere : NULL;
+		pointers[d->tuning.layout.count + i] = d->tuning.tuned[i] ? &somewhere : NULL;
 	}
-	if (gn_bind_init(&weights, d->layout, d->arch->depth, pointers, err) ||
-	    gn_bind_init(&gradients, d->layout, d->arch->depth, pointers + d->layout->count, err) ||
+	if (gn_bind_init(&weights, &d->tuning.layout, d->tuning.arch.depth, pointers, err) ||
+	    gn_bind_init(&gradients, &d->tuning.layout, d->tuning.arch.depth, pointers + d->tuning.layout.count, err) ||
 	    backend->open(&ctx, 0, 1, err) ||
-	    gn_pass_new(&pass, backend, ctx, d->arch, &d->grad, images, from, d->arch->depth + 2, err))
+	    gn_pass_new(&pass, backend, ctx, &d->tuning.arch, &d->tuning.grad, images, from, d->tuning.arch.depth + 2,
+	                err))
 		goto done;
 	gn_vit_forward(pass, &weights, images, true);
 	gn_vit_backward(pass, &weights, &gradients, images);
@@ -174,29 +133,16 @@ static int count_step(double *flops, double *bytes, const struct gn_plan *plan, 
 
 /* ---------------------------------------------------------------- memory ---------------------- */
 
-/* Device memory comes in pieces of 128 bytes: backend/arena.h. */
-static uint64_t padded(uint64_t bytes)
-{
-	return (bytes + 127) & ~(uint64_t)127;
-}
-
-/* All weights. A GPU keeps frozen weights in the type that passes read, and tuned ones also in
- * float32. A CPU reads the mapped model. */
+/* All weights. A GPU has frozen weights in the form that passes read, and tuned ones also in float32.
+ * A CPU reads the mapped model. */
 static uint64_t weight_bytes(const struct draft *d)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = gn_tuning_floats(&d->tuning) * sizeof(float);
 
 	if (d->backend->unified)
-		return d->layout->floats * sizeof(float);
-	for (int i = 0; i < d->layout->count; i++) {
-		const struct gn_tensor *t = &d->layout->tensors[i];
-		bool mat = d->backend->mat_bytes != sizeof(float) && gn_role_is_mat(t->role);
-
-		if (d->tuned[i] || !mat)
-			bytes += padded(t->numel * sizeof(float));
-		if (mat)
-			bytes += padded(t->numel * d->backend->mat_bytes);
-	}
+		return d->tuning.layout.floats * sizeof(float);
+	for (int i = 0; i < d->tuning.layout.count; i++)
+		bytes += gn_piece_span(d->backend, gn_tuning_read_bytes(&d->tuning, d->backend, i));
 	return bytes;
 }
 
@@ -204,24 +150,14 @@ static uint64_t weight_bytes(const struct draft *d)
  * matrices for angles, and small buffers. */
 static uint64_t gpu_extra_bytes(const struct draft *d)
 {
-	uint64_t C = (uint64_t)d->arch->dim, mlp = (uint64_t)d->arch->mlp_dim;
-	uint64_t first = 3 * C > mlp ? 3 * C : mlp, second = C > mlp ? C : mlp;
+	const struct gn_backend *be = d->backend;
 
-	if (d->backend->unified)
+	if (be->unified)
 		return 0;
-	return d->backend->overhead_bytes + padded(first * C * sizeof(float)) + padded(second * C * sizeof(float)) +
-	       padded((uint64_t)d->config->batch_size * sizeof(int32_t)) +
-	       padded((uint64_t)d->arch->classes * sizeof(float)) + SMALL_BYTES;
-}
-
-static uint64_t tuned_bytes(const struct draft *d)
-{
-	uint64_t floats = 0;
-
-	for (int i = 0; i < d->layout->count; i++)
-		if (d->tuned[i])
-			floats += (d->layout->tensors[i].numel + 31) / 32 * 32;
-	return floats * sizeof(float);
+	return be->overhead_bytes + gn_piece_span(be, gn_tuning_angle_floats(&d->tuning, 0) * sizeof(float)) +
+	       gn_piece_span(be, gn_tuning_angle_floats(&d->tuning, 1) * sizeof(float)) +
+	       gn_piece_span(be, (size_t)d->config->batch_size * sizeof(int32_t)) +
+	       gn_piece_span(be, (size_t)d->tuning.arch.classes * sizeof(float)) + SMALL_BYTES;
 }
 
 static void plan_prefix(struct gn_plan *plan, const struct draft *d)
@@ -229,12 +165,12 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 	struct gn_vit_shape shape;
 	uint64_t images = (uint64_t)d->train_images + (uint64_t)d->val_images, bytes;
 
-	gn_vit_shape_init(&shape, d->arch);
-	bytes = images * gn_cut_floats(&shape, d->cut) * d->backend->act_bytes;
-	plan->frozen_prefix_blocks = d->grad.frozen_blocks;
-	plan->prefix_cached =
-	    d->cut > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 && bytes <= PREFIX_FILE_MAX;
-	plan->prefix_cut = plan->prefix_cached ? d->cut : 0;
+	gn_vit_shape_init(&shape, &d->tuning.arch);
+	bytes = images * gn_cut_floats(&shape, d->tuning.cut) * d->backend->act_bytes;
+	plan->frozen_prefix_blocks = d->tuning.grad.frozen_blocks;
+	plan->prefix_cached = d->tuning.cut > 0 && d->config->augment == GN_AUGMENT_NONE && d->config->epochs > 1 &&
+	                      bytes <= PREFIX_FILE_MAX;
+	plan->prefix_cut = plan->prefix_cached ? d->tuning.cut : 0;
 	plan->prefix_in_memory = plan->prefix_cached && bytes <= d->host_limit / 4;
 	plan->memory.prefix_cache = plan->prefix_in_memory ? bytes : 0;
 }
@@ -242,15 +178,13 @@ static void plan_prefix(struct gn_plan *plan, const struct draft *d)
 static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
 {
 	const struct gn_backend *be = d->backend;
-	uint64_t tuned = tuned_bytes(d), side = (uint64_t)d->arch->image_size, image = 3 * side * side;
-	uint64_t pass =
-	    gn_pass_bytes(be, d->arch, &d->grad, micro, plan->prefix_cached ? d->cut : 0, d->arch->depth + 2);
-	uint64_t fill = plan->prefix_cached ? gn_prefix_fill_bytes(be, d->arch, micro, d->cut) : 0;
+	uint64_t tuned = gn_tuning_floats(&d->tuning) * sizeof(float), side = (uint64_t)d->tuning.arch.image_size,
+	         image = 3 * side * side;
 
 	plan->memory.weights = weight_bytes(d);
 	plan->memory.gradients = tuned;
 	plan->memory.optimizer = tuned * (d->config->optimizer == GN_ADAMW ? 2 : 1);
-	plan->memory.activations = pass > fill ? pass : fill;
+	plan->memory.activations = gn_tuning_pass_bytes(&d->tuning, be, micro, plan->prefix_cut);
 	plan->memory.process =
 	    PROCESS_BYTES + 2 * image * (uint64_t)(plan->prefix_cached ? micro : d->config->batch_size);
 	if (!be->unified) {
@@ -271,7 +205,7 @@ static void plan_memory(struct gn_plan *plan, const struct draft *d, int micro)
  */
 static void plan_pixels(struct gn_plan *plan, const struct draft *d)
 {
-	uint64_t side = (uint64_t)d->arch->image_size, image = 3 * side * side,
+	uint64_t side = (uint64_t)d->tuning.arch.image_size, image = 3 * side * side,
 	         room = d->host_limit / PIXEL_CACHE_SHARE;
 	uint64_t images =
 	    (uint64_t)d->val_images + (d->config->augment == GN_AUGMENT_NONE ? (uint64_t)d->train_images : 0);
@@ -291,7 +225,7 @@ static void plan_pixels(struct gn_plan *plan, const struct draft *d)
 static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struct gn_error *err)
 {
 	int batch = d->config->batch_size,
-	    useful = (d->backend->unified ? USEFUL_ROWS : USEFUL_ROWS_GPU) / gn_arch_tokens(d->arch);
+	    useful = (d->backend->unified ? USEFUL_ROWS : USEFUL_ROWS_GPU) / gn_arch_tokens(&d->tuning.arch);
 	const uint64_t *needed = d->backend->unified ? &plan->memory.total : &plan->memory.device;
 	int micro = d->config->micro_batch_size ? d->config->micro_batch_size : useful < 1 ? 1 : useful;
 
@@ -314,8 +248,8 @@ static int choose_micro_batch(struct gn_plan *plan, const struct draft *d, struc
 
 static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 {
-	plan->image_size = d->arch->image_size;
-	plan->lowest_tuned_block = d->grad.lowest_block;
+	plan->image_size = d->tuning.arch.image_size;
+	plan->lowest_tuned_block = d->tuning.grad.lowest_block;
 	plan->steps_per_epoch = ((int64_t)d->train_images + d->config->batch_size - 1) / d->config->batch_size;
 	plan->steps = plan->steps_per_epoch * d->config->epochs;
 	plan->warmup_steps = d->config->warmup_steps >= 0 ? d->config->warmup_steps : plan->steps / 10;
@@ -334,7 +268,7 @@ static int make(struct gn_plan *plan, struct draft *d, struct gn_error *err)
 		plan->bytes_per_step = plan->bytes_first_epoch_step;
 		return 0;
 	}
-	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->cut, err);
+	return count_step(&plan->flops_per_step, &plan->bytes_per_step, plan, d, d->tuning.cut, err);
 }
 
 /* The device's memory if it has its own, else the machine's. */
@@ -359,42 +293,20 @@ int gn_plan_make_on(struct gn_plan *out, const struct gn_device *device, enum gn
                     int val_images, uint64_t memory_limit, struct gn_error *err)
 {
 	struct gn_plan plan = {0};
-	struct gn_arch run_arch;
-	struct gn_layout layout = {0};
-	struct draft d = {.arch = &run_arch,
-	                  .config = config,
-	                  .layout = &layout,
+	struct draft d = {.config = config,
 	                  .train_images = train_images,
 	                  .val_images = val_images,
 	                  .backend = gn_device_table(device, precision)};
-	bool *tuned = NULL;
-	int result = -1;
+	int result;
 
 	if (!d.backend)
 		return gn_fail(err, GN_UNSUPPORTED, "precision", "a CPU computes in fp32, not in %s",
 		               gn_precision_name(precision));
 	d.limit = memory_limit ? memory_limit : memory_of(device);
 	d.host_limit = d.backend->unified ? d.limit : gn_machine_memory();
-	if (gn_run_arch(&run_arch, arch, config, classes, err) || gn_vit_check(d.backend, &run_arch, err) ||
-	    gn_layout_init(&layout, &run_arch, err))
-		goto done;
-	tuned = calloc((size_t)layout.count, sizeof *tuned);
-	if (!tuned) {
-		gn_fail(err, GN_NO_MEMORY, "", "no memory for the plan");
-		goto done;
-	}
-	d.tuned = tuned;
-	if (gn_strategy_select(tuned, &layout, &config->strategy, err) ||
-	    gn_gradplan_init(&d.grad, &run_arch, &layout, tuned, err))
-		goto done;
-	d.cut = gn_prefix_cut(&d.grad);
-	if (make(&plan, &d, err))
-		goto done;
-	*out = plan;
-	result = 0;
-done:
-	gn_gradplan_release(&d.grad);
-	free(tuned);
-	gn_layout_release(&layout);
+	result = gn_tuning_init(&d.tuning, d.backend, arch, config, classes, err) || make(&plan, &d, err) ? -1 : 0;
+	if (result == 0)
+		*out = plan;
+	gn_tuning_release(&d.tuning);
 	return result;
 }

@@ -198,13 +198,13 @@ static void every_include_points_down(void **state)
 static void wrong_arrows_are_seen(void **state)
 {
 	(void)state;
-	assert_true(arrow_allowed("engine/train/loop.c", "engine/tune/plan.h"));
+	assert_true(arrow_allowed("engine/train/loop.c", "engine/tune/tuning.h"));
 	assert_true(arrow_allowed("engine/vit/forward.c", "engine/backend/backend.h"));
 	assert_true(arrow_allowed("engine/backend/cpu/gemm.c", "engine/gonio.h"));
 	assert_true(arrow_allowed("api/runs/runs.c", "server/store/store.h"));
 	assert_true(arrow_allowed("api/main.c", "server/service/service.h"));
 
-	assert_false(arrow_allowed("engine/vit/forward.c", "engine/tune/plan.h"));
+	assert_false(arrow_allowed("engine/vit/forward.c", "engine/tune/tuning.h"));
 	assert_false(arrow_allowed("engine/backend/cpu/gemm.c", "engine/vit/arch.h"));
 	assert_false(arrow_allowed("engine/data/image.c", "engine/checkpoint/model.h"));
 	assert_false(arrow_allowed("engine/vit/forward.c", "engine/data/image.h"));
