@@ -175,8 +175,10 @@ struct gn_backend {
 	/* forgets all records; call it before freeing memory or lists that they use */
 	void (*record_forget)(struct gn_ctx *ctx);
 
-	/* The work queued from now on belongs to this phase, for a profiler; NULL: to the phase around it. NULL where a
-	 * backend has no profiler: gn_mark. */
+	/*
+	 * The work queued from now on belongs to this phase, for a profiler; NULL: to the phase
+	 * around it. NULL where a backend has no profiler: gn_mark.
+	 */
 	void (*mark)(struct gn_ctx *ctx, const char *phase);
 
 	/* ---- clock ---- */

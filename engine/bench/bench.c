@@ -1,4 +1,7 @@
-/* `gonio bench`: what this machine does, part by part, in one process and one run, so that ratios mean something. */
+/*
+ * `gonio bench`: what this machine does, part by part, in one process and one run, so that ratios
+ * mean something.
+ */
 #include "bench/bench.h"
 
 #include "bench/reference.h"

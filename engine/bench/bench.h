@@ -1,4 +1,7 @@
-/* The parts of `gonio bench`. Each measures what the options ask for and gives its figures to on_row as they come. */
+/*
+ * The parts of `gonio bench`. Each measures what the options ask for and gives its figures to
+ * on_row as they come.
+ */
 #ifndef GN_BENCH_H
 #define GN_BENCH_H
 

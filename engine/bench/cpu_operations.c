@@ -1,8 +1,8 @@
 /*
  * `gonio bench`, operations: the product library's rate at 2048 cubed, then every operation of the
- * table at the shapes of ViT-Ti, S and B/16 at 224 pixels (16 images), and the products of one image.
- * Products are compared with the library's rate, if there is a library. The others are counted in
- * bytes that must be read and written once.
+ * table at the shapes of ViT-Ti, S and B/16 at 224 pixels (16 images), and the products of one
+ * image. Products are compared with the library's rate, if there is a library. The others are
+ * counted in bytes that must be read and written once.
  */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,7 @@
-/* How fast one thread decodes and resizes a photograph: 348 x 464 pixels, shorter side to 248 (what a ViT at 224 asks for). */
+/*
+ * How fast one thread decodes and resizes a photograph: 348 x 464 pixels, shorter side to 248 (what
+ * a ViT at 224 asks for).
+ */
 #include "bench/bench.h"
 
 #include "data/image.h"
@@ -33,7 +36,10 @@ static double seconds_now(void)
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Waves of many lengths under a little noise compress as a photograph does, to about 2 bits a pixel. */
+/*
+ * Waves of many lengths under a little noise compress as a photograph does, to about 2 bits a
+ * pixel.
+ */
 static void draw(struct gn_image *image)
 {
 	struct gn_random random;

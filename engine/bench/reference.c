@@ -1,5 +1,7 @@
-/* The product library: see reference.h. It uses the OpenMP threads of all other operations; inside a
- * parallel region, the calling thread only. */
+/*
+ * The product library: see reference.h. It uses the OpenMP threads of all other operations; inside
+ * a parallel region, the calling thread only.
+ */
 #include <omp.h>
 #if defined(GN_USE_DNNL)
 #include <dnnl.h>

@@ -1,10 +1,10 @@
 /*
- * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224 pixels. A step is
- * the one that gn_train takes; images are noise. Rates are set against the product rate of the same run and against
- * the ideal units of docs/method.md, "Costs".
+ * Whole networks: training steps by strategy, inference, and memory, for ViT-Ti, S and B/16 at 224
+ * pixels. A step is the one that gn_train takes; images are noise. Rates are set against the
+ * product rate of the same run and against the ideal units of docs/method.md, "Costs".
  *
- * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any framework, so that
- * work which gonio saves shows as speed.
+ * Operations are those of a plain ViT (3 forward passes a full step), as one counts them for any
+ * framework, so that work which gonio saves shows as speed.
  */
 #include "bench/bench.h"
 #include "base/files.h"
@@ -109,8 +109,10 @@ struct figures {              /* seconds of a step */
 	uint64_t overhead; /* of a GPU: measured, beyond what the run asked for */
 };
 
-/* Makes the kernel forget the peak so far, and the allocator give back what it kept: what VmHWM says afterwards belongs to what
- * comes now. */
+/*
+ * Makes the kernel forget the peak so far, and the allocator give back what it kept: what VmHWM
+ * says afterwards belongs to what comes now.
+ */
 static void reset_peak(void)
 {
 	malloc_trim(0);
@@ -197,7 +199,10 @@ static struct gn_trainer trainer_for(const struct gn_train_options *options, con
 	                           .dataset = options->dataset};
 }
 
-/* Rows of noise, as many as a batch has images, in the type of activations: bfloat16 is a float's upper half. */
+/*
+ * Rows of noise, as many as a batch has images, in the type of activations: bfloat16 is a float's
+ * upper half.
+ */
 static int fill_prefix(struct gn_trainer *t, struct gn_error *err)
 {
 	size_t act = t->backend->act_bytes, count;

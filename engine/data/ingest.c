@@ -399,8 +399,10 @@ static int arrange(struct ingest *in, struct gn_arrangement *a, struct gn_error 
 	return rc;
 }
 
-/* Counts the samples of each class and split for the report. The names lie after the classes, in one
- * block with them. */
+/*
+ * Counts the samples of each class and split for the report. The names lie after the classes, in
+ * one block with them.
+ */
 static int count_classes(struct gn_ingest_report *report, const struct gn_arrangement *a, struct gn_error *err)
 {
 	size_t bytes = (size_t)a->class_count * sizeof *report->classes, length;

@@ -24,8 +24,11 @@ void gn_loader_free(struct gn_loader *loader);
  * last batch may be smaller. train: augments by (seed, epoch, sample). Stops earlier work first. */
 int gn_loader_begin(struct gn_loader *loader, const int32_t *samples, int count, int batch_size, int epoch, bool train,
                     struct gn_error *err);
-/* Waits for the next batch: 0 with *images [n, S, S, 3] of 8 bits, *labels [n] and *samples [n], borrowed until the next call; 1 at the
- * end; -1 when a sample cannot be decoded (err->where is its path). */
+/*
+ * Waits for the next batch: 0 with *images [n, S, S, 3] of 8 bits, *labels [n] and *samples [n],
+ * borrowed until the next call; 1 at the end; -1 when a sample cannot be decoded (err->where is its
+ * path).
+ */
 int gn_loader_next(struct gn_loader *loader, const uint8_t **images, int32_t **labels, const int32_t **samples, int *n,
                    struct gn_error *err);
 /* Stops making batches and waits for the threads. Does nothing if no batches are being made. */

@@ -172,7 +172,10 @@ void gn_image_flip(uint8_t *pixels, int image_size)
 	}
 }
 
-/* Each level has one value per channel: a table gives it with torchvision's two roundings, ToTensor's and Normalize's. */
+/*
+ * Each level has one value per channel: a table gives it with torchvision's two roundings,
+ * ToTensor's and Normalize's.
+ */
 void gn_image_levels(float levels[3][256], const struct gn_preprocess *preprocess)
 {
 	for (int c = 0; c < 3; c++)

@@ -85,7 +85,10 @@ static void run_head(const struct gn_infer *infer, int B, float *logits)
 	             (size_t)B * (size_t)infer->model->arch.classes * sizeof *logits);
 }
 
-/* Pictures of one size: normalised floats [n, 3, S, S], or 8 bits [n, S, S, 3] and what each level becomes. */
+/*
+ * Pictures of one size: normalised floats [n, 3, S, S], or 8 bits [n, S, S, 3] and what each level
+ * becomes.
+ */
 struct pictures {
 	const float *images;   /* or NULL */
 	const uint8_t *pixels; /* or NULL */

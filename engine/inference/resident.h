@@ -17,8 +17,10 @@ struct gn_body {
 	struct gn_arch arch; /* classes: 0 */
 	struct gn_arena memory, shared_memory;
 	struct gn_pass *pass;
-	/* a copy of the output of the blocks that several models share, which each of them continues
-	 * from; NULL before gn_body_alloc_shared */
+	/*
+	 * a copy of the output of the blocks that several models share, which each of them
+	 * continues from; NULL before gn_body_alloc_shared
+	 */
 	void *shared_output;
 };
 /* Whether models of two architectures can share buffers and compute in the same way, except for

@@ -1,8 +1,9 @@
 /*
- * A run that finds its layers by itself (docs/method.md, "Choosing layers"): a probe of full fine-tuning gives the angles,
- * the angles give the layers, and the layers are tuned from the pre-trained weights. Each phase is a gn_train of its own. The phases before the
- * last work in folder/PHASE and, when they are done, leave folder/PHASE.done: the figures, and the probe's angles. A run that
- * was interrupted reads what is done and goes on in the phase where it was.
+ * A run that finds its layers by itself (docs/method.md, "Choosing layers"): a probe of full
+ * fine-tuning gives the angles, the angles give the layers, and the layers are tuned from the
+ * pre-trained weights. Each phase is a gn_train of its own. The phases before the last work in
+ * folder/PHASE and, when they are done, leave folder/PHASE.done: the figures, and the probe's
+ * angles. A run that was interrupted reads what is done and goes on in the phase where it was.
  */
 #include "gonio.h"
 
@@ -25,7 +26,10 @@ struct guided {
 	struct gn_error failure; /* of the events' relay */
 };
 
-/* What a finished phase leaves, with layer_count struct gn_layer_angle behind. Read by the same build on the same machine only. */
+/*
+ * What a finished phase leaves, with layer_count struct gn_layer_angle behind. Read by the same
+ * build on the same machine only.
+ */
 struct record {
 	char magic[16];
 	char fingerprint[65];
@@ -256,7 +260,10 @@ static void add_result(struct gn_train_result *total, const struct gn_train_resu
 		total->peak_memory_bytes = phase->peak_memory_bytes;
 }
 
-/* Tunes by each order for a while: the better validation accuracy wins, then the lower loss, then the largest angles. */
+/*
+ * Tunes by each order for a while: the better validation accuracy wins, then the lower loss, then
+ * the largest angles.
+ */
 static int try_orders(struct guided *g, struct gn_choice *choice, const struct gn_selection orders[2],
                       struct gn_train_result *total, struct gn_error *err)
 {

@@ -1,7 +1,7 @@
 /*
- * The frozen prefix's outputs. They are computed once, by a pass that keeps nothing else, and live in anonymous
- * memory or, past the plan's limit, in a file of the run's folder that has no name any more: it disappears with the
- * process.
+ * The frozen prefix's outputs. They are computed once, by a pass that keeps nothing else, and live
+ * in anonymous memory or, past the plan's limit, in a file of the run's folder that has no name any
+ * more: it disappears with the process.
  */
 #include "train/trainer.h"
 

@@ -1,8 +1,9 @@
 /*
- * checkpoint.bin: everything that a run needs to go on bit for bit. Random numbers need no state (random.h), the
- * frozen prefix is computed again, so it is the progress, the tuned weights and their moments. Layout: magic,
- * fingerprint of the run, gn_progress, then the flat buffers w, m and, for AdamW, v. The fingerprint ties the file to
- * the configuration, the architecture and the data set's size: a file of another run is refused.
+ * checkpoint.bin: everything that a run needs to go on bit for bit. Random numbers need no state
+ * (random.h), the frozen prefix is computed again, so it is the progress, the tuned weights and
+ * their moments. Layout: magic, fingerprint of the run, gn_progress, then the flat buffers w, m
+ * and, for AdamW, v. The fingerprint ties the file to the configuration, the architecture and the
+ * data set's size: a file of another run is refused.
  */
 #include "train/trainer.h"
 

@@ -1,10 +1,10 @@
 /*
- * Scores of an evaluation: accuracy, top-5, cross-entropy, F1, confusion matrix, and the expected calibration error
- * with equal bins (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017). All sums are in double and in
- * the order of the images.
+ * Scores of an evaluation: accuracy, top-5, cross-entropy, F1, confusion matrix, and the expected
+ * calibration error with equal bins (Guo et al., "On Calibration of Modern Neural Networks", ICML
+ * 2017). All sums are in double and in the order of the images.
  *
- * Until gn_scores_finish the report's members hold sums: accuracy and the like count images, a bin's confidence and
- * accuracy are totals.
+ * Until gn_scores_finish the report's members hold sums: accuracy and the like count images, a
+ * bin's confidence and accuracy are totals.
  */
 #include "train/scores.h"
 
@@ -115,8 +115,10 @@ static int by_interest(const void *left, const void *right)
 	return a->sample < b->sample ? -1 : a->sample > b->sample;
 }
 
-/* Accuracy of each class, and the mean of the F1 scores of those that have images. class_accuracy counts predictions
- * first. */
+/*
+ * Accuracy of each class, and the mean of the F1 scores of those that have images. class_accuracy
+ * counts predictions first.
+ */
 static void finish_classes(struct gn_evaluation_report *report)
 {
 	size_t K = (size_t)report->classes;

@@ -221,7 +221,10 @@ static bool is_wanted(const struct gn_trainer *t, int cut)
 	return cut == t->cut;
 }
 
-/* Maps the highest cut that has a file, up to the run's own. 0, and nothing mapped, if no file fits. */
+/*
+ * Maps the highest cut that has a file, up to the run's own. 0, and nothing mapped, if no file
+ * fits.
+ */
 static int highest_cut(struct gn_prefix *out, const struct gn_trainer *t, const char key[65])
 {
 	for (int cut = t->cut; cut > 0; cut--) {

@@ -1,6 +1,7 @@
 /*
- * Model soups (Wortsman et al., arXiv:2203.05482; docs/method.md, "Soups"). What costs time is measuring, so each
- * measurement is written down at once; averages are made again from the models whenever they are needed.
+ * Model soups (Wortsman et al., arXiv:2203.05482; docs/method.md, "Soups"). What costs time is
+ * measuring, so each measurement is written down at once; averages are made again from the models
+ * whenever they are needed.
  */
 #include "train/soup_state.h"
 

@@ -1,7 +1,7 @@
 /*
- * soup.bin: what a soup has measured and decided, so that a stopped or killed one goes on. Layout: header, then a
- * gn_soup_measure for each model. The key ties the file to the weights of base and models, to the method and to the
- * images: the state of another soup is refused.
+ * soup.bin: what a soup has measured and decided, so that a stopped or killed one goes on. Layout:
+ * header, then a gn_soup_measure for each model. The key ties the file to the weights of base and
+ * models, to the method and to the images: the state of another soup is refused.
  */
 #include "train/soup_state.h"
 

@@ -1,8 +1,10 @@
 /*
- * One optimiser step. It sums the gradients of its micro-batches, so that their size changes memory and not the result.
+ * One optimiser step. It sums the gradients of its micro-batches, so that their size changes memory
+ * and not the result.
  *
- * A step is queued, and its numbers are asked for later: on a device that computes by itself nothing waits for it. What
- * changes from step to step lies in t->numbers, so that the rest can be recorded once and replayed.
+ * A step is queued, and its numbers are asked for later: on a device that computes by itself
+ * nothing waits for it. What changes from step to step lies in t->numbers, so that the rest can be
+ * recorded once and replayed.
  */
 #include "train/trainer.h"
 

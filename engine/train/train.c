@@ -1,6 +1,6 @@
 /*
- * The training loop. Whatever a step needs is a function of (configuration, weights, moments, progress): an
- * interrupted run continues bit for bit.
+ * The training loop. Whatever a step needs is a function of (configuration, weights, moments,
+ * progress): an interrupted run continues bit for bit.
  */
 #include "train/trainer.h"
 
@@ -98,7 +98,10 @@ static int save_checkpoint(struct gn_trainer *t, struct gn_error *err)
 	return 0;
 }
 
-/* Queues a step; reports and writes what has come of it, or of the one before on a device that computes by itself. */
+/*
+ * Queues a step; reports and writes what has come of it, or of the one before on a device that
+ * computes by itself.
+ */
 static int train_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                       struct gn_error *err)
 {
@@ -181,7 +184,10 @@ static bool is_best(const struct gn_progress *p, const struct gn_evaluation *e)
 	return e->accuracy > p->best_accuracy || (e->accuracy == p->best_accuracy && e->loss < p->best_loss);
 }
 
-/* Early stopping looks at the accuracy alone: a loss that creeps down for ever is no reason to go on. */
+/*
+ * Early stopping looks at the accuracy alone: a loss that creeps down for ever is no reason to go
+ * on.
+ */
 static int judge_epoch(struct gn_trainer *t, const struct gn_evaluation *e, struct gn_error *err)
 {
 	struct gn_progress *p = &t->progress;

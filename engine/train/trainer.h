@@ -111,8 +111,10 @@ void gn_trainer_release(struct gn_trainer *t);
 /* The pass's input = images [n, S, S, 3] of 8 bits, normalised as the model wants it. */
 void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t *images, int n);
 
-/* Queues one optimiser step on n <= batch_size samples: images [n, S, S, 3], or NULL with `samples` where the prefix
- * is kept. At most GN_TRAINER_LAG steps may be queued already. */
+/*
+ * Queues one optimiser step on n <= batch_size samples: images [n, S, S, 3], or NULL with `samples`
+ * where the prefix is kept. At most GN_TRAINER_LAG steps may be queued already.
+ */
 int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples, int n,
                     struct gn_error *err);
 /* If more than `most` steps are queued, waits for the oldest one, counts it in progress.step, and

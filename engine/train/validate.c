@@ -1,5 +1,7 @@
-/* Validation: accuracy, mean cross-entropy without smoothing or class weights, and the F1 score averaged over
- * classes. */
+/*
+ * Validation: accuracy, mean cross-entropy without smoothing or class weights, and the F1 score
+ * averaged over classes.
+ */
 #include "train/trainer.h"
 
 #include "base/files.h"

@@ -1,7 +1,7 @@
 /*
- * The tensors of a run. Tuned ones live in four flat device buffers of equal layout: weights, gradients, first and
- * second moment. Frozen ones stay where the model file is mapped, shared with every other process that reads it,
- * unless the device has a memory of its own.
+ * The tensors of a run. Tuned ones live in four flat device buffers of equal layout: weights,
+ * gradients, first and second moment. Frozen ones stay where the model file is mapped, shared with
+ * every other process that reads it, unless the device has a memory of its own.
  */
 #include "train/trainer.h"
 
@@ -24,8 +24,10 @@ static const float *model_tensor(const struct gn_trainer *t, const struct gn_ten
 	return i < 0 ? NULL : model->tensors[i];
 }
 
-/* A tensor of the model that the run has a copy of, or has measured itself against: its pages need not stay in
- * memory. */
+/*
+ * A tensor of the model that the run has a copy of, or has measured itself against: its pages need
+ * not stay in memory.
+ */
 static void forget(const struct gn_trainer *t, const float *value, size_t numel)
 {
 	if (t->options->model->map)
@@ -246,8 +248,11 @@ void gn_weights_release(struct gn_trainer *t)
 
 /* ---------------------------------------------------------------- results ---------------------------------------- */
 
-/* Host pointers to the current values of what the run holds itself (tuned, resized); NULL for the rest. *copy,
- * where the device has memory of its own, is what the pointers lie in; caller frees both. */
+/*
+ * Host pointers to the current values of what the run holds itself (tuned, resized); NULL for the
+ * rest. *copy, where the device has memory of its own, is what the pointers lie in; caller frees
+ * both.
+ */
 static const float **current_values(struct gn_trainer *t, float **copy, struct gn_error *err)
 {
 	const float **values = gn_alloc((size_t)t->tuning.layout.count, sizeof *values, err);

@@ -133,8 +133,10 @@ static int count_step(double *flops, double *bytes, const struct gn_plan *plan, 
 
 /* ---------------------------------------------------------------- memory ---------------------- */
 
-/* All weights. A GPU has frozen weights in the form that passes read, and tuned ones also in float32.
- * A CPU reads the mapped model. */
+/*
+ * All weights. A GPU has frozen weights in the form that passes read, and tuned ones also in
+ * float32. A CPU reads the mapped model.
+ */
 static uint64_t weight_bytes(const struct draft *d)
 {
 	uint64_t bytes = gn_tuning_floats(&d->tuning) * sizeof(float);

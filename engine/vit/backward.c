@@ -87,7 +87,10 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 		be->linear_dw(p->ctx, g[GN_FC1_W], g[GN_FC1_B], p->wide, p->normed, M, s->mlp, s->C);
 }
 
-/* wide: gradient of qkv[i] -> d: gradient of x[i]; with normed, that is set to qkv's input on the way. */
+/*
+ * wide: gradient of qkv[i] -> d: gradient of x[i]; with normed, that is set to qkv's input on the
+ * way.
+ */
 static void norm1_backward(struct gn_pass *p, void *const *t, void *const *g, int i, int B, gn_act *normed)
 {
 	const struct gn_backend *be = p->backend;

@@ -257,7 +257,10 @@ static int begin_decoding(struct gn_classifier *c, struct gn_ticket *ticket, boo
 	return gone ? gn_fail(err, GN_CANCELLED, "", "nobody waits for the image any more") : 0;
 }
 
-/* Gives the slot back; queued: puts the ticket into the queue. The compute thread may wait for just this image. */
+/*
+ * Gives the slot back; queued: puts the ticket into the queue. The compute thread may wait for just
+ * this image.
+ */
 static void end_decoding(struct gn_classifier *c, struct gn_ticket *ticket, bool queued)
 {
 	pthread_mutex_lock(&c->lock);

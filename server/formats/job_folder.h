@@ -43,8 +43,10 @@ int gn_job_order_read(struct gn_job_order *order, json_t **whole, const char *pa
 /* {"folder","identity","stages":[N,...],"disk_reserve"}, of struct gn_shared. New reference; NULL:
  * out of memory. */
 json_t *gn_job_shared_write(const struct gn_shared *shared);
-/* The way back. cuts has room for `room` numbers; texts are borrowed from the object. folder is NULL where object is NULL or null.
- * GN_INVALID where GN_JOB_JSON. */
+/*
+ * The way back. cuts has room for `room` numbers; texts are borrowed from the object. folder is
+ * NULL where object is NULL or null. GN_INVALID where GN_JOB_JSON.
+ */
 int gn_job_shared_read(struct gn_shared *shared, int *cuts, int room, const json_t *object, struct gn_error *err);
 
 /* ---------------------------------------------------------------- result.json ----------------- */

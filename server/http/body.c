@@ -1,6 +1,7 @@
 /*
- * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the task thread takes them out. While the ring is
- * full the connection is suspended, so a slow disk slows the client and memory stays bounded.
+ * Request bodies. MHD's thread puts the bytes of a stream into the request's ring; the task thread
+ * takes them out. While the ring is full the connection is suspended, so a slow disk slows the
+ * client and memory stays bounded.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,10 @@ static size_t ring_take(struct gn_request *r, char *buffer, size_t size)
 	return done;
 }
 
-/* A client that sends a byte now and then would hold a task thread for ever; MHD's timeout only sees silence. */
+/*
+ * A client that sends a byte now and then would hold a task thread for ever; MHD's timeout only
+ * sees silence.
+ */
 static bool too_slow(const struct gn_request *r)
 {
 	return r->waited > r->http->options.timeout_seconds && (double)r->received < r->waited * SLOW_BYTES;
@@ -111,8 +115,9 @@ static bool nothing_yet(const struct gn_request *r)
 }
 
 /*
- * Wakes now and then to see whether the service breaks uploads off, and whether the client is still there: MHD may miss an end that
- * comes together with the last bytes, and would wait for its timeout. Two looks make sure that MHD has handed on what came. With the lock.
+ * Wakes now and then to see whether the service breaks uploads off, and whether the client is still
+ * there: MHD may miss an end that comes together with the last bytes, and would wait for its
+ * timeout. Two looks make sure that MHD has handed on what came. With the lock.
  */
 static void sleep_until_bytes(struct gn_request *r)
 {
@@ -131,8 +136,10 @@ static void sleep_until_bytes(struct gn_request *r)
 	}
 }
 
-/* Waits until there is a byte, the end, or a fault. An upload works on only when its turn comes; one that is over need not wait for
- * that. With the lock, which is let go in between. */
+/*
+ * Waits until there is a byte, the end, or a fault. An upload works on only when its turn comes;
+ * one that is over need not wait for that. With the lock, which is let go in between.
+ */
 static void wait_for_bytes(struct gn_request *r)
 {
 	bool over;

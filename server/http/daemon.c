@@ -323,7 +323,10 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decoding in place. %00 stays as it is: a NUL would cut the text short behind every later check. */
+/*
+ * Percent-decoding in place. %00 stays as it is: a NUL would cut the text short behind every later
+ * check.
+ */
 static size_t on_unescape(void *cls, struct MHD_Connection *connection, char *text)
 {
 	char *out = text;
@@ -513,7 +516,10 @@ void gn_http_stop(struct gn_http *http, double grace_seconds)
 	if (!wait_idle(http, grace_seconds)) {
 		gn_log(GN_LOG_WARN, "http", "breaking off %d requests", atomic_load(&http->active));
 		atomic_store(&http->aborting, true);
-		/* Uploads end within 250 ms; what remains are answers that a client does not fetch, which MHD may cut. */
+		/*
+		 * Uploads end within 250 ms; what remains are answers that a client does not fetch,
+		 * which MHD may cut.
+		 */
 		wait_idle(http, 2);
 	}
 	/* Every task ends, and resumes its connection, before the daemon goes. */

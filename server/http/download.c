@@ -36,7 +36,10 @@ static void transfer_free(void *cls)
 	free(t);
 }
 
-/* A header such as "bytes=0-99", "bytes=100-" or "bytes=-100". 1: a range; 0: not one that we serve, so the whole; -1: outside. */
+/*
+ * A header such as "bytes=0-99", "bytes=100-" or "bytes=-100". 1: a range; 0: not one that we
+ * serve, so the whole; -1: outside.
+ */
 static int parse_range(const char *text, uint64_t bytes, uint64_t *first, uint64_t *last)
 {
 	char *end;

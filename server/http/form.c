@@ -7,7 +7,10 @@
 
 enum { DRAIN_BYTES = 128 * 1024 };
 
-/* The hash of a form covers the order of its parts and what they say, not the separator, which clients draw anew each time. */
+/*
+ * The hash of a form covers the order of its parts and what they say, not the separator, which
+ * clients draw anew each time.
+ */
 static void hash_part(struct gn_request *r, const struct gn_form_part *part)
 {
 	const char *texts[] = {"part", part->name, part->filename, part->content_type};

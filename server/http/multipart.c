@@ -1,9 +1,10 @@
 /*
- * The multipart/form-data parser: see multipart.h. RFC 7578 and RFC 2046: parts are separated by CRLF "--" BOUNDARY; the last
- * separator ends with "--". Text before the first separator and after the last is ignored.
+ * The multipart/form-data parser: see multipart.h. RFC 7578 and RFC 2046: parts are separated by
+ * CRLF "--" BOUNDARY; the last separator ends with "--". Text before the first separator and after
+ * the last is ignored.
  *
- * The window holds unread bytes at [start, end). A part's bytes are given out up to where the separator might begin, so that a
- * separator that arrives in pieces is still seen.
+ * The window holds unread bytes at [start, end). A part's bytes are given out up to where the
+ * separator might begin, so that a separator that arrives in pieces is still seen.
  */
 #include "server/http/multipart.h"
 
@@ -28,7 +29,10 @@ struct gn_form {
 
 /* ---------------------------------------------------------------- the window ------------------------------------- */
 
-/* Reads more bytes behind end. 1: some came; 0: the source has ended (or the window is full); -1: it broke. */
+/*
+ * Reads more bytes behind end. 1: some came; 0: the source has ended (or the window is full); -1:
+ * it broke.
+ */
 static int more(struct gn_form *form, struct gn_error *err)
 {
 	ssize_t n;
@@ -65,7 +69,10 @@ static int want(struct gn_form *form, size_t bytes, struct gn_error *err)
 	return 1;
 }
 
-/* How many unread bytes surely belong to the part: up to the separator, or up to where one might begin. *found: it is there. */
+/*
+ * How many unread bytes surely belong to the part: up to the separator, or up to where one might
+ * begin. *found: it is there.
+ */
 static size_t part_bytes(const struct gn_form *form, bool *found)
 {
 	const char *at = form->window + form->start;
@@ -80,8 +87,10 @@ static size_t part_bytes(const struct gn_form *form, bool *found)
 
 /* ---------------------------------------------------------------- headers ---------------------------------------- */
 
-/* The value of parameter `name` in a header value such as: form-data; name="a"; filename="b". Quoted strings may hold \" (as curl
- * sends it) and %22 stays as it is. Too long or absent: "". */
+/*
+ * The value of parameter `name` in a header value such as: form-data; name="a"; filename="b".
+ * Quoted strings may hold \" (as curl sends it) and %22 stays as it is. Too long or absent: "".
+ */
 static void parameter(char *out, size_t size, const char *header, const char *name)
 {
 	size_t length = strlen(name), used = 0;
@@ -266,7 +275,10 @@ static int skip_part(struct gn_form *form, struct gn_error *err)
 	return n < 0 ? -1 : 0;
 }
 
-/* What follows a separator: "--" ends the form, white space and CRLF begin a part. 1, 0 at the end, -1. */
+/*
+ * What follows a separator: "--" ends the form, white space and CRLF begin a part. 1, 0 at the end,
+ * -1.
+ */
 static int after_separator(struct gn_form *form, struct gn_error *err)
 {
 	const char *at;
@@ -306,7 +318,10 @@ int gn_form_next(struct gn_form *form, struct gn_form_part *part, struct gn_erro
 		return gn_fail(err, GN_TOO_LARGE, "multipart", "more than %d parts", GN_MULTIPART_PARTS);
 	if (read_headers(form, err))
 		return -1;
-	/* An empty part's separator follows the empty header line directly; the CRLF before it is that line's own. */
+	/*
+	 * An empty part's separator follows the empty header line directly; the CRLF before it is
+	 * that line's own.
+	 */
 	got = want(form, form->separator_bytes - 2, err);
 	if (got < 0)
 		return -1;

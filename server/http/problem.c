@@ -69,7 +69,10 @@ int gn_code_status(enum gn_code code)
 	return 500;
 }
 
-/* A detail that quotes a client's bytes may not be UTF-8, or be cut inside a character: what is not ASCII then goes. */
+/*
+ * A detail that quotes a client's bytes may not be UTF-8, or be cut inside a character: what is not
+ * ASCII then goes.
+ */
 static json_t *ascii_text(const char *text)
 {
 	char plain[1024];

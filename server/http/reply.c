@@ -3,7 +3,10 @@
 
 #include "server/http/request.h"
 
-/* Scripts and styles from here only; pictures also from the page itself (a dropped photograph is shown before it is sent). */
+/*
+ * Scripts and styles from here only; pictures also from the page itself (a dropped photograph is
+ * shown before it is sent).
+ */
 static const char policy[] = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
                              "frame-ancestors 'none'; form-action 'self'";
 

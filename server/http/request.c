@@ -1,4 +1,7 @@
-/* What a handler reads of a request, whether its client is still there, and the request's end: see handler.h and request.h. */
+/*
+ * What a handler reads of a request, whether its client is still there, and the request's end: see
+ * handler.h and request.h.
+ */
 #include <ctype.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -151,7 +154,10 @@ const char *gn_content_type(const struct gn_request *r)
 	return content_type_text;
 }
 
-/* The quality that an Accept header gives a media type by its most specific range; -1 when none matches. */
+/*
+ * The quality that an Accept header gives a media type by its most specific range; -1 when none
+ * matches.
+ */
 static double accept_quality(const char *accept, const char *media)
 {
 	size_t kind = strcspn(media, "/") + 1, length = strlen(media);
@@ -197,7 +203,10 @@ json_t *gn_request_json(const struct gn_request *r)
 
 /* ---------------------------------------------------------------- the client ------------------------------------- */
 
-/* An end of the client's stream is taken for a hang-up, as other servers do: clients that still want the answer keep their side open. */
+/*
+ * An end of the client's stream is taken for a hang-up, as other servers do: clients that still
+ * want the answer keep their side open.
+ */
 bool gn_request_peer_closed(const struct gn_request *r, bool drained)
 {
 	const union MHD_ConnectionInfo *info =

@@ -162,7 +162,10 @@ bool gn_names_tag(const char *list, const char *etag);
 bool gn_not_modified(struct gn_request *r, const char *etag);
 
 /* route.c */
-/* Sets route, label and params. 0, or the problem's status (404, 405 with the Allow header added, 200: a static file). */
+/*
+ * Sets route, label and params. 0, or the problem's status (404, 405 with the Allow header added,
+ * 200: a static file).
+ */
 int gn_route_find(struct gn_request *r, const char *method);
 
 /* static_files.c */

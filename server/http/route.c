@@ -5,7 +5,10 @@
 
 static const char *const method_names[] = {"GET", "POST", "PATCH", "DELETE"};
 
-/* Matches the path against a pattern; {name} takes one segment that is not empty. Fills params without cutting the path yet. */
+/*
+ * Matches the path against a pattern; {name} takes one segment that is not empty. Fills params
+ * without cutting the path yet.
+ */
 static bool match(struct gn_request *r, const char *pattern, size_t lengths[GN_PARAMS_MAX])
 {
 	char *at = r->path;

@@ -33,8 +33,10 @@ static const struct gn_job *active_run(const struct gn_supervisor *s, const char
 
 /* ---------------------------------------------------------------- what runs share ------------- */
 
-/* The cuts where active runs of the sweep start, of those whose products have the same shapes as this
- * run's. Returns their number, or -1: out of memory. Caller frees. */
+/*
+ * The cuts where active runs of the sweep start, of those whose products have the same shapes as
+ * this run's. Returns their number, or -1: out of memory. Caller frees.
+ */
 static int cuts_of(int **out, const struct gn_supervisor *s, const struct gn_job *job)
 {
 	const json_t *micro = json_object_get(job->row.request, "micro_batch_size");

@@ -1,6 +1,6 @@
 /*
- * The configuration: see config.h. `table` is the only place where an option is described; a new option is a line there
- * and a member of struct gn_config.
+ * The configuration: see config.h. `table` is the only place where an option is described; a new
+ * option is a line there and a member of struct gn_config.
  */
 #include "server/service/config.h"
 

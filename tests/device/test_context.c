@@ -1,6 +1,7 @@
 /*
- * What a GPU's context does beside its operations: uploads that go on while work is queued, results that are fetched late, recorded work,
- * running out of memory, what it refuses to open, and that the same work gives the same bits.
+ * What a GPU's context does beside its operations: uploads that go on while work is queued, results
+ * that are fetched late, recorded work, running out of memory, what it refuses to open, and that
+ * the same work gives the same bits.
  *
  *   device_context DEVICE PRECISION
  */
@@ -52,7 +53,10 @@ static uint32_t pattern(uint32_t i, uint32_t round)
 	return (i + 1) * 2654435761U ^ round * 40503U;
 }
 
-/* More bytes than all pinned pieces hold, and the host's memory is written over as soon as each upload returns. */
+/*
+ * More bytes than all pinned pieces hold, and the host's memory is written over as soon as each
+ * upload returns.
+ */
 static void uploads_take_what_the_host_had(void **state)
 {
 	enum { WORDS = 17 << 20, ROUNDS = 2 };
@@ -77,7 +81,10 @@ static void uploads_take_what_the_host_had(void **state)
 	no_failure();
 }
 
-/* Small uploads to one address, each read by work queued behind it, more of them than the ring has pieces. */
+/*
+ * Small uploads to one address, each read by work queued behind it, more of them than the ring has
+ * pieces.
+ */
 static void uploads_keep_their_order(void **state)
 {
 	enum { COUNT = 100, BYTES = 64 };
@@ -245,7 +252,10 @@ static void what_is_taken_is_told(void **state)
 	assert_int_equal(after.memory_taken, before.memory_taken);
 }
 
-/* Two pieces of one arena, and an operation that runs over the end of the first. In a process of its own, which the finding ends. */
+/*
+ * Two pieces of one arena, and an operation that runs over the end of the first. In a process of
+ * its own, which the finding ends.
+ */
 static int run_over(void)
 {
 	struct gn_arena arena;
@@ -335,7 +345,10 @@ static void *random_mat(size_t n, uint32_t seed)
 	return mat;
 }
 
-/* Weight and norm gradients are sums over rows that many threads share: their bits are alike all the same. */
+/*
+ * Weight and norm gradients are sums over rows that many threads share: their bits are alike all
+ * the same.
+ */
 static void sums_repeat_to_the_bit(void **state)
 {
 	enum { M = 700, C = 72, FLOATS = C * C + 3 * C };
@@ -379,7 +392,10 @@ static float through(enum gn_activation activation, float value)
 	return got;
 }
 
-/* The exact GELU and its tanh form differ by 4.7e-4 at 2.25: which one it is shows. What is not a number stays visible. */
+/*
+ * The exact GELU and its tanh form differ by 4.7e-4 at 2.25: which one it is shows. What is not a
+ * number stays visible.
+ */
 static void activations_are_what_they_are_called(void **state)
 {
 	double x = 2.25, exact = x * 0.5 * erfc(-x / sqrt(2.0)),
@@ -410,8 +426,11 @@ static float activation_at(const char *memory, size_t i)
 	return value;
 }
 
-/* So many patches of so wide a model that they go in groups: each image comes out as it does alone, but for the rounding of
- * sums of three products, which a library may order by the size of the whole. */
+/*
+ * So many patches of so wide a model that they go in groups: each image comes out as it does alone,
+ * but for the rounding of sums of three products, which a library may order by the size of the
+ * whole.
+ */
 static void patches_in_groups(void **state)
 {
 	enum { B = 3, G = 20, P = 1, C = 4096, T = G * G, PIXELS = 3 * G * G };
@@ -420,7 +439,10 @@ static void patches_in_groups(void **state)
 	float *images = device_memory(B * PIXELS * sizeof *images), *pos = device_memory((size_t)T * C * sizeof *pos),
 	      *host = random_floats(B * PIXELS, 8);
 	void *w = random_mat((size_t)C * 3, 7);
-	/* cancellation loses up to a thousandth; tf32 rounds alike whatever the order, bf16 keeps 8 bits of the result */
+	/*
+	 * cancellation loses up to a thousandth; tf32 rounds alike whatever the order, bf16 keeps 8
+	 * bits of the result
+	 */
 	const float unit = be->act_bytes == sizeof(float) ? 1e-4F : 0x1p-7F;
 
 	(void)state;
@@ -468,7 +490,10 @@ static void many_shapes(void **state)
 
 /* ---------------------------------------------------------------- failures --------------------------------------- */
 
-/* A launch that cannot be: rows of no columns. The context keeps the call, the file and the line, and queues no records any more. */
+/*
+ * A launch that cannot be: rows of no columns. The context keeps the call, the file and the line,
+ * and queues no records any more.
+ */
 static void a_failure_says_where_and_stays(void **state)
 {
 	struct gn_device *other;
@@ -521,7 +546,10 @@ static void what_cannot_be_used_is_not_opened(void **state)
 	        "host runner has compute capability 7.0: 7.5 or later is needed");
 }
 
-/* Opens the device in a process of its own, because the host runner asks once how much memory it has, and looks for leaks at the end. */
+/*
+ * Opens the device in a process of its own, because the host runner asks once how much memory it
+ * has, and looks for leaks at the end.
+ */
 static void expect_too_little(const char *bytes)
 {
 	char command[512], line[512] = "";

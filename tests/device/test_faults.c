@@ -94,7 +94,10 @@ static int train(struct gn_device *device, char *folder, struct gn_error *err)
 	return gn_train(&result, &options, err);
 }
 
-/* What lies there is what lay there in the undisturbed run when one of its epochs, or the last, was done. */
+/*
+ * What lies there is what lay there in the undisturbed run when one of its epochs, or the last, was
+ * done.
+ */
 static void expect_result(const char *folder, const char *fault, bool finished)
 {
 	size_t size = 0;

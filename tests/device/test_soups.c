@@ -1,6 +1,7 @@
 /*
- * Soups whose averages are added up on a GPU's backend: in every precision the file is the CPU's, byte for byte; the memory is what was
- * planned; a GPU without memory fails the soup and leaves no file.
+ * Soups whose averages are added up on a GPU's backend: in every precision the file is the CPU's,
+ * byte for byte; the memory is what was planned; a GPU without memory fails the soup and leaves no
+ * file.
  *
  *   device_soups DEVICE PRECISION
  */
@@ -119,7 +120,10 @@ static void greedy(void **state)
 
 /* ---------------------------------------------------------------- many pieces ------------------------------------ */
 
-/* The base with one matrix of its own: two pieces and an odd rest, with zeros of both signs, large and tiny values. */
+/*
+ * The base with one matrix of its own: two pieces and an odd rest, with zeros of both signs, large
+ * and tiny values.
+ */
 static struct gn_model *tune_wide(const struct gn_model *base, int number)
 {
 	static const float factors[] = {1, -0.0F, 1e30F, 1e-42F, 0.3F};
@@ -176,7 +180,10 @@ static void assert_no_result(const char *folder)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
-/* With the GPU's memory taken by others the soup fails, says how much it wants, which is what was planned, and can be made again. */
+/*
+ * With the GPU's memory taken by others the soup fails, says how much it wants, which is what was
+ * planned, and can be made again.
+ */
 static void no_memory(void **state)
 {
 	struct gn_device_info info;

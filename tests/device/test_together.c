@@ -1,6 +1,7 @@
 /*
- * Models tuned from one base on a device with a memory of its own: the base's weights lie there once, blocks that all share are
- * computed once, and each model says to the last bit what it says alone.
+ * Models tuned from one base on a device with a memory of its own: the base's weights lie there
+ * once, blocks that all share are computed once, and each model says to the last bit what it says
+ * alone.
  *
  *   device_together DEVICE PRECISION
  */
@@ -23,7 +24,10 @@ static struct {
 	float *images;
 } rig;
 
-/* Another head, and from the second model on another fc2 in the fourth block: the first three are shared by all. */
+/*
+ * Another head, and from the second model on another fc2 in the fourth block: the first three are
+ * shared by all.
+ */
 static struct gn_model *tune(int number)
 {
 	const struct gn_layout *layout = &rig.base->layout;

@@ -47,7 +47,9 @@ static size_t size_of(const struct shim *s, enum kind kind)
 	return kind == ACT ? s->real->act_bytes : kind == MAT ? s->real->mat_bytes : sizeof(float);
 }
 
-/* Host floats in the device's type; whatever is given to an operation must be a value of that type. */
+/*
+ * Host floats in the device's type; whatever is given to an operation must be a value of that type.
+ */
 static void narrow(void *to, const float *from, size_t n)
 {
 	uint16_t *halves = to;
@@ -454,7 +456,10 @@ static void shim_pair_sums(struct gn_ctx *ctx, double *sums, const float *a, con
 	done(s);
 }
 
-/* Doubles are two floats each. An odd number of values stands off 16 bytes, so that both ways of loading them are seen. */
+/*
+ * Doubles are two floats each. An odd number of values stands off 16 bytes, so that both ways of
+ * loading them are seen.
+ */
 static enum kind any_place(size_t n)
 {
 	return n % 2 ? LOOSE : PLAIN;

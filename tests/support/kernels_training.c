@@ -292,7 +292,10 @@ static void run_soup_add(struct kt *t, const int *d)
 	}
 }
 
-/* Of one model the mean is that model, signs of zeros included; of several, the float next to the quotient. */
+/*
+ * Of one model the mean is that model, signs of zeros included; of several, the float next to the
+ * quotient.
+ */
 static void run_soup_mean(struct kt *t, const int *d)
 {
 	size_t n = (size_t)d[0];
@@ -341,7 +344,10 @@ static void run_memory(struct kt *t, const int *d)
 	t->backend->free(t->ctx, b, bytes);
 }
 
-/* n pictures of S x S pixels, odd areas among them, and more bytes than one piece of a GPU's pinned ring has. */
+/*
+ * n pictures of S x S pixels, odd areas among them, and more bytes than one piece of a GPU's pinned
+ * ring has.
+ */
 static const int picture_shapes[][8] = {{1, 1}, {3, 5}, {2, 16}, {3, 30}, {2, 2049}};
 
 static void run_upload_pixels(struct kt *t, const int *d)

@@ -1,5 +1,6 @@
 /*
- * Every operation of the CPU's backend table, with every set of kernels that this machine can run, on one thread and on three.
+ * Every operation of the CPU's backend table, with every set of kernels that this machine can run,
+ * on one thread and on three.
  *
  *   unit_kernels                         values and gradients
  *   unit_kernels test|grad|perf [OPERATION [SHAPE]]
@@ -135,7 +136,10 @@ static void products_do_not_depend_on_threads(void **state)
 	}
 }
 
-/* GELU over its whole range against erf in double: 2e-7 absolute, the error of erf itself in float32. */
+/*
+ * GELU over its whole range against erf in double: 2e-7 absolute, the error of erf itself in
+ * float32.
+ */
 static void gelu_is_the_exact_one(void **state)
 {
 	enum { N = 20001 };
@@ -188,7 +192,10 @@ static void what_is_not_a_number_stays_visible(void **state)
 	}
 }
 
-/* Memory that cannot be had is an error of the caller's, and one of sync() where an operation wanted it. */
+/*
+ * Memory that cannot be had is an error of the caller's, and one of sync() where an operation
+ * wanted it.
+ */
 static void memory_runs_out_politely(void **state)
 {
 	struct gn_ctx *ctx = open_cpu(&gn_kernels_plain, 2);

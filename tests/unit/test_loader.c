@@ -74,7 +74,10 @@ static struct gn_loader *loader_new(const struct fixture *f, enum gn_augment aug
 	return loader;
 }
 
-/* One epoch over f->order, gathered into out [IMAGES, PIXELS]; checks labels, samples and sizes of batches. */
+/*
+ * One epoch over f->order, gathered into out [IMAGES, PIXELS]; checks labels, samples and sizes of
+ * batches.
+ */
 static void run_epoch(const struct fixture *f, struct gn_loader *loader, int batch, int epoch, bool train, uint8_t *out)
 {
 	struct gn_error err = {0};

@@ -1,5 +1,7 @@
-/* Strategies and plans: the published parameter counts (docs/method.md, "Strategies"), patterns, the ideal costs (there,
- * "Costs"), and plans that refuse. */
+/*
+ * Strategies and plans: the published parameter counts (docs/method.md, "Strategies"), patterns,
+ * the ideal costs (there, "Costs"), and plans that refuse.
+ */
 #include "gonio.h"
 
 #include <math.h>
@@ -52,8 +54,10 @@ static struct gn_plan plan_of(const struct gn_arch *arch, const struct gn_run_co
 
 static void test_published_counts(void **state)
 {
-	/* docs/method.md, "Strategies": ViT-B/16 with 100 classes; thirds from one block's 7,087,872; norm and bias by
-	 * counting */
+	/*
+	 * docs/method.md, "Strategies": ViT-B/16 with 100 classes; thirds from one block's
+	 * 7,087,872; norm and bias by counting
+	 */
 	static const struct {
 		enum gn_strategy_kind kind;
 		size_t tuned;
@@ -81,8 +85,10 @@ static void test_published_counts(void **state)
 	}
 }
 
-/* FAPFT in docs/method.md, "Strategies": seven layers of each group, whichever they are; with its norm a layer is what
- * one would write in patterns. */
+/*
+ * FAPFT in docs/method.md, "Strategies": seven layers of each group, whichever they are; with its
+ * norm a layer is what one would write in patterns.
+ */
 static void test_seven_and_seven_layers(void **state)
 {
 	static const char *const patterns[] = {"blocks.{0..6}.attn", "blocks.{0..6}.norm1", "blocks.{5..11}.mlp",
@@ -133,8 +139,10 @@ static void test_layers_that_are_not_there(void **state)
 
 static void test_small_dinov2_counts(void **state)
 {
-	/* docs/method.md, "Reference run": ViT-S/14 at 112 px, 28 classes, layer scale. Attention and FFN tune their
-	 * layer scale too: 12 x 384 more */
+	/*
+	 * docs/method.md, "Reference run": ViT-S/14 at 112 px, 28 classes, layer scale. Attention
+	 * and FFN tune their layer scale too: 12 x 384 more
+	 */
 	struct gn_arch arch = {.image_size = 518,
 	                       .patch_size = 14,
 	                       .dim = 384,
@@ -194,7 +202,10 @@ static void test_ideal_units(void **state)
 	}
 }
 
-/* Forward products of a ViT, counted by hand; the last block's projection and FFN run on one row an image. */
+/*
+ * Forward products of a ViT, counted by hand; the last block's projection and FFN run on one row an
+ * image.
+ */
 static void test_flops(void **state)
 {
 	double T = 197, C = 768, block = 2 * T * 12 * C * C + 4 * T * T * C;
@@ -212,13 +223,19 @@ static void test_flops(void **state)
 	config = defaults(GN_FULL);
 	config.batch_size = 10;
 	plan = plan_of(&vit_b16, &config, 100);
-	/* backward: twice every product (dX of the patches is not needed), five products of attention for two */
+	/*
+	 * backward: twice every product (dX of the patches is not needed), five products of
+	 * attention for two
+	 */
 	double backward = 11 * (2 * 2 * T * 12 * C * C + 10 * T * T * C) + 2 * (2 * T * 3 * C * C + 2 * 9 * C * C) +
 	                  d_attention + patch + 2 * head;
 	assert_true(fabs(plan.flops_per_step / (10 * (forward + backward)) - 1) < 1e-12);
 }
 
-/* Where the head reads the mean of all tokens, nothing is left out: the count of a pass is the formula. */
+/*
+ * Where the head reads the mean of all tokens, nothing is left out: the count of a pass is the
+ * formula.
+ */
 static void test_forward_flops(void **state)
 {
 	struct gn_arch arch = vit_b16;

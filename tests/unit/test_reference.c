@@ -1,5 +1,7 @@
-/* The products that rates are compared with, by a library or by plain loops, against a referee in double; and
- * the rate of the device's own products. */
+/*
+ * The products that rates are compared with, by a library or by plain loops, against a referee in
+ * double; and the rate of the device's own products.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -53,13 +53,13 @@ enum gn_cuda_slot {
 
 /* account.cu: the device's memory. */
 struct gn_cuda_account {
-	void *library, *device; /* NVML's; library NULL: the account is kept without it */
+	void *library, *device;    /* NVML's; library NULL: the account is kept without it */
 	unsigned long long before; /* bytes in use when it was opened */
 };
 
-struct gn_cuda_products; /* products.cu: what was chosen for each shape of product */
-struct gn_cuda_transfer; /* transfer.cu: pinned buffers and the copy stream */
-struct gn_cuda_records;  /* record.cu: captured graphs */
+struct gn_cuda_products;  /* products.cu: what was chosen for each shape of product */
+struct gn_cuda_transfer;  /* transfer.cu: pinned buffers and the copy stream */
+struct gn_cuda_records;   /* record.cu: captured graphs */
 struct gn_cuda_downloads; /* download.cu; NULL: none yet */
 
 struct gn_ctx {
@@ -80,8 +80,8 @@ struct gn_ctx {
 	char *scratch_block;
 	void *scratch[GN_SCRATCH_COUNT];
 	size_t scratch_bytes[GN_SCRATCH_COUNT];
-	bool synchronous; /* GONIO_CUDA_SYNC=1: every call waits, so that a failure names the kernel that failed */
-	bool marks; /* GONIO_CUDA_NVTX=1 */
+	bool synchronous;      /* GONIO_CUDA_SYNC=1: every call waits, so that a failure names the kernel that failed */
+	bool marks;            /* GONIO_CUDA_NVTX=1 */
 	struct gn_error error; /* the first failure */
 };
 
@@ -194,9 +194,9 @@ struct gn_product {
 	bool out_float;
 	const void *add; /* out = product + add; of out's type, may be out. NULL: nothing */
 	enum gn_finish finish;
-	const void *bias;  /* [cols], of out's type */
-	void *aux;         /* [rows, cols] of gn_act */
-	float *sums;       /* [rows], where finish says so: only with float out */
+	const void *bias; /* [cols], of out's type */
+	void *aux;        /* [rows, cols] of gn_act */
+	float *sums;      /* [rows], where finish says so: only with float out */
 };
 
 /*
@@ -250,9 +250,9 @@ template <typename act>
 void gn_cuda_layernorm(struct gn_ctx *ctx, gn_act *out, const gn_act *x, const float *w, const float *b, float eps,
                        int M, int C);
 template <typename act>
-void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed,
-                                const gn_act *add, const gn_act *dout, const gn_act *x, const float *w, const float *b,
-                                float eps, int M, int C);
+void gn_cuda_layernorm_backward(struct gn_ctx *ctx, gn_act *dx, float *dw, float *db, gn_act *normed, const gn_act *add,
+                                const gn_act *dout, const gn_act *x, const float *w, const float *b, float eps, int M,
+                                int C);
 template <typename act>
 void gn_cuda_scale_backward(struct gn_ctx *ctx, gn_act *dbranch, float *dgamma, const gn_act *dout,
                             const gn_act *branch, const float *gamma, int M, int C);

@@ -5,7 +5,8 @@
  *
  *   GN_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
  *       a template with commas stands in parentheses: (kernel<64, true>)
- *   GN_SHARED_BYTES(name);                                                unsigned char name[], 16-byte aligned
+ *   GN_SHARED_BYTES(name);
+ *       unsigned char name[], 16-byte aligned
  *
  * And what a sub-allocator tells the host runner about the pieces of one allocation, so that a run
  * over the end of a piece is seen:

@@ -7,8 +7,8 @@
  * of ours: all other activations, their gradients, and layer scale. A kernel adds the bias too
  * where the library has no algorithm with it.
  *
- * In bf16 a bias is bf16, as the library reads it and as PyTorch's autocast rounds it; that of logits
- * is float32. z = x w^T + bias is rounded to bf16 before the activation, as there.
+ * In bf16 a bias is bf16, as the library reads it and as PyTorch's autocast rounds it; that of
+ * logits is float32. z = x w^T + bias is rounded to bf16 before the activation, as there.
  *
  * The kernels are bound by bytes: two to four streams of M x N elements in 16-byte accesses. A step
  * of a large batch spends most of their time in activate_kernel, whose threads have two accesses a

@@ -12,8 +12,10 @@
 struct gn_bench_row {
 	char section[24], name[72], unit[16];
 	double value, reference; /* reference: NAN if there is none */
-	/* Of a GPU's seconds: the operations and bytes that the work needs at least, else NAN.
-	 * reference is then the floor: the seconds that these need at the ceilings of the same run. */
+	/*
+	 * Of a GPU's seconds: the operations and bytes that the work needs at least, else NAN.
+	 * reference is then the floor: the seconds that these need at the ceilings of the same run.
+	 */
 	double flops, bytes;
 };
 enum { GN_BENCH_BATCH_MAX = 256 };

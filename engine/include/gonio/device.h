@@ -60,9 +60,11 @@ int gn_infer_run(struct gn_infer *infer, const float *images, int batch, float *
  * on the device. */
 int gn_infer_run_pixels(struct gn_infer *infer, const uint8_t *pixels, const float *levels, int batch, float *logits,
                         struct gn_error *err);
-/* gn_infer_run for several models on one device with one image size. logits[i] is [B, K of model i];
- * its bits are the same as when the model runs alone. Blocks that all models share are computed
- * once. */
+/*
+ * gn_infer_run for several models on one device with one image size. logits[i] is [B, K of model
+ * i]; its bits are the same as when the model runs alone. Blocks that all models share are computed
+ * once.
+ */
 int gn_infer_run_many(struct gn_infer *const *infers, int count, const float *images, int batch, float *const *logits,
                       struct gn_error *err);
 /* Memory beyond the mapped weights: of this model alone, and of all models on the device

@@ -1,9 +1,10 @@
 /*
  * The host runner seen from a test: what it found, and how it is set up.
  *
- * A finding is a mistake of the program that runs on it: a kernel's or the host code's. Findings are printed to stderr and kept; each
- * also becomes a CUDA error that stays (as a fault on a GPU does), so that a test that knows nothing of the runner fails too. When the
- * process ends with findings that nobody took, or with leaks, its exit status is 86.
+ * A finding is a mistake of the program that runs on it: a kernel's or the host code's. Findings
+ * are printed to stderr and kept; each also becomes a CUDA error that stays (as a fault on a GPU
+ * does), so that a test that knows nothing of the runner fails too. When the process ends with
+ * findings that nobody took, or with leaks, its exit status is 86.
  *
  * Environment, read at the first call where it does not say otherwise:
  *   GONIO_CUDA_HOST_DEVICES     how many devices there are (1)
@@ -43,13 +44,22 @@ struct gn_host_finding {
 	char text[400];
 };
 
-/* Findings since the last take, oldest first; they count as taken and the stuck error goes away. Returns how many there were. */
+/*
+ * Findings since the last take, oldest first; they count as taken and the stuck error goes away.
+ * Returns how many there were.
+ */
 size_t gn_host_take_findings(struct gn_host_finding *out, size_t room);
 /* While quiet, findings are kept but not printed. For tests that expect them. */
 void gn_host_quiet(bool quiet);
-/* Reports everything still allocated or open as findings; returns how many. What happens at the end of the process. */
+/*
+ * Reports everything still allocated or open as findings; returns how many. What happens at the end
+ * of the process.
+ */
 size_t gn_host_find_leaks();
-/* Whether loads and stores of device code are checked in this program, or only what calls and barriers show. */
+/*
+ * Whether loads and stores of device code are checked in this program, or only what calls and
+ * barriers show.
+ */
 bool gn_host_is_checked();
 
 struct gn_host_statistics {

@@ -1,4 +1,6 @@
-/* The part of NVTX that the backend uses. Ranges go to GONIO_CUDA_HOST_RANGES: runner/ranges.cpp. */
+/*
+ * The part of NVTX that the backend uses. Ranges go to GONIO_CUDA_HOST_RANGES: runner/ranges.cpp.
+ */
 #ifndef GN_HOST_NVTOOLSEXT_H
 #define GN_HOST_NVTOOLSEXT_H
 
