@@ -90,7 +90,7 @@ static int row_exists(struct gn_conn *conn, enum gn_kind kind, const char *id, s
 	if (!stmt)
 		return -1;
 	gn_db_bind_text(stmt, 1, id);
-	if (kind >= GN_KIND_RUN)
+	if (kind >= GN_KIND_RUN && kind < GN_KIND_COUNT)
 		gn_db_bind_text(stmt, 2, gn_kinds[kind].word);
 	return gn_db_step(conn, stmt, err);
 }

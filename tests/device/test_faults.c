@@ -217,7 +217,7 @@ static void fail_in_the_middle(struct gn_error *err)
 	setenv(FAULT, "kernel:2", 1);
 	be->take(device->ctx, memory, memory + 2048, 0, 1, B, T, C);
 	be->pool(device->ctx, memory + 1024, memory + 2048, 0, T, B, T, C);
-	be->soup_mean(device->ctx, (float *)memory, (double *)(memory + 2048), 2, C);
+	be->soup_mean(device->ctx, (float *)(void *)memory, (double *)(void *)(memory + 2048), 2, C);
 	assert_int_equal(be->sync(device->ctx, err), -1);
 	be->free(device->ctx, memory, 4096);
 	gn_device_close(device);

@@ -115,7 +115,7 @@ static char *property(const char *schema, const char *name)
 	return at ? strndup(at, strcspn(at, "\n")) : NULL;
 }
 
-static void assert_says(const char *line, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void assert_says(const char *line, const char *format, ...)
 {
 	char wanted[256];
 	va_list args;
