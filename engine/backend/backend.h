@@ -195,9 +195,10 @@ struct gn_backend {
 	 * and dx, but not both, may be pre itself (in place). */
 	void (*linear_dx)(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const gn_mat *w, const gn_act *pre,
 	                  enum gn_activation activation, gn_act *act_out, int M, int N, int K);
-	/* dw[N,K] += dout[M,N]^T x[M,K]; db[N] += column sums of dout. Either may be NULL. */
-	void (*linear_dw)(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
-	                  int K);
+	/* dw[N,K] = dout[M,N]^T x[M,K], or += that with add; db[N] += column sums of dout. Either
+	 * may be NULL. */
+	void (*linear_dw)(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add,
+	                  int M, int N, int K);
 
 	/* ---- attention ---- */
 	/* qkv [B,T,3,H,D] -> out[B,Q,H,D] = softmax(q k^T / sqrt(D)) v with the first Q tokens of

@@ -89,8 +89,8 @@ static void do_qkv_dx(struct gn_rig *r)
 
 static void run_dw(struct gn_rig *r, enum gn_rig_buffer dout, enum gn_rig_buffer x, int N, int K)
 {
-	r->be->linear_dw(r->ctx, gn_rig_at(r, GN_RIG_GRADIENT), r->d_vector, gn_rig_at(r, dout), gn_rig_at(r, x), r->M,
-	                 N, K);
+	r->be->linear_dw(r->ctx, gn_rig_at(r, GN_RIG_GRADIENT), r->d_vector, gn_rig_at(r, dout), gn_rig_at(r, x), false,
+	                 r->M, N, K);
 }
 
 static void do_fc2_dw(struct gn_rig *r)
@@ -260,14 +260,14 @@ static int report_pass(struct gn_rig *r, const struct gn_bench_ceilings *most, s
 	    {"fc2 input gradient alone", do_fc2_dx_plain, 8 * MC * C, 5 * MC + 4 * CC, 0, false},
 	    {"fc2 input gradient, GELU", do_fc2_dx, 8 * MC * C, 9 * MC + 4 * CC, 0, false},
 	    {"fc2 input gradient, GELU and its output", do_fc2_dx_act, 8 * MC * C, 13 * MC + 4 * CC, 0, false},
-	    {"fc2 weight gradient", do_fc2_dw, 8 * MC * C, 5 * MC, 8 * CC, false},
-	    {"fc1 weight gradient", do_fc1_dw, 8 * MC * C, 5 * MC, 8 * CC, false},
+	    {"fc2 weight gradient", do_fc2_dw, 8 * MC * C, 5 * MC, 4 * CC, false},
+	    {"fc1 weight gradient", do_fc1_dw, 8 * MC * C, 5 * MC, 4 * CC, false},
 	    {"fc1 input gradient", do_fc1_dx, 8 * MC * C, 5 * MC + 4 * CC, 0, false},
 	    {"layer norm backward", do_layernorm_backward, 0, 5 * MC, 0, false},
-	    {"proj weight gradient", do_proj_dw, 2 * MC * C, 2 * MC, 2 * CC, false},
+	    {"proj weight gradient", do_proj_dw, 2 * MC * C, 2 * MC, CC, false},
 	    {"proj input gradient", do_proj_dx, 2 * MC * C, 2 * MC + CC, 0, false},
 	    {"attention backward", do_attention_backward, 2.5 * scores, 8 * MC, (double)r->M * H, false},
-	    {"qkv weight gradient", do_qkv_dw, 6 * MC * C, 4 * MC, 6 * CC, false},
+	    {"qkv weight gradient", do_qkv_dw, 6 * MC * C, 4 * MC, 3 * CC, false},
 	    {"qkv input gradient", do_qkv_dx, 6 * MC * C, 4 * MC + 3 * CC, 0, false},
 	    {"embedding backward", do_embed_backward, 2 * pixels * C, MC, pixels + 2 * CC + 2.0 * T * C, false},
 	};

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-/* Keys of recorded work: 1 .. micro-batch size for that many images. */
+/* Keys of recorded work: 2 n for the first micro-batch of a step with n images, 2 n + 1 for another. */
 enum { KEY_OPTIMISER = 0 };
 
 static const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
@@ -20,9 +20,9 @@ void gn_trainer_upload(struct gn_trainer *t, struct gn_pass *pass, const uint8_t
 	t->backend->upload_pixels(t->ctx, gn_pass_input(pass), images, t->levels[0], n, t->tuning.arch.image_size);
 }
 
-/* One micro-batch: adds its share of the gradients, and its losses. */
+/* One micro-batch: adds its share of the gradients, and its losses. add: see gn_vit_backward. */
 static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples,
-                        int n)
+                        bool add, int n)
 {
 	const struct gn_backend *be = t->backend;
 	struct gn_pass *p = t->pass;
@@ -34,7 +34,7 @@ static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32
 		gn_trainer_upload(t, p, images, n);
 	be->upload(t->ctx, t->device_labels, labels, (size_t)n * sizeof *labels);
 	gn_mark(be, t->ctx, NULL);
-	if (!be->record_begin(t->ctx, (uint64_t)n))
+	if (!be->record_begin(t->ctx, 2 * (uint64_t)n + add))
 		return;
 	gn_mark(be, t->ctx, "forward");
 	gn_vit_forward(p, &t->weights, n, true);
@@ -44,7 +44,7 @@ static void micro_batch(struct gn_trainer *t, const uint8_t *images, const int32
 	                  t->device_class_weights, (float)t->config.label_smoothing, n, t->tuning.arch.classes);
 	gn_mark(be, t->ctx, NULL);
 	gn_mark(be, t->ctx, "backward");
-	gn_vit_backward(p, &t->weights, &t->grads, n);
+	gn_vit_backward(p, &t->weights, &t->grads, add, n);
 	gn_mark(be, t->ctx, NULL);
 	be->record_end(t->ctx);
 }
@@ -98,12 +98,12 @@ int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *
 
 	gn_assert(t->queued_count <= GN_TRAINER_LAG);
 	upload_numbers(t, &step, index + 1);
-	t->backend->zero(t->ctx, t->g, t->tuned_floats * sizeof *t->g);
+	t->backend->zero(t->ctx, t->g + t->set_floats, (t->tuned_floats - t->set_floats) * sizeof *t->g);
 	for (int at = 0; at < n; at += t->pass->batch) {
 		int part = n - at < t->pass->batch ? n - at : t->pass->batch;
 
 		micro_batch(t, images ? images + (size_t)at * image : NULL, labels + at, samples ? samples + at : NULL,
-		            part);
+		            at > 0, part);
 		if (gn_train_stopped(t))
 			return gn_fail(err, GN_CANCELLED, "", "stopped at step %lld", (long long)index);
 	}

@@ -71,6 +71,8 @@ struct gn_trainer {
 	/* of each of the four buffers below; tensors are padded to 128 bytes */
 	size_t tuned_floats;
 	float *w, *g, *m, *v; /* device; v is NULL for SGD */
+	/* the first floats of g: gradients that a step's first micro-batch sets (gn_role_is_set) */
+	size_t set_floats;
 	/* [layout.count] weights that passes read; device, or the mapped model if that is the
 	 * same */
 	void **tensors;

@@ -125,7 +125,6 @@ static void *take_read(struct gn_trainer *t, int index)
 static void place_tuned(struct gn_trainer *t, int index, size_t offset)
 {
 	t->values[index] = t->w ? t->w + offset : NULL;
-	t->gradients[index] = t->g ? t->g + offset : NULL;
 	t->tensors[index] = has_mat(t, index) ? take_read(t, index) : t->values[index];
 }
 
@@ -150,6 +149,25 @@ static void place_angle_base(struct gn_trainer *t)
 		    gn_arena_take(&t->memory, gn_tuning_angle_floats(&t->tuning, place), sizeof(float));
 }
 
+/* In g those that are set come first, so that the others are cleared in one piece. */
+static void place_gradients(struct gn_trainer *t)
+{
+	size_t offset = 0;
+
+	for (int set = 1; set >= 0; set--) {
+		for (int i = 0; i < t->tuning.layout.count; i++) {
+			const struct gn_tensor *tensor = &t->tuning.layout.tensors[i];
+
+			if (!t->tuning.tuned[i] || gn_role_is_set(tensor->role) != (set == 1))
+				continue;
+			t->gradients[i] = t->g ? t->g + offset : NULL;
+			offset += gn_tuned_span(tensor);
+		}
+		if (set)
+			t->set_floats = offset;
+	}
+}
+
 void gn_weights_place(struct gn_trainer *t)
 {
 	size_t offset = 0;
@@ -167,6 +185,7 @@ void gn_weights_place(struct gn_trainer *t)
 		place_tuned(t, i, offset);
 		offset += gn_tuned_span(&t->tuning.layout.tensors[i]);
 	}
+	place_gradients(t);
 	if (!t->backend->unified)
 		place_angle_base(t);
 }
@@ -203,7 +222,7 @@ static int list_tuned(struct gn_trainer *t, struct gn_error *err)
 		if (t->tuning.tuned[i])
 			list[count++] = (struct gn_opt_tensor){
 			    .weight = t->w + at,
-			    .grad = t->g + at,
+			    .grad = t->gradients[i],
 			    .m = t->m + at,
 			    .v = t->v ? t->v + at : NULL,
 			    .mat = has_mat(t, i) ? t->tensors[i] : NULL,

@@ -93,7 +93,7 @@ static int count_pass(struct gn_count *out, const struct draft *d, int images, i
 	                err))
 		goto done;
 	gn_vit_forward(pass, &weights, images, true);
-	gn_vit_backward(pass, &weights, &gradients, images);
+	gn_vit_backward(pass, &weights, &gradients, false, images);
 	*out = gn_count_of(ctx);
 	result = 0;
 done:
@@ -106,13 +106,13 @@ done:
 	return result;
 }
 
-/* Bytes that the optimiser's norm, clearing and step read and write for each tuned number: weight,
- * gradient and moments. */
+/* Bytes that the optimiser's norm and step read and write for each tuned number: weight, gradient
+ * and moments. */
 static double optimizer_bytes(const struct gn_plan *plan, const struct draft *d)
 {
 	int moments = d->config->optimizer == GN_ADAMW ? 2 : 1;
 
-	return (double)plan->tuned_parameters * (sizeof(float) * (2 + 3 + 2 * moments) +
+	return (double)plan->tuned_parameters * (sizeof(float) * (2 + 2 + 2 * moments) +
 	                                         (d->backend->mat_bytes == sizeof(float) ? 0 : d->backend->mat_bytes));
 }
 
@@ -120,6 +120,7 @@ static int count_step(double *flops, double *bytes, const struct gn_plan *plan, 
                       struct gn_error *err)
 {
 	int micro = plan->micro_batch_size, batch = d->config->batch_size, rest = batch % micro, times = batch / micro;
+	int more = times + (rest > 0) - 1; /* micro-batches that read the gradients to which they add */
 	struct gn_count whole = {0}, part = {0};
 
 	if (count_pass(&whole, d, micro, from, err) || (rest && count_pass(&part, d, rest, from, err)))
@@ -127,7 +128,8 @@ static int count_step(double *flops, double *bytes, const struct gn_plan *plan, 
 	*flops = whole.flops * times + part.flops;
 	*bytes = (whole.acts * times + part.acts) * (double)d->backend->act_bytes +
 	         (whole.mats * times + part.mats) * (double)d->backend->mat_bytes +
-	         (whole.floats * times + part.floats) * sizeof(float) + optimizer_bytes(plan, d);
+	         (whole.floats * times + part.floats + (double)more * (double)plan->tuned_parameters) * sizeof(float) +
+	         optimizer_bytes(plan, d);
 	return 0;
 }
 

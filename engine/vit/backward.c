@@ -18,7 +18,7 @@ static void heads_backward(struct gn_pass *p, void *const *t, void *const *g, in
 			feature = p->feature;
 		}
 		be->linear_dw(p->ctx, g[h ? GN_HEAD_DIST_W : GN_HEAD_W], g[h ? GN_HEAD_DIST_B : GN_HEAD_B], p->d_logits,
-		              feature, B, s->K, s->C);
+		              feature, p->add, B, s->K, s->C);
 		if (!p->plan->d_norm)
 			continue;
 		be->linear_dx(p->ctx, d_feature, p->d_logits, w, NULL, s->arch.activation, NULL, B, s->K, s->C);
@@ -75,7 +75,7 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 		be->linear_dx(p->ctx, p->wide, d_out, t[GN_FC2_W], p->pre[i], s->arch.activation,
 		              g[GN_FC2_W] ? p->pre[i] : NULL, M, s->C, s->mlp);
 	if (g[GN_FC2_W] || g[GN_FC2_B])
-		be->linear_dw(p->ctx, g[GN_FC2_W], g[GN_FC2_B], d_out, p->pre[i], M, s->C, s->mlp);
+		be->linear_dw(p->ctx, g[GN_FC2_W], g[GN_FC2_B], d_out, p->pre[i], p->add, M, s->C, s->mlp);
 	if (n->d_norm2) {
 		be->linear_dx(p->ctx, p->d_norm, p->wide, t[GN_FC1_W], NULL, s->arch.activation, NULL, M, s->mlp, s->C);
 		be->layernorm_backward(p->ctx, n->d_mid ? p->d : NULL, g[GN_NORM2_W], g[GN_NORM2_B], normed, p->d,
@@ -84,7 +84,7 @@ static void ffn_backward(struct gn_pass *p, void *const *t, void *const *g, int 
 		be->layernorm(p->ctx, normed, p->mid[i], t[GN_NORM2_W], t[GN_NORM2_B], s->arch.norm_eps, M, s->C);
 	}
 	if (g[GN_FC1_W] || g[GN_FC1_B])
-		be->linear_dw(p->ctx, g[GN_FC1_W], g[GN_FC1_B], p->wide, p->normed, M, s->mlp, s->C);
+		be->linear_dw(p->ctx, g[GN_FC1_W], g[GN_FC1_B], p->wide, p->normed, p->add, M, s->mlp, s->C);
 }
 
 /*
@@ -122,7 +122,7 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 	const gn_act *d_out = branch_gradient(p, t[GN_LS1], g[GN_LS1], p->proj_out[i], n->d_proj_out, B * Q);
 
 	if (g[GN_PROJ_W] || g[GN_PROJ_B])
-		be->linear_dw(p->ctx, g[GN_PROJ_W], g[GN_PROJ_B], d_out, p->attn[i], B * Q, s->C, s->C);
+		be->linear_dw(p->ctx, g[GN_PROJ_W], g[GN_PROJ_B], d_out, p->attn[i], p->add, B * Q, s->C, s->C);
 	if (!n->d_qkv)
 		return;
 	be->linear_dx(p->ctx, p->d_norm, d_out, t[GN_PROJ_W], NULL, s->arch.activation, NULL, B * Q, s->C, s->C);
@@ -133,7 +133,7 @@ static void attention_branch_backward(struct gn_pass *p, void *const *t, void *c
 	else if (normed)
 		be->layernorm(p->ctx, normed, p->x[i], t[GN_NORM1_W], t[GN_NORM1_B], s->arch.norm_eps, M, s->C);
 	if (g[GN_QKV_W] || g[GN_QKV_B])
-		be->linear_dw(p->ctx, g[GN_QKV_W], g[GN_QKV_B], p->wide, p->normed, M, 3 * s->C, s->C);
+		be->linear_dw(p->ctx, g[GN_QKV_W], g[GN_QKV_B], p->wide, p->normed, p->add, M, 3 * s->C, s->C);
 }
 
 static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, int B)
@@ -161,12 +161,13 @@ static void embed_backward(struct gn_pass *p, void *const *t, void *const *g, in
 	                   p->images, B, s->grid, a->patch_size, s->C);
 }
 
-void gn_vit_backward(struct gn_pass *p, const struct gn_bind *w, const struct gn_bind *g, int B)
+void gn_vit_backward(struct gn_pass *p, const struct gn_bind *w, const struct gn_bind *g, bool add, int B)
 {
 	const struct gn_gradplan *plan = p->plan;
 
 	gn_assert(plan && B <= p->batch && p->to == p->shape.L + 2 &&
 	          p->from <= plan->frozen_blocks + (plan->frozen_features ? 1 : 0));
+	p->add = add;
 	heads_backward(p, w->outside, g->outside, B);
 	if (plan->d_norm)
 		final_norm_backward(p, w->outside, g->outside, B);

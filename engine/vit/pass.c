@@ -64,6 +64,12 @@ bool gn_role_is_mat(enum gn_role role)
 	}
 }
 
+bool gn_role_is_set(enum gn_role role)
+{
+	return role == GN_QKV_W || role == GN_PROJ_W || role == GN_FC1_W || role == GN_FC2_W || role == GN_HEAD_W ||
+	       role == GN_HEAD_DIST_W;
+}
+
 void gn_vit_shape_init(struct gn_vit_shape *s, const struct gn_arch *a)
 {
 	*s = (struct gn_vit_shape){.arch = *a,

@@ -37,6 +37,9 @@ struct gn_vit_shape {
 int gn_vit_check(const struct gn_backend *backend, const struct gn_arch *arch, struct gn_error *err);
 /* Whether products read the tensors of this role, as gn_mat. */
 bool gn_role_is_mat(enum gn_role role);
+/* Whether one product gives the whole gradient of a tensor of this role, so that it can be set
+ * instead of added to. */
+bool gn_role_is_set(enum gn_role role);
 void gn_vit_shape_init(struct gn_vit_shape *shape, const struct gn_arch *arch);
 /* Floats per image of the content of a cut; cut 0 has only the images. */
 size_t gn_cut_floats(const struct gn_vit_shape *shape, int cut);
@@ -64,6 +67,7 @@ struct gn_pass {
 	gn_act *normed, *wide, *stream; /* scratch [B, T, C], [B, T, max(3C, mlp)], [B, T, C] */
 	gn_act *pooled, *features;      /* before and after the final norm, [B, features, C] */
 	gn_act *d, *d_branch, *d_norm;  /* gradients [B, T, C] */
+	bool add;                       /* of gn_vit_backward */
 	gn_act *d_features;             /* [B, features, C] */
 	gn_act *feature, *d_feature;    /* [B, C]: one of the two features of each image */
 	float *logits, *losses, *half;  /* [B, K], [B], [K] */
@@ -92,8 +96,10 @@ void gn_vit_forward(struct gn_pass *pass, const struct gn_bind *weights, int B, 
  * images for cut 0, else pass->x[from]. */
 void gn_vit_forward_between(struct gn_pass *pass, const struct gn_bind *weights, int B, int from, int to, bool keep);
 /* Call it after a forward pass with keep, and with d_logits [B, K] set. Adds each gradient in the
- * plan to `gradients`. With a distillation head, both heads read the same d_logits, which the
+ * plan to `gradients`; without add it sets those for which gn_role_is_set is true, whatever they
+ * held. With a distillation head, both heads read the same d_logits, which the
  * caller has halved. */
-void gn_vit_backward(struct gn_pass *pass, const struct gn_bind *weights, const struct gn_bind *gradients, int B);
+void gn_vit_backward(struct gn_pass *pass, const struct gn_bind *weights, const struct gn_bind *gradients, bool add,
+                     int B);
 
 #endif

@@ -137,7 +137,7 @@ enum { ROWS = 5, COLS = 16 };
 
 static void add_once(const struct adding *a)
 {
-	be->linear_dw(ctx, NULL, a->sum, a->dout, NULL, ROWS, COLS, 8);
+	be->linear_dw(ctx, NULL, a->sum, a->dout, NULL, true, ROWS, COLS, 8);
 }
 
 /* How often the caller had to queue it itself. */
@@ -362,7 +362,7 @@ static void sums_repeat_to_the_bit(void **state)
 	for (int round = 0; round < 2; round++) {
 		float *sums = device_memory(FLOATS * sizeof *sums), *db = sums + (ptrdiff_t)C * C;
 
-		be->linear_dw(ctx, sums, db, dout, x, M, C, C);
+		be->linear_dw(ctx, sums, db, dout, x, true, M, C, C);
 		be->layernorm_backward(ctx, NULL, db + C, db + 2 * C, NULL, NULL, dout, x, w, NULL, 1e-6F, M, C);
 		be->download(ctx, got[round], sums, sizeof got[round]);
 		be->free(ctx, sums, FLOATS * sizeof *sums);

@@ -219,7 +219,7 @@ void trial_backward(struct trial *t)
 	if (t->model->arch.dist_head)
 		halve_d_logits(t);
 	t->backend->zero(t->device->ctx, t->on.gradients, t->model->layout.floats * sizeof(float));
-	gn_vit_backward(t->pass, &t->bound_weights, &t->bound_gradients, t->batch);
+	gn_vit_backward(t->pass, &t->bound_weights, &t->bound_gradients, true, t->batch);
 }
 
 void trial_pull(struct trial *t)

@@ -178,12 +178,12 @@ static void shim_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, c
 	done(s);
 }
 
-static void shim_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
-                           int K)
+static void shim_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add,
+                           int M, int N, int K)
 {
 	struct shim *s = shim_of(ctx);
 	s->real->linear_dw(s->ctx, out(s, dw, mul(N, K), PLAIN), out(s, db, (size_t)N, PLAIN),
-	                   in(s, dout, mul(M, N), ACT), in(s, x, mul(M, K), ACT), M, N, K);
+	                   in(s, dout, mul(M, N), ACT), in(s, x, mul(M, K), ACT), add, M, N, K);
 	done(s);
 }
 

@@ -182,8 +182,10 @@ static void run_linear_dx(struct kt *t, const int *d)
 
 /* ---------------------------------------------------------------- weight gradient ------------- */
 
-static const int dw_shapes[][8] = {{1, 1, 1, 3},      {61, 53, 77, 3},   {61, 53, 77, 1},  {61, 53, 77, 2},
-                                   {1100, 30, 40, 3}, {197, 10, 192, 3}, {513, 96, 64, 3}, {4100, 7, 9, 3}};
+/* M, N, K, and what is asked for: 1 dw, 2 db, 4 dw is set and not added to */
+static const int dw_shapes[][8] = {{61, 53, 77, 7},   {4100, 7, 9, 5},  {512, 256, 320, 7}, {1, 1, 1, 3},
+                                   {61, 53, 77, 3},   {61, 53, 77, 1},  {61, 53, 77, 2},    {1100, 30, 40, 3},
+                                   {197, 10, 192, 3}, {513, 96, 64, 3}, {4100, 7, 9, 3}};
 static const int dw_fast[][8] = {{3152, 3072, 768, 3}, {3152, 768, 768, 3}, {3152, 576, 192, 3}};
 
 static void run_linear_dw(struct kt *t, const int *d)
@@ -192,11 +194,11 @@ static void run_linear_dw(struct kt *t, const int *d)
 	size_t n = (size_t)N * (size_t)K;
 	float *dout = kt_input(t, (size_t)M * (size_t)N, 1), *x = kt_input(t, (size_t)M * (size_t)K, 1);
 	float *dw = parts & 1 ? kt_input(t, n, 1) : NULL, *db = parts & 2 ? kt_input(t, (size_t)N, 1) : NULL;
-	double *want = dw ? kt_widen(t, dw, n) : kt_doubles(t, n), *sizes = kt_doubles(t, n);
+	double *want = dw && !(parts & 4) ? kt_widen(t, dw, n) : kt_doubles(t, n), *sizes = kt_doubles(t, n);
 	double *sums = db ? kt_widen(t, db, (size_t)N) : kt_doubles(t, (size_t)N),
 	       *sum_sizes = kt_doubles(t, (size_t)N);
 	KT_RUN(t, 2.0 * M * N * K, 4.0 * ((double)M * N + (double)M * K + 2 * (double)n))
-	t->backend->linear_dw(t->ctx, dw, db, dout, x, M, N, K);
+	t->backend->linear_dw(t->ctx, dw, db, dout, x, !(parts & 4), M, N, K);
 	if (t->mode == KT_PERF)
 		return;
 	for (int i = 0; i < M; i++)

@@ -134,7 +134,7 @@ static void gradients(struct net *n)
 	forward(n, true);
 	gn_backend_cpu.cross_entropy(n->ctx, n->pass->losses, n->pass->d_logits, &step, n->pass->logits, n->labels,
 	                             NULL, 0, BATCH, n->arch.classes);
-	gn_vit_backward(n->pass, &n->bind, &n->gradient_bind, BATCH);
+	gn_vit_backward(n->pass, &n->bind, &n->gradient_bind, true, BATCH);
 }
 
 /* The slope of the loss along a direction in one tensor. The step moves the loss by about 1e-2,
@@ -337,7 +337,7 @@ static void test_from_the_prefix(void **state)
 	gn_vit_forward(rest, &n.bind, BATCH, true);
 	gn_backend_cpu.cross_entropy(n.ctx, rest->losses, rest->d_logits, &step, rest->logits, n.labels, NULL, 0, BATCH,
 	                             n.arch.classes);
-	gn_vit_backward(rest, &n.bind, &n.gradient_bind, BATCH);
+	gn_vit_backward(rest, &n.bind, &n.gradient_bind, true, BATCH);
 	assert_memory_equal(want, n.gradients, n.layout.floats * sizeof(float));
 	gn_pass_free(prefix);
 	free(want);

@@ -128,7 +128,7 @@ static void products_do_not_depend_on_threads(void **state)
 			int at = threads > 1;
 			memset(dw[at], 0, sizeof dw[at]);
 			gn_backend_cpu.linear(ctx, out[at], x, w, &e, M, N, K);
-			gn_backend_cpu.linear_dw(ctx, dw[at], NULL, out[at], x, M, N, K);
+			gn_backend_cpu.linear_dw(ctx, dw[at], NULL, out[at], x, true, M, N, K);
 			gn_backend_cpu.close(ctx);
 			assert_memory_equal(out[0], out[at], sizeof out[0]);
 			assert_memory_equal(dw[0], dw[at], sizeof dw[0]);

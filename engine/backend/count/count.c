@@ -125,10 +125,10 @@ static void count_linear_dx(struct gn_ctx *ctx, gn_act *dx UNUSED, const gn_act 
 }
 
 static void count_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout UNUSED, const gn_act *x UNUSED,
-                            int M, int N, int K)
+                            bool adds, int M, int N, int K)
 {
 	add(ctx, dw ? product(M, N, K) : 0, times(M, N) + (dw ? times(M, K) : 0), 0,
-	    (dw ? 2 * times(N, K) : 0) + (db ? 2.0 * N : 0));
+	    (dw ? (1 + adds) * times(N, K) : 0) + (db ? 2.0 * N : 0));
 }
 
 /* ---------------------------------------------------------------- attention ------------------- */

@@ -74,6 +74,6 @@ void gn_cpu_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *d
 		if (dw)
 			patch_rows(ctx, rows, images + b * patches * width, G, P);
 		if (dw || dbias)
-			gn_cpu_linear_dw(ctx, dw, dbias, patch_tokens, rows, patches, C, width);
+			gn_cpu_linear_dw(ctx, dw, dbias, patch_tokens, rows, true, patches, C, width);
 	}
 }

@@ -235,8 +235,8 @@ static void pack_columns(const struct gn_kernels *k, float *packed, float *db, c
 }
 
 /* By slabs of DEPTH rows: both operands are packed by all threads, then multiplied by all. */
-void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
-                      int K)
+void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add, int M,
+                      int N, int K)
 {
 	const struct gn_kernels *k = ctx->kernels;
 	int depth = M < DEPTH ? M : DEPTH;
@@ -247,10 +247,11 @@ void gn_cpu_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *do
 	atomic_int next[2] = {0, 0};
 #pragma omp parallel num_threads(ctx->threads)
 	{
-		struct gn_gemm g = {.out = dw, .a = packed + right, .b = packed, .ld = K, .finish = GN_FINISH_ADD};
+		struct gn_gemm g = {.out = dw, .a = packed + right, .b = packed, .ld = K};
 		int at = 0;
 		for (ptrdiff_t m = 0; m < M; m += depth, at = 1 - at) {
 			g.K = M - m < depth ? (int)(M - m) : depth;
+			g.finish = m == 0 && !add ? GN_FINISH_SET : GN_FINISH_ADD;
 			if (dw)
 				pack_share(k, packed, (const float *)x + m * K, K, false, g.K, 0, K);
 			pack_columns(k, packed + right, db, (const float *)dout + m * N, g.K, N);

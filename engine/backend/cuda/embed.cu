@@ -273,7 +273,7 @@ void gn_cuda_embed_backward(struct gn_ctx *ctx, float *dw, float *dbias, float *
 		if (dw)
 			lay_out(ctx, &r, images, &s, first, rows);
 		gather<act>(ctx, tokens, (const act *)dhidden, &s, first, rows);
-		gn_cuda_weight_gradient<act>(ctx, dw, dbias, tokens, r.data, r.ld, rows, C, 3 * P * P);
+		gn_cuda_weight_gradient<act>(ctx, dw, dbias, tokens, r.data, r.ld, true, rows, C, 3 * P * P);
 	}
 }
 

@@ -366,7 +366,7 @@ static bool sums_in_epilogue(const struct gn_ctx *ctx, int N, int K)
 
 template <typename act>
 void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act *dout, const act *x, size_t x_ld,
-                             int M, int N, int K)
+                             bool add, int M, int N, int K)
 {
 	struct gn_product p = {};
 	p.rows = N;
@@ -377,7 +377,7 @@ void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act
 	p.out = dw;
 	p.ld = (size_t)K;
 	p.out_float = true;
-	p.add = dw;
+	p.add = add ? dw : NULL;
 	if (dw && db && sums_in_epilogue(ctx, N, K)) {
 		p.finish = GN_FINISH_ROW_SUMS;
 		p.sums = (float *)ctx->scratch[GN_SCRATCH_BIAS];
@@ -395,10 +395,10 @@ void gn_cuda_weight_gradient(struct gn_ctx *ctx, float *dw, float *db, const act
 }
 
 template <typename act>
-void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, int M, int N,
-                       int K)
+void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add,
+                       int M, int N, int K)
 {
-	gn_cuda_weight_gradient<act>(ctx, dw, db, (const act *)dout, (const act *)x, (size_t)K, M, N, K);
+	gn_cuda_weight_gradient<act>(ctx, dw, db, (const act *)dout, (const act *)x, (size_t)K, add, M, N, K);
 }
 
 #define INSTANCES(act)                                                                                                 \
@@ -407,8 +407,8 @@ void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *d
 	template void gn_cuda_linear_dx<act>(struct gn_ctx *, gn_act *, const gn_act *, const gn_mat *,                \
 	                                     const gn_act *, enum gn_activation, gn_act *, int, int, int);             \
 	template void gn_cuda_weight_gradient<act>(struct gn_ctx *, float *, float *, const act *, const act *,        \
-	                                           size_t, int, int, int);                                             \
-	template void gn_cuda_linear_dw<act>(struct gn_ctx *, float *, float *, const gn_act *, const gn_act *, int,   \
-	                                     int, int);
+	                                           size_t, bool, int, int, int);                                       \
+	template void gn_cuda_linear_dw<act>(struct gn_ctx *, float *, float *, const gn_act *, const gn_act *, bool,  \
+	                                     int, int, int);
 INSTANCES(float)
 INSTANCES(__nv_bfloat16)

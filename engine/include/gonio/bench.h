@@ -32,7 +32,7 @@ int gn_bench(const struct gn_bench_options *options, struct gn_error *err);
 /* The library whose rates a CPU's rows are compared with: "oneDNN", "OpenBLAS", or NULL if none was
  * built in. Rows that need its rate are then left out. */
 const char *gn_bench_reference(void);
-/* The rate of a CPU device's own float32 product of 2048 cubed, in FLOP/s, measured for about
+/* The rate of a CPU device's own float32 product of 512 cubed, in FLOP/s, measured for about
  * `seconds` / 4. GN_UNSUPPORTED: not a CPU. */
 int gn_bench_product_rate(double *rate, struct gn_device *device, double seconds, struct gn_error *err);
 
