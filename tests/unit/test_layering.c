@@ -272,8 +272,9 @@ static void read_object(struct symbols *symbols, const char *source)
 		read++;
 		if (!starts_with(name, "gn_"))
 			continue;
-		symbols->list = realloc(symbols->list, (size_t)(symbols->count + 1) * sizeof *symbols->list);
-		assert_non_null(symbols->list);
+		void *grown = realloc(symbols->list, (size_t)(symbols->count + 1) * sizeof *symbols->list);
+		assert_non_null(grown);
+		symbols->list = grown;
 		struct symbol *symbol = &symbols->list[symbols->count++];
 		snprintf(symbol->name, sizeof symbol->name, "%s", name);
 		snprintf(symbol->file, sizeof symbol->file, "%s", source);
