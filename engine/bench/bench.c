@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool gn_bench_wants(const struct gn_bench_options *options, const char *section, const char *name)
@@ -18,6 +19,19 @@ bool gn_bench_wants(const struct gn_bench_options *options, const char *section,
 		return true;
 	snprintf(full, sizeof full, "%s/%s", section, name);
 	return strstr(full, options->only) != NULL;
+}
+
+static int compare_double(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double gn_bench_median(double *seconds, int n)
+{
+	qsort(seconds, (size_t)n, sizeof *seconds, compare_double);
+	return seconds[n / 2];
 }
 
 static void give_row(const struct gn_bench_options *options, struct gn_bench_row *row, const char *section,

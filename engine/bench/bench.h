@@ -9,6 +9,8 @@
 
 /* Whether the user asked for this figure. */
 bool gn_bench_wants(const struct gn_bench_options *options, const char *section, const char *name);
+/* The median of n > 0 seconds. Sorts them. */
+double gn_bench_median(double *seconds, int n);
 /* reference: NAN where there is none. */
 void gn_bench_row(const struct gn_bench_options *options, const char *section, const char *name, const char *unit,
                   double value, double reference);

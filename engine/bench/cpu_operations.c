@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backend/cpu/cpu.h"
 #include "bench/bench.h"
@@ -40,33 +39,19 @@ struct rig {
 
 typedef void action(struct rig *r);
 
-static int compare_double(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double clock_seconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Median seconds of a call, after one that is not counted. */
 static double time_action(struct rig *r, action *act)
 {
 	double times[MOST], from;
 	int n = 0;
 	act(r);
-	from = clock_seconds();
+	from = gn_clock();
 	do {
-		double start = clock_seconds();
+		double start = gn_clock();
 		act(r);
-		times[n++] = clock_seconds() - start;
-	} while (n < MOST && (n < 3 || clock_seconds() - from < r->options->seconds / 4));
-	qsort(times, (size_t)n, sizeof times[0], compare_double);
-	return times[n / 2];
+		times[n++] = gn_clock() - start;
+	} while (n < MOST && (n < 3 || gn_clock() - from < r->options->seconds / 4));
+	return gn_bench_median(times, n);
 }
 
 static void figure(struct rig *r, const char *what, action *act, double flops, double bytes)

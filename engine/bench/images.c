@@ -13,7 +13,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define WIDTH   348
 #define HEIGHT  464
@@ -27,14 +26,6 @@ struct bench {
 	struct gn_image photo;
 	uint8_t small[TALL * SIDE * 3];
 };
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /*
  * Waves of many lengths under a little noise compress as a photograph does, to about 2 bits a
@@ -93,12 +84,12 @@ static int measure(const struct gn_bench_options *options, struct bench *b, cons
 		return 0;
 	if (work(b, err)) /* warm */
 		return -1;
-	start = seconds_now();
+	start = gn_clock();
 	do {
 		if (work(b, err))
 			return -1;
 		done++;
-		spent = seconds_now() - start;
+		spent = gn_clock() - start;
 	} while (spent < options->seconds);
 	gn_bench_row(options, SECTION, name, "images/s", (double)done / spent, NAN);
 	return 0;
@@ -142,8 +133,8 @@ static int drain(double *rate, struct gn_loader *loader, double budget, struct g
 		if (start > 0)
 			done += n;
 		else
-			start = seconds_now();
-		spent = seconds_now() - start;
+			start = gn_clock();
+		spent = gn_clock() - start;
 	} while (done == 0 || spent < budget);
 	*rate = (double)done / spent;
 	return 0;

@@ -125,13 +125,6 @@ static void reset_peak(void)
 	close(fd);
 }
 
-static int compare_double(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Queues steps as a run does, and waits for all their results. */
 static int queue_steps(struct gn_trainer *t, const uint8_t *images, const int32_t *labels, const int32_t *samples,
                        int steps, struct gn_error *err)
@@ -185,8 +178,7 @@ static int time_steps(double *seconds, struct gn_trainer *t, const uint8_t *imag
 			return -1;
 		times[n++] = gn_clock() - start;
 	} while (n < MOST && (n < 3 || gn_clock() - from < budget));
-	qsort(times, (size_t)n, sizeof times[0], compare_double);
-	*seconds = times[n / 2];
+	*seconds = gn_bench_median(times, n);
 	return 0;
 }
 
@@ -379,8 +371,7 @@ static int time_inference(double *seconds, struct gn_device *device, const struc
 			goto done;
 		times[n++] = gn_clock() - start;
 	} while (n < MOST && (n < 3 || gn_clock() - from < budget));
-	qsort(times, (size_t)n, sizeof times[0], compare_double);
-	*seconds = times[n / 2];
+	*seconds = gn_bench_median(times, n);
 	result = 0;
 done:
 	gn_infer_free(infer);

@@ -230,14 +230,12 @@ static void record_end_cpu(struct gn_ctx *ctx)
 
 static void clock_start_cpu(struct gn_ctx *ctx)
 {
-	clock_gettime(CLOCK_MONOTONIC, &ctx->clock);
+	ctx->clock = gn_clock();
 }
 
 static double clock_stop_cpu(struct gn_ctx *ctx)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - ctx->clock.tv_sec) + 1e-9 * (double)(now.tv_nsec - ctx->clock.tv_nsec);
+	return gn_clock() - ctx->clock;
 }
 
 const struct gn_backend gn_backend_cpu = {

@@ -9,7 +9,6 @@
 #ifndef GN_CPU_H
 #define GN_CPU_H
 
-#include <time.h>
 
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
@@ -26,7 +25,7 @@ struct gn_ctx {
 	const struct gn_kernels *kernels;
 	struct gn_error error; /* the first failure since the last sync */
 	unsigned char fetched[GN_FETCH_SLOTS][GN_FETCH_BYTES];
-	struct timespec clock;
+	double clock; /* of gn_clock, when clock_start was called */
 	struct {
 		float *memory;
 		size_t floats;
