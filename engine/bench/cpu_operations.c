@@ -15,8 +15,10 @@
 #include "base/files.h"
 
 enum { TOKENS = 197, GRID = 14, PATCH = 16, BATCH = 16, CLASSES = 1000, MOST = 300 };
-/* Sides of the products of cubes: the reference library's, and the device's own, which a request waits
- * for, in builds for a sanitizer too. */
+/*
+ * Sides of the products of cubes: the reference library's, and the device's own, which a request
+ * waits for, in builds for a sanitizer too.
+ */
 enum { CUBE = 2048, OWN_CUBE = 512 };
 
 /* One network's buffers; C wide, up to M = BATCH * TOKENS rows. */

@@ -10,7 +10,10 @@
 
 #include <math.h>
 
-/* Keys of recorded work: 2 n for the first micro-batch of a step with n images, 2 n + 1 for another. */
+/*
+ * Keys of recorded work: 2 n for the first micro-batch of a step with n images, 2 n + 1 for
+ * another.
+ */
 enum { KEY_OPTIMISER = 0 };
 
 static const struct gn_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};

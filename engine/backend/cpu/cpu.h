@@ -9,7 +9,6 @@
 #ifndef GN_CPU_H
 #define GN_CPU_H
 
-
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 

@@ -238,8 +238,8 @@ template <typename act>
 void gn_cuda_linear_dx(struct gn_ctx *ctx, gn_act *dx, const gn_act *dout, const gn_mat *w, const gn_act *pre,
                        enum gn_activation activation, gn_act *act_out, int M, int N, int K);
 template <typename act>
-void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add,
-                       int M, int N, int K);
+void gn_cuda_linear_dw(struct gn_ctx *ctx, float *dw, float *db, const gn_act *dout, const gn_act *x, bool add, int M,
+                       int N, int K);
 template <typename act>
 void gn_cuda_attention(struct gn_ctx *ctx, gn_act *out, float *lse, const gn_act *qkv, int B, int T, int Q, int H,
                        int D);
