@@ -8,39 +8,10 @@
 #include "base/random.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_EVENT_SECONDS 0.05 /* small models take thousands of steps a second; nobody reads that many */
-
-bool gn_train_stopped(const struct gn_trainer *t)
-{
-	return t->options->stop && *t->options->stop;
-}
-
-/* ---------------------------------------------------------------- events ----------------------------------------- */
-
-static void emit(struct gn_trainer *t, struct gn_event *event)
-{
-	event->step = t->progress.step;
-	event->steps = t->plan.steps;
-	event->epochs = t->config.epochs;
-	if (t->options->on_event)
-		t->options->on_event(t->options->user, event);
-}
-
-void gn_train_log(struct gn_trainer *t, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	emit(t, &(struct gn_event){.kind = GN_EVENT_LOG, .epoch = t->progress.epoch, .text = text});
-}
+/* ---------------------------------------------------------------- steps ----------------------- */
 
 /* Adds the time since the last call to the run's clocks. */
 static void account(struct gn_trainer *t)
@@ -51,25 +22,6 @@ static void account(struct gn_trainer *t)
 	t->progress.epoch_seconds += now - t->started;
 	t->attempt_seconds += now - t->started;
 	t->started = now;
-}
-
-static void emit_step(struct gn_trainer *t, const struct gn_step *step)
-{
-	bool last = t->progress.epoch_steps == t->plan.steps_per_epoch;
-	double rate;
-
-	if (!last && t->started - t->last_step_event < STEP_EVENT_SECONDS)
-		return;
-	t->last_step_event = t->started;
-	rate = (double)t->attempt_images / t->attempt_seconds;
-	emit(t, &(struct gn_event){.kind = GN_EVENT_STEP,
-	                           .epoch = t->progress.epoch + 1,
-	                           .loss = step->loss,
-	                           .lr = step->lr,
-	                           .grad_norm = step->grad_norm,
-	                           .images_per_second = rate,
-	                           .eta_seconds = (double)(t->plan.steps - t->progress.step) *
-	                                          (double)t->config.batch_size / rate});
 }
 
 /* Takes the results of queued steps, until at most `most` are queued, and reports them. */
@@ -84,7 +36,7 @@ static int collect_steps(struct gn_trainer *t, int most, struct gn_error *err)
 		t->attempt_images += step.images;
 		t->progress.loss_sum += step.loss * step.images;
 		account(t);
-		emit_step(t, &step);
+		gn_train_report_step(t, &step);
 	}
 	return got;
 }
@@ -94,7 +46,7 @@ static int save_checkpoint(struct gn_trainer *t, struct gn_error *err)
 {
 	if (collect_steps(t, 0, err) || gn_resume_save(t, err))
 		return -1;
-	emit(t, &(struct gn_event){.kind = GN_EVENT_CHECKPOINT, .epoch = t->progress.epoch + 1});
+	gn_train_emit(t, &(struct gn_event){.kind = GN_EVENT_CHECKPOINT, .epoch = t->progress.epoch + 1});
 	return 0;
 }
 
@@ -171,7 +123,8 @@ static int emit_angles(struct gn_trainer *t, struct gn_error *err)
 
 	if (gn_weights_angles(&angles, t, err))
 		return -1;
-	emit(t, &(struct gn_event){.kind = GN_EVENT_ANGLES, .epoch = t->progress.epoch + 1, .angles = &angles});
+	gn_train_emit(t,
+	              &(struct gn_event){.kind = GN_EVENT_ANGLES, .epoch = t->progress.epoch + 1, .angles = &angles});
 	gn_angles_release(&angles);
 	return 0;
 }
@@ -226,13 +179,13 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 	if (evaluate && (gn_evaluate(&evaluation, t, err) || judge_epoch(t, &evaluation, err)))
 		return -1;
 	account(t);
-	emit(t, &(struct gn_event){.kind = GN_EVENT_EPOCH,
-	                           .epoch = p->epoch + 1,
-	                           .train_loss = p->last_train_loss,
-	                           .val_loss = evaluation.loss,
-	                           .val_accuracy = evaluation.accuracy,
-	                           .val_macro_f1 = evaluation.macro_f1,
-	                           .seconds = p->epoch_seconds});
+	gn_train_emit(t, &(struct gn_event){.kind = GN_EVENT_EPOCH,
+	                                    .epoch = p->epoch + 1,
+	                                    .train_loss = p->last_train_loss,
+	                                    .val_loss = evaluation.loss,
+	                                    .val_accuracy = evaluation.accuracy,
+	                                    .val_macro_f1 = evaluation.macro_f1,
+	                                    .seconds = p->epoch_seconds});
 	if (emit_angles(t, err))
 		return -1;
 	p->epoch++;
@@ -243,33 +196,6 @@ static int run_epoch(struct gn_trainer *t, struct gn_error *err)
 }
 
 /* ---------------------------------------------------------------- the run ---------------------------------------- */
-
-uint64_t gn_peak_memory(void)
-{
-	FILE *f = fopen("/proc/self/status", "r");
-	char line[256];
-	unsigned long long kib = 0;
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * 1024;
-}
-
-static void start_event(struct gn_trainer *t, bool resumed)
-{
-	char text[160];
-
-	if (resumed)
-		snprintf(text, sizeof text, "going on from step %lld of %lld", (long long)t->progress.step,
-		         (long long)t->plan.steps);
-	else
-		snprintf(text, sizeof text, "%lld steps, micro-batches of %d", (long long)t->plan.steps,
-		         t->plan.micro_batch_size);
-	emit(t, &(struct gn_event){.kind = GN_EVENT_START, .epoch = t->progress.epoch, .text = text});
-}
 
 static int open_loader(struct gn_trainer *t, struct gn_error *err)
 {
@@ -284,7 +210,7 @@ static int run(struct gn_trainer *t, struct gn_error *err)
 
 	if (gn_trainer_init(t, err) || open_loader(t, err) || gn_resume_load(t, &resumed, err))
 		return -1;
-	start_event(t, resumed);
+	gn_train_report_start(t, resumed);
 	t->started = t->last_checkpoint = gn_clock();
 	if (gn_prefix_fill(t, err) || gn_trainer_open_pass(t, err))
 		return -1;

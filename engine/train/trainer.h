@@ -3,11 +3,12 @@
  *   setup.c      the network and its buffers
  *   weights.c    the tuned tensors' buffers and the table of all tensors
  *   schedule.c   learning rates
- *   prefix.c     the frozen prefix's outputs, kept
+ *   prefix.c     the frozen prefix's outputs, kept; prefix_rows.c computes them
  *   shared.c     the same, shared with other runs
- *   evaluate.c   validation
+ *   validate.c   validation
  *   resume.c     checkpoint.bin
  *   step.c       one optimiser step
+ *   report.c     events, the log, and stopping
  *   train.c      the loop
  * All data belongs to the thread that called gn_train; the loader's threads use only their own.
  */
@@ -124,8 +125,6 @@ int gn_trainer_step(struct gn_trainer *t, const uint8_t *images, const int32_t *
  * that is not a number. */
 int gn_trainer_collect(struct gn_step *out, struct gn_trainer *t, int most, struct gn_error *err);
 
-void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* In this order: makes the host tables; places the tensors in t->memory; fills the tuned tensors
  * from the model (new head, resized position embedding), and the frozen ones if the device has its
  * own memory; binds all tensors. */
@@ -164,6 +163,12 @@ int gn_evaluate(struct gn_evaluation *out, struct gn_trainer *t, struct gn_error
 
 /* Whether the caller has requested the run to stop. */
 bool gn_train_stopped(const struct gn_trainer *t);
+/* Sends an event with the run's step and its totals. */
+void gn_train_emit(struct gn_trainer *t, struct gn_event *event);
+void gn_train_log(struct gn_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The event of a step that was collected; a fast run reports only some of its steps. */
+void gn_train_report_step(struct gn_trainer *t, const struct gn_step *step);
+void gn_train_report_start(struct gn_trainer *t, bool resumed);
 
 int gn_resume_save(struct gn_trainer *t, struct gn_error *err);
 /* Sets *found; changes nothing if there is no checkpoint. */
