@@ -10,7 +10,7 @@
 
 struct gn_archive_source {
 	/* these three as in gn_ingest_options */
-	ssize_t (*read)(void *user, void *buffer, size_t size);
+	gn_bytes_read *read;
 	bool (*gone)(void *user);
 	void *user;
 	struct gn_archive_budget budget;
