@@ -4,16 +4,15 @@
  * Dao, arXiv 2307.08691). Only out and lse are written.
  *
  * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): a warp keeps 16 queries, or, for
- * widths up to 64 where more than 64 queries are asked for, 32: then each fragment of keys and
- * values is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries
- * a warp. Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120,
- * none of it spilled, and blocks that fit a multiprocessor of 100 KiB:
+ * widths up to 32 where more than 64 queries are asked for, 32: then each fragment of keys and values
+ * is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries a warp.
+ * Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of
+ * it spilled, and blocks that fit a multiprocessor of 100 KiB:
  *   16 queries a warp, width 32: 110-128 / 20480, 4   64: 128 / 18432, 4   80: 128 / 22528, 4
  *                            96: 153-163 / 26624, 3  128: 191-203 / 34816, 2
- *   32 queries a warp, width 32: 146-154 / 10240, 3   64: 200-212 / 18432, 2
- * An H200 took 110 us for 128 images of 197 tokens and 12 heads of width 64 with 16 queries a warp
- * and 144 instructions for 16 x 16 scores: 139 TFLOP/s, with 48 % of the issue slots used. With 32
- * queries a warp these are 97 instructions; that form has not been measured yet.
+ *   32 queries a warp, width 32: 146-154 / 10240, 3
+ * An H200 took 109 us for 128 images of 197 tokens and 12 heads of width 64: 140 TFLOP/s. With 32
+ * queries a warp it took 118 us at 2 blocks a multiprocessor, and 100 us at 3, which spills.
  *
  * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks
  * or more on 100 KiB. Bound by the float32 units and by reading operands from shared memory: 6
@@ -169,8 +168,6 @@ static void forward_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_b
 		run_mma<32, 2>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 32)
 		run_mma<32, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
-	else if (D <= 64 && many)
-		run_mma<64, 2>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 64)
 		run_mma<64, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 80)
