@@ -3,16 +3,15 @@
  * maximum and sum per query (online softmax: Milakov and Gimelshein, arXiv 1805.02867; tiled as in
  * Dao, arXiv 2307.08691). Only out and lse are written.
  *
- * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): a warp keeps 16 queries, or, for
- * widths up to 32 where more than 64 queries are asked for, 32: then each fragment of keys and values
- * is read once for two products. Keys pass by 32 at a time, 64 for width 32 with 16 queries a warp.
- * Registers a thread / bytes of shared memory a block, by ptxas 13.0 for sm_80, 90 and 120, none of
- * it spilled, and blocks that fit a multiprocessor of 100 KiB:
- *   16 queries a warp, width 32: 110-128 / 20480, 4   64: 128 / 18432, 4   80: 128 / 22528, 4
- *                            96: 153-163 / 26624, 3  128: 191-203 / 34816, 2
- *   32 queries a warp, width 32: 146-154 / 10240, 3
+ * Tensor cores (bfloat16, sm_80 and later, D a multiple of 8): 64 queries a block, 16 a warp; keys
+ * pass by 64 at a time for width 32, else 32. Registers a thread / bytes of shared memory a block,
+ * by ptxas 13.0 for sm_80, 90 and 120, none of it spilled, and blocks that fit a multiprocessor of
+ * 100 KiB:
+ *   width 32: 110-128 / 20480, 4   64: 128 / 18432, 4       80: 128 / 22528, 4
+ *         96: 153-163 / 26624, 3  128: 191-203 / 34816, 2
  * An H200 took 109 us for 128 images of 197 tokens and 12 heads of width 64: 140 TFLOP/s. With 32
- * queries a warp it took 118 us at 2 blocks a multiprocessor, and 100 us at 3, which spills.
+ * queries a warp, which read each fragment of keys and values once for two products, it took 118 us
+ * at 2 blocks a multiprocessor, and 100 us at 3, which spilled.
  *
  * Float32: 32 queries a block, 32 keys at a time; at most 168 registers and 38400 bytes, 2 blocks
  * or more on 100 KiB. Bound by the float32 units and by reading operands from shared memory: 6
@@ -58,65 +57,56 @@ __device__ __forceinline__ void softmax_mma(float (&s)[BN / 8][4], float (&o)[DP
 }
 
 /*
- * One warp's M times 16 queries against one tile of `keys` keys and values. Where keys are missing
- * the tile is zeros: working on them costs less than branches between the products.
+ * One warp's 16 queries against one tile of `keys` keys and values. Where keys are missing the tile
+ * is zeros: working on them costs less than branches between the products.
  */
-template <int BN, int DP, int M>
-__device__ __forceinline__ void step_mma(float (&o)[M][DP / 8][4], float (&max)[M][2], float (&sum)[M][2],
-                                         const uint32_t (&q)[M][DP / 16][4], const gn_bf16 *k, const gn_bf16 *v,
-                                         int keys, float c)
+template <int BN, int DP>
+__device__ __forceinline__ void step_mma(float (&o)[DP / 8][4], float (&max)[2], float (&sum)[2],
+                                         const uint32_t (&q)[DP / 16][4], const gn_bf16 *k, const gn_bf16 *v, int keys,
+                                         float c)
 {
-	float s[M][BN / 8][4] = {};
+	float s[BN / 8][4] = {};
 
-	gn_mma_scores<DP, M, BN>(s, q, gn_at_columns<DP>(k));
+	gn_mma_scores<DP, BN>(s, q, gn_at_columns<DP>(k));
 	if (keys < BN)
 #pragma unroll
-		for (int i = 0; i < M * BN / 2; i++) { /* of each score: fragment of rows, of columns, element */
-			int m = i / (BN / 2), n = i / 4 % (BN / 8), e = i % 4;
-			if (8 * n + gn_lane() % 4 * 2 + e % 2 >= keys)
-				s[m][n][e] = -INFINITY;
-		}
-#pragma unroll
-	for (int m = 0; m < M; m++)
-		softmax_mma<BN, DP>(s[m], o[m], max[m], sum[m], c);
-	gn_mma_mix<DP, M, BN>(o, s, gn_at_rows<DP>(v));
+		for (int i = 0; i < BN / 2; i++) /* of each score: fragment of columns, element */
+			if (i / 4 * 8 + gn_lane() % 4 * 2 + i % 2 >= keys)
+				s[i / 4][i % 4] = -INFINITY;
+	softmax_mma<BN, DP>(s, o, max, sum, c);
+	gn_mma_mix<DP, BN>(o, s, gn_at_rows<DP>(v));
 }
 
 /* Blocks that a multiprocessor has room for: as many as go without spills, and into 100 KiB. */
-template <int DP, int M> constexpr int mma_blocks = M > 1 ? 2 : DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
+template <int DP> constexpr int mma_blocks = DP <= 80 ? 4 : DP <= 96 ? 3 : 2;
 
-template <int DP, int M>
-static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP, M>)
+template <int DP>
+static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP>)
     attention_mma(gn_bf16 *out, float *lse, const gn_bf16 *qkv, int T, int Q, int H, int D, float scale)
 {
 #if GN_HAS_SM80
-	constexpr int BN = M > 1 ? 32 : gn_stream_rows<DP>, tile = BN * gn_pitch<DP>, R = M * GN_MMA_ROWS;
-	static_assert(R * gn_pitch<DP> <= 4 * tile, "the queries pass through the tiles");
+	constexpr int BN = gn_stream_rows<DP>, tile = BN * gn_pitch<DP>;
+	static_assert(GN_MMA_ROWS * gn_pitch<DP> <= 4 * tile, "the queries pass through the tiles");
 	__shared__ uint4 room[4 * tile / 8]; /* two stages of keys and values */
-	gn_bf16 *tiles = (gn_bf16 *)(void *)room, *own = tiles + 16 * M * gn_warp() * gn_pitch<DP>;
-	struct gn_head_tile at = gn_tile_place(0, Q, R, T, Q, H, D);
+	gn_bf16 *tiles = (gn_bf16 *)(void *)room, *own = tiles + 16 * gn_warp() * gn_pitch<DP>;
+	struct gn_head_tile at = gn_tile_place(0, Q, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *keys = qkv + at.q + at.out_stride; /* of the next tile; values stand out_stride behind them */
-	int row = at.row + 16 * M * gn_warp(), rows = Q - row; /* this warp's; none where rows <= 0 */
+	int row = at.row + 16 * gn_warp(), rows = Q - row; /* this warp's; none where rows <= 0 */
 	float c = scale * GN_LOG2E;
-	uint32_t q[M][DP / 16][4];
+	uint32_t q[DP / 16][4];
 
-	gn_tile_load<DP, R>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
+	gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
-#pragma unroll
-	for (int m = 0; m < M; m++)
-		gn_fragments<DP>(q[m], own + 16 * m * gn_pitch<DP>);
+	gn_fragments<DP>(q, own);
 	__syncthreads();
 	gn_tile_load<DP, BN>(tiles, keys, at.stride, T, D);
 	gn_tile_load<DP, BN>(tiles + tile, keys + at.out_stride, at.stride, T, D);
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 
-	float o[M][DP / 8][4] = {}, max[M][2], sum[M][2] = {};
-#pragma unroll
-	for (int m = 0; m < M; m++)
-		max[m][0] = max[m][1] = -INFINITY;
+	float o[DP / 8][4] = {}, max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
 	for (int j = 0, stage = 0; j < T; j += BN, stage ^= 1) {
 		__syncthreads(); /* this stage is filled, the other one read */
 		if (j + BN < T) {
@@ -127,7 +117,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP, M>
 		}
 		gn_cp_async_commit();
 		if (rows > 0)
-			step_mma<BN, DP, M>(o, max, sum, q, tiles + stage * 2 * tile, tiles + (stage * 2 + 1) * tile,
+			step_mma<BN, DP>(o, max, sum, q, tiles + stage * 2 * tile, tiles + (stage * 2 + 1) * tile,
 			                 T - j, c);
 		gn_cp_async_wait<0>();
 	}
@@ -135,47 +125,40 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, mma_blocks<DP, M>
 	if (rows <= 0)
 		return;
 #pragma unroll
-	for (int m = 0; m < M; m++) {
-#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			int r = 16 * m + gn_lane() / 4 + 8 * half;
-			sum[m][half] = gn_lanes_sum<4>(sum[m][half]);
-			if (lse && gn_lane() % 4 == 0 && r < rows)
-				lse[gn_rows(at.head, Q) + row + r] = scale * max[m][half] + logf(sum[m][half]);
-		}
-		gn_mma_store<DP>(out + at.out + gn_rows(row + 16 * m, at.out_stride), at.out_stride, rows - 16 * m, D,
-		                 own + 16 * m * gn_pitch<DP>, o[m], 1.0F / sum[m][0], 1.0F / sum[m][1]);
+	for (int half = 0; half < 2; half++) {
+		int r = gn_lane() / 4 + 8 * half;
+		sum[half] = gn_lanes_sum<4>(sum[half]);
+		if (lse && gn_lane() % 4 == 0 && r < rows)
+			lse[gn_rows(at.head, Q) + row + r] = scale * max[half] + logf(sum[half]);
 	}
+	gn_mma_store<DP>(out + at.out + gn_rows(row, at.out_stride), at.out_stride, rows, D, own, o, 1.0F / sum[0],
+	                 1.0F / sum[1]);
 #else
 	__trap();
 #endif
 }
 
-template <int DP, int M>
+template <int DP>
 static void run_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H, int D,
                     float scale)
 {
-	GN_RUN(ctx, (attention_mma<DP, M>), gn_head_grid(B * H, Q, M * GN_MMA_ROWS), GN_ATTENTION_THREADS, 0, out, lse,
-	       qkv, T, Q, H, D, scale);
+	GN_RUN(ctx, attention_mma<DP>, gn_head_grid(B * H, Q, GN_MMA_ROWS), GN_ATTENTION_THREADS, 0, out, lse, qkv, T, Q,
+	       H, D, scale);
 }
 
 static void forward_mma(struct gn_ctx *ctx, gn_bf16 *out, float *lse, const gn_bf16 *qkv, int B, int T, int Q, int H,
                         int D, float scale)
 {
-	bool many = Q > GN_MMA_ROWS; /* else half of each warp's 32 rows would be idle */
-
-	if (D <= 32 && many)
-		run_mma<32, 2>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
-	else if (D <= 32)
-		run_mma<32, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+	if (D <= 32)
+		run_mma<32>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 64)
-		run_mma<64, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+		run_mma<64>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 80)
-		run_mma<80, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+		run_mma<80>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else if (D <= 96)
-		run_mma<96, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+		run_mma<96>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 	else
-		run_mma<128, 1>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
+		run_mma<128>(ctx, out, lse, qkv, B, T, Q, H, D, scale);
 }
 
 /* ---------------------------------------------------------------- float32 ----------------------------------------- */

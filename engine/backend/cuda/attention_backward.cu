@@ -73,26 +73,26 @@ template <int DP> constexpr int keys_blocks = DP <= 64 ? 3 : 2;
  * are zeros. lse2 = lse * log2(e), c = scale * log2(e).
  */
 template <int DP, int N>
-__device__ __forceinline__ void query_step_mma(float (&dq)[1][DP / 8][4], const uint32_t (&q)[1][DP / 16][4],
-                                               const uint32_t (&dout)[1][DP / 16][4], const gn_bf16 *k,
+__device__ __forceinline__ void query_step_mma(float (&dq)[DP / 8][4], const uint32_t (&q)[DP / 16][4],
+                                               const uint32_t (&dout)[DP / 16][4], const gn_bf16 *k,
                                                const gn_bf16 *v, const float (&lse2)[2], const float (&delta)[2],
                                                int keys, float c)
 {
-	float s[1][N / 8][4] = {}, ds[1][N / 8][4] = {};
+	float s[N / 8][4] = {}, ds[N / 8][4] = {};
 
-	gn_mma_scores<DP, 1, N>(s, q, gn_at_columns<DP>(k));
-	gn_mma_scores<DP, 1, N>(ds, dout, gn_at_columns<DP>(v));
+	gn_mma_scores<DP, N>(s, q, gn_at_columns<DP>(k));
+	gn_mma_scores<DP, N>(ds, dout, gn_at_columns<DP>(v));
 	if (keys < N)
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
 			if (i / 4 * 8 + gn_lane() % 4 * 2 + i % 2 >= keys)
-				s[0][i / 4][i % 4] = -INFINITY;
+				s[i / 4][i % 4] = -INFINITY;
 #pragma unroll
 	for (int i = 0; i < N / 2; i++) { /* of each score: fragment of columns, element */
-		float p = gn_exp2(fmaf(s[0][i / 4][i % 4], c, -lse2[i % 4 / 2]));
-		ds[0][i / 4][i % 4] = p * (ds[0][i / 4][i % 4] - delta[i % 4 / 2]);
+		float p = gn_exp2(fmaf(s[i / 4][i % 4], c, -lse2[i % 4 / 2]));
+		ds[i / 4][i % 4] = p * (ds[i / 4][i % 4] - delta[i % 4 / 2]);
 	}
-	gn_mma_mix<DP, 1, N>(dq, ds, gn_at_rows<DP>(k));
+	gn_mma_mix<DP, N>(dq, ds, gn_at_rows<DP>(k));
 }
 
 /*
@@ -115,8 +115,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 	const gn_bf16 *keys = qkv + at.q + at.out_stride, *values = qkv + at.q + 2 * at.out_stride;
 	ptrdiff_t number = gn_rows(at.head - first, Q), out_row = at.out + gn_rows(at.row, at.out_stride);
 	int row = at.row + 16 * gn_warp(), last = at.row < Q ? T : 0; /* tiles behind the queries get zeros */
-	float dq[1][DP / 8][4] = {}, lse2[2], row_delta[2];
-	uint32_t q[1][DP / 16][4], dout_rows[1][DP / 16][4];
+	float dq[DP / 8][4] = {}, lse2[2], row_delta[2];
+	uint32_t q[DP / 16][4], dout_rows[DP / 16][4];
 
 	if (last) {
 		gn_tile_load<DP, GN_MMA_ROWS>(tiles, qkv + at.q + gn_rows(at.row, at.stride), at.stride, Q - at.row, D);
@@ -126,8 +126,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 		                                 at.out_stride, Q - at.row, D);
 		gn_cp_async_wait<0>();
 		__syncthreads();
-		gn_fragments<DP>(q[0], tiles + 16 * gn_warp() * gn_pitch<DP>);
-		gn_fragments<DP>(dout_rows[0], tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(q, tiles + 16 * gn_warp() * gn_pitch<DP>);
+		gn_fragments<DP>(dout_rows, tiles + 2 * tile + 16 * gn_warp() * gn_pitch<DP>);
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			int r = row + gn_lane() / 4 + 8 * half;
@@ -160,7 +160,7 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, queries_blocks<DP
 	__syncthreads(); /* the tiles become room for the results */
 	if (row < T)
 		gn_mma_store<DP>(dqkv + at.q + gn_rows(row, at.stride), at.stride, T - row, D,
-		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq[0], scale, scale);
+		                 tiles + 16 * gn_warp() * gn_pitch<DP>, dq, scale, scale);
 #else
 	__trap();
 #endif
@@ -180,16 +180,16 @@ template <int DP> constexpr int key_stream_rows = DP <= 96 ? gn_stream_rows<DP> 
  * given. After the last query all of it is 0: then p = 1, and both products are 0.
  */
 template <int DP, int N>
-__device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&dv)[1][DP / 8][4],
-                                             const uint32_t (&k)[1][DP / 16][4], const uint32_t (&v)[1][DP / 16][4],
+__device__ __forceinline__ void key_step_mma(float (&dk)[DP / 8][4], float (&dv)[DP / 8][4],
+                                             const uint32_t (&k)[DP / 16][4], const uint32_t (&v)[DP / 16][4],
                                              const gn_bf16 *v_at, const gn_bf16 *q, const gn_bf16 *dout,
                                              const float *lse, const float *delta, float c)
 {
-	float p[1][N / 8][4] = {}, ds[1][N / 8][4] = {};
+	float p[N / 8][4] = {}, ds[N / 8][4] = {};
 
-	gn_mma_scores<DP, 1, N>(p, k, gn_at_columns<DP>(q));
+	gn_mma_scores<DP, N>(p, k, gn_at_columns<DP>(q));
 	if constexpr (keep_values<DP>)
-		gn_mma_scores<DP, 1, N>(ds, v, gn_at_columns<DP>(dout));
+		gn_mma_scores<DP, N>(ds, v, gn_at_columns<DP>(dout));
 	else
 		gn_mma_scores<DP, N>(ds, v_at, gn_at_columns<DP>(dout));
 #pragma unroll
@@ -200,12 +200,12 @@ __device__ __forceinline__ void key_step_mma(float (&dk)[1][DP / 8][4], float (&
 		      deltas[2] = {delta_pair.x, delta_pair.y};
 #pragma unroll
 		for (int e = 0; e < 4; e++) {
-			p[0][n][e] = gn_exp2(fmaf(p[0][n][e], c, -lse2[e % 2]));
-			ds[0][n][e] = p[0][n][e] * (ds[0][n][e] - deltas[e % 2]);
+			p[n][e] = gn_exp2(fmaf(p[n][e], c, -lse2[e % 2]));
+			ds[n][e] = p[n][e] * (ds[n][e] - deltas[e % 2]);
 		}
 	}
-	gn_mma_mix<DP, 1, N>(dv, p, gn_at_rows<DP>(dout));
-	gn_mma_mix<DP, 1, N>(dk, ds, gn_at_rows<DP>(q));
+	gn_mma_mix<DP, N>(dv, p, gn_at_rows<DP>(dout));
+	gn_mma_mix<DP, N>(dk, ds, gn_at_rows<DP>(q));
 }
 
 /*
@@ -236,8 +236,8 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	struct gn_head_tile at = gn_tile_place(first, T, GN_MMA_ROWS, T, Q, H, D);
 	const gn_bf16 *queries = qkv + at.q;
 	int row = at.row + 16 * gn_warp();
-	float dk[1][DP / 8][4] = {}, dv[1][DP / 8][4] = {};
-	uint32_t k[1][DP / 16][4], v[1][DP / 16][4];
+	float dk[DP / 8][4] = {}, dv[DP / 8][4] = {};
+	uint32_t k[DP / 16][4], v[DP / 16][4];
 
 	dout += at.out;
 	lse += gn_rows(at.head, Q);
@@ -249,10 +249,10 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	gn_cp_async_commit();
 	gn_cp_async_wait<0>();
 	__syncthreads();
-	gn_fragments<DP>(k[0], tiles + 16 * gn_warp() * gn_pitch<DP>);
+	gn_fragments<DP>(k, tiles + 16 * gn_warp() * gn_pitch<DP>);
 	const gn_bf16 *values = tiles + at_values + 16 * gn_warp() * gn_pitch<DP>;
 	if constexpr (keep_values<DP>)
-		gn_fragments<DP>(v[0], values);
+		gn_fragments<DP>(v, values);
 	__syncthreads();
 	gn_tile_load<DP, BN>(tiles, queries, at.stride, Q, D);
 	gn_tile_load<DP, BN>(tiles + tile, dout, at.out_stride, Q, D);
@@ -281,10 +281,10 @@ static __global__ void __launch_bounds__(GN_ATTENTION_THREADS, keys_blocks<DP>)
 	if (row >= T)
 		return;
 	gn_bf16 *rows = tiles + 32 * gn_warp() * gn_pitch<DP>;
-	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk[0],
+	gn_mma_store<DP>(dqkv + at.q + at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D, rows, dk,
 	                 scale, scale);
 	gn_mma_store<DP>(dqkv + at.q + 2 * at.out_stride + gn_rows(row, at.stride), at.stride, T - row, D,
-	                 rows + 16 * gn_pitch<DP>, dv[0], 1.0F, 1.0F);
+	                 rows + 16 * gn_pitch<DP>, dv, 1.0F, 1.0F);
 #else
 	__trap();
 #endif

@@ -1,8 +1,8 @@
 /*
  * Attention on tensor cores: tiles of bfloat16 rows in shared memory, and products of fragments.
  *
- * A block is four warps; each keeps 16 rows to itself, or 32 where registers allow, so that softmax
- * and sums stay inside a warp. Tiles of other rows stream through two buffers, copied
+ * A block is four warps; each keeps 16 rows to itself, so that softmax and sums stay
+ * inside a warp. Tiles of other rows stream through two buffers, copied
  * asynchronously while the tile before is worked on. DP is the head width D rounded up to a width
  * that there is code for; columns from D on are zeros. D is a multiple of 8, so that rows consist
  * of whole 16-byte pieces.
@@ -16,7 +16,7 @@
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/ptx.h"
 
-#define GN_MMA_ROWS 64 /* of a block with 16 a warp */
+#define GN_MMA_ROWS 64 /* of a block: 16 a warp */
 
 typedef __nv_bfloat16 gn_bf16;
 
@@ -97,13 +97,11 @@ template <int DP> __device__ __forceinline__ void gn_fragments(uint32_t (&a)[DP 
 }
 
 /*
- * c[M][16,N] += a[M][16,DP] tile[N,DP]^T: each fragment of the tile is read once for M fragments of
- * 16 rows. Products that follow one another have different sums, so that none waits for the one
- * before. at: gn_at_columns of the tile's first row.
+ * c[16,N] += a[16,DP] tile[N,DP]^T. Products that follow one another have different sums, so that
+ * none waits for the one before. at: gn_at_columns of the tile's first row.
  */
-template <int DP, int M, int N>
-__device__ __forceinline__ void gn_mma_scores(float (&c)[M][N / 8][4], const uint32_t (&a)[M][DP / 16][4],
-                                              const gn_bf16 *at)
+template <int DP, int N>
+__device__ __forceinline__ void gn_mma_scores(float (&c)[N / 8][4], const uint32_t (&a)[DP / 16][4], const gn_bf16 *at)
 {
 #pragma unroll
 	for (int k = 0; k < DP / 16; k++)
@@ -111,17 +109,14 @@ __device__ __forceinline__ void gn_mma_scores(float (&c)[M][N / 8][4], const uin
 		for (int n = 0; n < N / 16; n++) {
 			uint32_t b[4];
 			gn_ldmatrix_x4(b, at + 16 * n * gn_pitch<DP> + 16 * k);
-#pragma unroll
-			for (int m = 0; m < M; m++) {
-				gn_mma_m16n8k16_bf16(c[m][2 * n], a[m][k], b[0], b[1]);
-				gn_mma_m16n8k16_bf16(c[m][2 * n + 1], a[m][k], b[2], b[3]);
-			}
+			gn_mma_m16n8k16_bf16(c[2 * n], a[k], b[0], b[1]);
+			gn_mma_m16n8k16_bf16(c[2 * n + 1], a[k], b[2], b[3]);
 		}
 }
 
-/* The same with a's 16 rows still in shared memory. a_at: gn_at_rows of the first of them. */
+/* The same with a's rows still in shared memory. a_at: gn_at_rows of the first of them. */
 template <int DP, int N>
-__device__ __forceinline__ void gn_mma_scores(float (&c)[1][N / 8][4], const gn_bf16 *a_at, const gn_bf16 *at)
+__device__ __forceinline__ void gn_mma_scores(float (&c)[N / 8][4], const gn_bf16 *a_at, const gn_bf16 *at)
 {
 #pragma unroll
 	for (int k = 0; k < DP / 16; k++) {
@@ -131,38 +126,31 @@ __device__ __forceinline__ void gn_mma_scores(float (&c)[1][N / 8][4], const gn_
 		for (int n = 0; n < N / 16; n++) {
 			uint32_t b[4];
 			gn_ldmatrix_x4(b, at + 16 * n * gn_pitch<DP> + 16 * k);
-			gn_mma_m16n8k16_bf16(c[0][2 * n], a, b[0], b[1]);
-			gn_mma_m16n8k16_bf16(c[0][2 * n + 1], a, b[2], b[3]);
+			gn_mma_m16n8k16_bf16(c[2 * n], a, b[0], b[1]);
+			gn_mma_m16n8k16_bf16(c[2 * n + 1], a, b[2], b[3]);
 		}
 	}
 }
 
 /*
- * c[M][16,DP] += weights[M][16,N] tile[N,DP], weights as gn_mma_scores leaves them. at: gn_at_rows
- * of the tile's first row.
+ * c[16,DP] += weights[16,N] tile[N,DP], weights as gn_mma_scores leaves them. at: gn_at_rows of the
+ * tile's first row.
  */
-template <int DP, int M, int N>
-__device__ __forceinline__ void gn_mma_mix(float (&c)[M][DP / 8][4], const float (&weights)[M][N / 8][4],
-                                           const gn_bf16 *at)
+template <int DP, int N>
+__device__ __forceinline__ void gn_mma_mix(float (&c)[DP / 8][4], const float (&weights)[N / 8][4], const gn_bf16 *at)
 {
 #pragma unroll
 	for (int k = 0; k < N / 16; k++) {
-		uint32_t a[M][4];
+		uint32_t a[4];
 #pragma unroll
-		for (int m = 0; m < M; m++)
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				a[m][i] = gn_pair(weights[m][2 * k + i / 2][i % 2 * 2],
-				                  weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+		for (int i = 0; i < 4; i++)
+			a[i] = gn_pair(weights[2 * k + i / 2][i % 2 * 2], weights[2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
 		for (int n = 0; n < DP / 16; n++) {
 			uint32_t b[4];
 			gn_ldmatrix_x4_trans(b, at + 16 * k * gn_pitch<DP> + 16 * n);
-#pragma unroll
-			for (int m = 0; m < M; m++) {
-				gn_mma_m16n8k16_bf16(c[m][2 * n], a[m], b[0], b[1]);
-				gn_mma_m16n8k16_bf16(c[m][2 * n + 1], a[m], b[2], b[3]);
-			}
+			gn_mma_m16n8k16_bf16(c[2 * n], a, b[0], b[1]);
+			gn_mma_m16n8k16_bf16(c[2 * n + 1], a, b[2], b[3]);
 		}
 	}
 }
